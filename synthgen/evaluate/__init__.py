@@ -1,0 +1,1 @@
+"""Metrics of the four heads: fidelity, utility, fairness, leakage. Each is one file."""

@@ -1,0 +1,1 @@
+"""Generators. Each public file is one; its name is its key in the config."""

@@ -1,0 +1,57 @@
+"""What every table generator offers: plan without records, fit by a plan, sample without either.
+
+A generator is one public file of this package, ``tabular_<key>.py`` (or ``imaging_<key>.py``), with
+
+* ``Config``: frozen settings; ``plan(schema, ...)`` reads no record, ``fit(data, plan, ...)`` is the
+  one place that spends;
+* ``Fitted``: holds only what was paid for; ``sample`` and ``save`` are post-processing;
+* ``load(folder, schema) -> Fitted``: reads safetensors and JSON, never a pickle.
+
+Contract tests run over every file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.plan import PrivacyPlan
+from synthgen.records import RealTable, SyntheticTable
+from synthgen.schema import Schema
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the part done, from 0 to 1. Never sees a record."""
+
+
+@runtime_checkable
+class TableModel(Protocol):
+    """A fitted table generator. Publishable: holds only what the plan paid for."""
+
+    def sample(
+        self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
+    ) -> SyntheticTable:
+        """Draw records; with ``where``, each drawn record has exactly those values."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write safetensors and JSON into an existing folder."""
+        ...
+
+
+@runtime_checkable
+class TableConfig(Protocol):
+    """A table generator's settings."""
+
+    def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
+        """Fix every number of the guarantee. Reads no record."""
+        ...
+
+    def fit(
+        self, data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
+    ) -> TableModel:
+        """Spend the plan. Only a holder of a ledger reservation calls this."""
+        ...

@@ -1,0 +1,1 @@
+"""Plans, accounting, noise and the ledger: all that the guarantee rests on."""
