@@ -7,13 +7,15 @@ no real record is written.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from synthgen.schema import Schema
+from synthgen.errors import DataError
+from synthgen.schema import Field, Schema
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class RealTable:
 
     def __post_init__(self) -> None:
         if len(self.frame) != len(self.units):
-            raise ValueError(f"Expected one unit a record, got {len(self.frame)} records, {len(self.units)} units.")
+            sizes = f"{len(self.frame)} records, {len(self.units)} units"
+            raise ValueError(f"Expected one unit a record, got {sizes}.")
 
     def __repr__(self) -> str:
         return f"RealTable(columns={len(self.frame.columns)})"
@@ -62,10 +65,17 @@ class SyntheticTable:
     Attributes:
         schema: the table's public description.
         frame: the modelled columns in canonical form, in the schema's order.
+        units: number of each record's synthetic patient, from 1; None if each record is its own patient.
     """
 
     schema: Schema
     frame: pd.DataFrame
+    units: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.units is not None and len(self.frame) != len(self.units):
+            sizes = f"{len(self.frame)} records, {len(self.units)} units"
+            raise ValueError(f"Expected one unit a record, got {sizes}.")
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -76,32 +86,99 @@ class SyntheticTable:
         return [field.name for field in self.schema.fields if field.role != "drop"]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the table as the input had it: column order, types, labels, fresh sequential ids."""
+        """Return the table as the input had it: column order, types, labels, fresh sequential ids.
+
+        A boolean with trueValues of its own and a date with a format of its own are written as that text.
+        """
         columns: dict[str, Any] = {}
         for field in self.schema.fields:
             if field.role == "id":
-                columns[field.name] = _fresh_ids(field.type, len(self))
+                columns[field.name] = self._fresh_ids(field)
             elif field.role != "drop":
-                columns[field.name] = _typed(self.frame[field.name], self.schema, field.name)
+                columns[field.name] = _typed(self.frame[field.name].reset_index(drop=True), field)
         return pd.DataFrame(columns)
 
+    def _fresh_ids(self, field: Field) -> pd.Series:
+        is_unit = self.units is not None and field.name == self.schema.unit.column
+        numbers = pd.Series(self.units if is_unit else np.arange(1, len(self) + 1), dtype="int64")
+        return numbers if field.type in ("integer", "number") else "S" + numbers.astype(str).str.zfill(8)
 
-def _fresh_ids(kind: str, n: int) -> pd.Series:
-    numbers = pd.Series(np.arange(1, n + 1, dtype=np.int64))
-    return numbers if kind in ("integer", "number") else "S" + numbers.astype(str).str.zfill(8)
+
+def require_columns(
+    names: Iterable[str],
+    schema: Schema,
+    *,
+    where: str,
+    ids: Literal["required", "optional"] = "required",
+) -> None:
+    """Refuse a table whose columns are not the schema's.
+
+    Args:
+        names: the table's columns.
+        schema: its public description.
+        where: the table's path, for the message.
+        ids: ``optional`` also accepts a table without the id and dropped columns, such as a synthetic one.
+
+    Raises:
+        DataError: names the columns that lack and the columns that the schema does not know.
+    """
+    got = list(names)
+    known = [field.name for field in schema.fields]
+    needed = [f.name for f in schema.fields if ids == "required" or f.role not in ("id", "drop")]
+    missing = [name for name in needed if name not in got]
+    unknown = [name for name in got if name not in known]
+    if not set(known) & set(got):  # the first line may be a patient's record: name nothing of it
+        raise DataError(
+            f"Expected the schema's columns in the first line, got none of them in {len(got)} columns.",
+            where=where,
+            next_step="Check the delimiter, and that the first line holds the column names.",
+        )
+    if missing:
+        raise DataError(
+            f"Expected the schema's columns, found no {missing}.",
+            where=where,
+            next_step="Add the columns to the table, or take them out of the schema.",
+        )
+    if unknown:
+        raise DataError(
+            f"Expected the schema's columns only, also found {unknown}.",
+            where=where,
+            next_step="Add them to the schema, with `role: drop` if they are not to be modelled.",
+        )
 
 
-def _typed(values: pd.Series, schema: Schema, name: str) -> pd.Series:
-    """Return a canonical column in the type that the schema names."""
-    field = schema.column(name).field
+def unit_texts(values: pd.Series, schema: Schema) -> np.ndarray:
+    """Return the privacy unit of each record as text; a blank or missing one is the empty text.
+
+    Blanks around an id are cut: taking one patient for two would break the guarantee, taking two
+    for one would not.
+    """
+    column = next(field for field in schema.fields if field.name == schema.unit.column)
+    if pd.api.types.is_float_dtype(values.dtype):  # an integer id with gaps, as Parquet writers hold it
+        whole = values.notna() & (values % 1 == 0)
+        values = values.astype(object).mask(whole, values.where(whole).astype("Int64").astype(object))
+    texts = values.astype(object).where(values.notna(), "").astype(str).str.strip()
+    blank = texts.isin([token.strip() for token in schema.tokens(column)])
+    return np.asarray(texts.mask(blank, ""), dtype=object)
+
+
+def _typed(values: pd.Series, field: Field) -> pd.Series:
+    """Return a canonical column in the type that its field names."""
     if field.type == "boolean":
-        return values.astype("boolean")
+        defaults = type(field).model_fields["true_values"].default
+        if field.true_values == defaults:
+            return values.astype("boolean")
+        return _text(values.map({True: field.true_values[0], False: field.false_values[0]}))
     if field.type == "integer":
-        return pd.to_numeric(values.astype("object")).astype("Int64") if _all_numbers(values) else values.astype("str")
+        return values.astype(object).astype("Int64") if _all_numbers(values) else _text(values)
     if field.type == "date":
-        origin = pd.Timestamp(field.origin)
-        return origin + pd.to_timedelta(values.round(), unit="D")
-    return values.astype("str").where(values.notna(), None) if field.type == "string" else values.astype(float)
+        dates = pd.Timestamp(field.origin) + pd.to_timedelta(values.round(), unit="D")
+        return _text(dates.dt.strftime(field.format)) if field.format else dates
+    return _text(values) if field.type == "string" else values.astype(float)
+
+
+def _text(values: pd.Series) -> pd.Series:
+    return values.astype(object).astype("str").where(values.notna(), None)
 
 
 def _all_numbers(values: pd.Series) -> bool:

@@ -7,15 +7,16 @@
             | column "is" "missing"
     op    := == | != | < | <= | > | >=
 
-A bare column is a boolean. A comparison with a missing value is unknown, and a rule is violated
-only where it is known to be false (Kleene's three values).
+A bare column is a boolean. ``<`` and its like take a number (of a date: days from its origin).
+A value that is not one word stands in quotes, a column in backquotes. A comparison with a missing
+value is unknown, and a rule is violated only where it is known to be false (Kleene's three values).
 Rules come from medicine, not from looking at the data.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,15 +28,10 @@ _TOKEN = re.compile(
     |(?P<number>-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]))|(?P<word>[^\W\d][\w.\-]*))""",
     re.VERBOSE,
 )
+_MAX_WORDS = 500
+_MAX_DEPTH = 20
 _WORDS = {"implies", "and", "or", "not", "in", "is", "missing"}
-_COMPARE = {
-    "==": np.equal,
-    "!=": np.not_equal,
-    "<": np.less,
-    "<=": np.less_equal,
-    ">": np.greater,
-    ">=": np.greater_equal,
-}
+_ORDERS = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
 Node = tuple[Any, ...]
 
 
@@ -65,12 +61,35 @@ class Rule:
         true, known = _evaluate(self.tree, frame)
         return np.asarray(known & ~true, dtype=bool)
 
+    def problem(self, domains: Mapping[str, tuple[Any, ...] | None]) -> str | None:
+        """Return why the rule cannot mean what it says, or None: a misspelt category would never fire.
+
+        Args:
+            domains: the labels of each column, None for a number; columns that are not given are not checked.
+        """
+        for operator, column, values in _comparisons(self.tree):
+            if column not in domains:
+                continue
+            labels = domains[column]
+            if operator == "true":
+                if labels != (False, True):
+                    return f"a rule takes {column!r} for yes or no, but it is not boolean"
+            elif operator in _ORDERS:
+                if labels is not None and not any(type(label) is int for label in labels):
+                    return f"a rule asks for the order of {column!r}, which is not a number"
+            elif labels is None:
+                if not all(isinstance(value, float) for value in values):
+                    return f"a rule compares the number {column!r} with a value that is not a number"
+            elif not {_text(value) for value in values} <= {_text(label) for label in labels}:
+                return f"a rule compares {column!r} with a value that is not one of its categories"
+        return None
+
 
 def parse_rule(text: str) -> Rule:
     """Parse a rule.
 
     Raises:
-        ValueError: the text is not in the language; says where.
+        ValueError: the text is not in the language, or is too long or too deep; says where.
 
     Example:
         >>> sorted(parse_rule("died implies not readmitted").columns)
@@ -86,6 +105,7 @@ class _Parser:
     def __init__(self, text: str) -> None:
         self.tokens = _tokens(text)
         self.at = 0
+        self.depth = 0
         self.columns: set[str] = set()
 
     def peek(self) -> tuple[str, str]:
@@ -93,7 +113,7 @@ class _Parser:
 
     def take(self, *expected: str) -> str:
         kind, value = self.peek()
-        if expected and value not in expected:
+        if expected and (value not in expected or kind == "text"):
             raise ValueError(f"a rule expects {' or '.join(expected)} as word {self.at + 1}")
         self.at += 1
         return value
@@ -101,6 +121,11 @@ class _Parser:
     def end(self) -> None:
         if self.peek()[0] != "end":
             raise ValueError(f"a rule expects and, or, implies, or its end as word {self.at + 1}")
+
+    def deeper(self) -> None:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise ValueError(f"a rule nests at most {_MAX_DEPTH} deep; write two rules")
 
     def rule(self) -> Node:
         left = self.chain("or")
@@ -123,11 +148,16 @@ class _Parser:
         kind, value = self.peek()
         if (kind, value) == ("word", "not"):
             self.take()
-            return ("not", self.atom())
+            self.deeper()
+            node = self.atom()
+            self.depth -= 1
+            return ("not", node)
         if value == "(" and kind == "mark":
             self.take()
+            self.deeper()
             node = self.rule()
             self.take(")")
+            self.depth -= 1
             return node
         if kind not in ("word", "column") or (kind == "word" and value in _WORDS):
             raise ValueError(f"a rule expects a column as word {self.at + 1}")
@@ -139,6 +169,8 @@ class _Parser:
         kind, value = self.peek()
         if kind == "op":
             self.take()
+            if value in _ORDERS and self.peek()[0] != "number":
+                raise ValueError(f"a rule expects a number as word {self.at + 1}")
             return ("compare", value, column, self.value())
         if (kind, value) == ("word", "in"):
             self.take()
@@ -177,7 +209,22 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         value = match.group(kind)
         found.append((kind, value[1:-1] if kind in ("text", "column") else value))
         position = match.end()
+        if len(found) > _MAX_WORDS:
+            raise ValueError(f"a rule has at most {_MAX_WORDS} words; write two rules")
     return found
+
+
+def _comparisons(node: Node) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
+    """Yield (operator, column, values) of every atom; ``missing`` fits any column and is left out."""
+    if node[0] in ("not", "and", "or"):
+        for child in node[1:]:
+            yield from _comparisons(child)
+    elif node[0] == "compare":
+        yield node[1], node[2], (node[3],)
+    elif node[0] == "in":
+        yield "in", node[1], node[2]
+    elif node[0] == "true":
+        yield "true", node[1], ()
 
 
 def _evaluate(node: Node, frame: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -210,14 +257,25 @@ def _evaluate(node: Node, frame: Mapping[str, Any]) -> tuple[np.ndarray, np.ndar
         return known & (same if node[1] == "==" else ~same), known
     with np.errstate(invalid="ignore"):
         numbers = pd.to_numeric(pd.Series(np.asarray(frame[column])), errors="coerce").to_numpy(float)
-        return known & _COMPARE[node[1]](numbers, float(node[3])), known
+        known &= ~np.isnan(numbers)
+        return np.asarray(known & _ORDERS[node[1]](numbers, float(node[3])), dtype=bool), known
+
+
+def _text(value: Any) -> str:
+    """Return a value as text, so that label 3, text "3" and number 3.0 are the same."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _equals(values: Any, value: str | float | bool) -> np.ndarray:
-    """Compare by text, so that label 3, text "3" and number 3.0 are the same."""
-    series = pd.Series(np.asarray(values, dtype=object))
-    numbers = pd.api.types.is_numeric_dtype(np.asarray(values)) and not isinstance(value, (str, bool))
-    if numbers:
-        return np.asarray(series.astype(float) == float(value), dtype=bool)
-    wanted = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-    return np.asarray(series.map(lambda v: isinstance(v, (str, int, bool, np.generic)) and str(v) == wanted), dtype=bool)
+    """Compare by text, as `_text` writes it; a category is compared once, not once a record."""
+    if isinstance(getattr(values, "dtype", None), pd.CategoricalDtype):
+        categorical = pd.Categorical(values)
+        hits = [_text(label) == _text(value) for label in categorical.categories]
+        return np.asarray(np.array([*hits, False])[categorical.codes])  # code -1, missing, takes the last
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        same = [not pd.isna(cell) and _text(cell) == _text(value) for cell in array.tolist()]
+        return np.array(same, dtype=bool)
+    if isinstance(value, (str, bool)):
+        return np.zeros(len(array), dtype=bool)
+    return np.asarray(array.astype(float) == float(value))

@@ -1,0 +1,1 @@
+"""Take identifiers off before anything else sees a record."""

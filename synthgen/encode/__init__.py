@@ -1,0 +1,1 @@
+"""Between canonical columns and integer cells, with public bounds only."""

@@ -1,0 +1,175 @@
+"""Turn canonical columns into integer cells and back, with public bounds only.
+
+The cells of a column follow from the schema alone, so neighbouring cohorts have the same cells:
+
+* a category has one cell a label;
+* an integer of at most ``fine_cells`` values has one cell a value;
+* any other number has an atom at each bound (clipping and "none at all" pile up there) and about
+  ``fine_cells`` equal cells between them, a multiple of the schema's ``bins`` where it names some;
+* a nullable column has a missing cell, last.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+
+from synthgen.schema import Column, Schema
+
+FINE_CELLS = 100
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The public cells of one column.
+
+    Attributes:
+        column: the column, with its public domain.
+        edges: for a number, the ``n + 1`` borders of its ``n`` cells, atoms included: cell ``i`` holds
+            ``edges[i] <= value < edges[i + 1]``; empty for a category.
+    """
+
+    column: Column
+    edges: tuple[float, ...]
+
+    @cached_property
+    def n_values(self) -> int:
+        """Cells that hold a value."""
+        return len(self.edges) - 1 if self.edges else len(self.column.labels)
+
+    @property
+    def n_cells(self) -> int:
+        """All cells, the missing one included."""
+        return self.n_values + int(self.column.nullable)
+
+    @property
+    def missing(self) -> int | None:
+        """Index of the missing cell, or None if the column is not nullable."""
+        return self.n_values if self.column.nullable else None
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether neighbouring cells are near each other, so that merging them makes sense."""
+        return bool(self.edges)
+
+    def encode(self, values: pd.Series) -> np.ndarray:
+        """Return the cell of each canonical value, as int32.
+
+        Raises:
+            ValueError: a value is missing in a column that is not nullable.
+        """
+        if self.edges:
+            numbers = values.to_numpy(float)
+            absent = np.isnan(numbers)
+            cells = np.searchsorted(np.array(self.edges), np.where(absent, self.edges[0], numbers), side="right") - 1
+            cells = np.clip(cells, 0, self.n_values - 1)
+        else:
+            cells = values.cat.codes.to_numpy().astype(np.int64)
+            absent = cells < 0
+        if self.missing is None:
+            if absent.any():
+                raise ValueError(f"Expected no missing value in column {self.column.name!r}, got {int(absent.sum())}.")
+            return cells.astype(np.int32)
+        return np.where(absent, self.missing, cells).astype(np.int32)
+
+    def decode(
+        self, cells: np.ndarray, *, rng: np.random.Generator, within: tuple[float, float] | None = None
+    ) -> pd.Series:
+        """Return a canonical value for each cell: uniform inside a number's cell.
+
+        Args:
+            cells: int array, one a record.
+            rng: draws inside cells; needs no secrecy.
+            within: for a number, keep to this closed interval, which each cell must touch.
+        """
+        cells = np.asarray(cells)
+        if not self.edges:
+            codes = np.where(cells == self.missing, -1, cells) if self.missing is not None else cells
+            categories = pd.Index(self.column.labels)
+            return pd.Series(pd.Categorical.from_codes(codes, categories=categories), name=self.column.name)
+        inside = np.minimum(cells, self.n_values - 1)
+        low, high = self._ends(inside)
+        if within is not None:
+            low, high = np.maximum(low, within[0]), np.minimum(high, within[1])
+        u = rng.random(len(cells))
+        if self.column.kind == "number":
+            values = np.clip(np.round(low + u * (high - low), self._decimals), low, high)
+        else:
+            first, last = np.ceil(low), np.floor(high)
+            values = np.minimum(first + np.floor(u * (last - first + 1)), last)
+        values = np.where(cells == self.missing, np.nan, values) if self.missing is not None else values
+        return pd.Series(values, name=self.column.name)
+
+    def corner(self, cells: np.ndarray, *, upper: bool) -> pd.Series:
+        """Return the smallest or largest value of each cell; the value itself for a category."""
+        if not self.edges:
+            return self.decode(cells, rng=np.random.default_rng(0))
+        ends = self._ends(np.minimum(cells, self.n_values - 1))[int(upper)]
+        return pd.Series(np.where(cells == self.missing, np.nan, ends), name=self.column.name)
+
+    def touches(self, low: float, high: float) -> np.ndarray:
+        """Return, for each cell of a number, whether it holds a value of the closed interval."""
+        first, last = self._ends(np.arange(self.n_values))
+        if self.column.kind != "number":
+            low, high = math.ceil(low), math.floor(high)
+        hit = (first <= high) & (last >= low)
+        return np.append(hit, False) if self.column.nullable else hit
+
+    def _ends(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the smallest and the largest value of each value cell."""
+        edges = np.array(self.edges)
+        low, high = edges[cells], edges[cells + 1]
+        if self.column.kind == "number":
+            last = cells == self.n_values - 1
+            # The upper atom lies in the last interior cell's border; the lower one is a cell of its own.
+            high = np.where(last, self.column.maximum, np.where(cells == 0, low, np.nextafter(high, -np.inf)))
+            return np.where(last, self.column.maximum, low), high
+        return low, high - 1
+
+    @cached_property
+    def _decimals(self) -> int:
+        width = (self.column.maximum - self.column.minimum) / max(self.n_values, 1)
+        return max(0, math.ceil(-math.log10(width)) + 2)
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The public cells of all modelled columns, in the schema's order."""
+
+    grids: Mapping[str, Grid]
+
+    @classmethod
+    def of(cls, schema: Schema, *, fine_cells: int = FINE_CELLS) -> Encoder:
+        """Build the cells from the schema and a public number of cells alone."""
+        return cls({column.name: Grid(column, _edges(column, fine_cells)) for column in schema.columns})
+
+    def encode(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Return the cells of each column, int32, one a record."""
+        return {name: grid.encode(frame[name]) for name, grid in self.grids.items()}
+
+    def decode(self, cells: Mapping[str, np.ndarray], *, rng: np.random.Generator) -> pd.DataFrame:
+        """Return canonical columns from cells; values inside a number's cell are uniform."""
+        return pd.DataFrame({name: grid.decode(cells[name], rng=rng) for name, grid in self.grids.items()})
+
+
+def _edges(column: Column, fine_cells: int) -> tuple[float, ...]:
+    """Return the borders of a number's cells, from public bounds alone; empty for a category."""
+    if column.kind == "category":
+        return ()
+    n_cells = fine_cells if column.bins is None else column.bins * max(1, round(fine_cells / column.bins))
+    low, high = column.minimum, column.maximum
+    if column.kind != "number":
+        low, high = math.ceil(low), math.floor(high)
+        n_values = high - low + 1
+        if n_values <= n_cells:
+            return tuple(float(low + i) for i in range(n_values + 1))
+        inner = np.unique(np.round(np.linspace(low + 1, high, min(n_cells, n_values - 2) + 1)))
+        return (float(low), *inner.tolist(), float(high + 1))
+    inner = np.linspace(low, high, n_cells + 1)
+    inner[0] = np.nextafter(low, np.inf)
+    return (float(low), *inner.tolist(), float(np.nextafter(high, np.inf)))

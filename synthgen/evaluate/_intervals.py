@@ -1,0 +1,124 @@
+"""Intervals at 95 %: exact for shares, Newcombe for differences, normal for bootstraps, DeLong for AUCs.
+
+The bootstrap serves the standard deviation only. Total variation and its kin are biased upwards in
+every resample, so their percentiles would not cover; and a gate that corrects for multiplicity
+scales a normal interval, which 200 draws cannot give in the tails.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from synthgen.evaluate._base import Estimate
+
+CONFIDENCE = 0.95
+Z = 1.959963984540054
+"""Standard normal quantile of a two-sided interval at ``CONFIDENCE``."""
+
+
+def exactly(value: float, *, n: int = 0) -> Estimate:
+    """Return a number that has no sampling error, such as a declared epsilon."""
+    return Estimate(value=float(value), low=float(value), high=float(value), n=n)
+
+
+def insufficient(n: int) -> Estimate:
+    """Return the answer that there are too few patients for one."""
+    nan = float("nan")
+    return Estimate(value=nan, low=nan, high=nan, n=n, status="insufficient")
+
+
+def from_draws(draws: np.ndarray, *, n: int) -> Estimate:
+    """Return a normal interval with the bootstrap's standard deviation.
+
+    Args:
+        draws: the estimate on the data itself, then on each bootstrap draw.
+        n: patients that it rests on.
+    """
+    value, resampled = float(draws[0]), draws[1:][np.isfinite(draws[1:])]
+    if not np.isfinite(value) or len(resampled) < 0.9 * (len(draws) - 1):
+        return insufficient(n)
+    half = Z * float(np.std(resampled, ddof=1))
+    return Estimate(value=value, low=value - half, high=value + half, n=n)
+
+
+def clopper_pearson(hits: int, n: int, *, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Return the exact two-sided interval of a share.
+
+    Source: Clopper and Pearson (1934), Biometrika 26:404.
+
+    Example:
+        >>> [round(bound, 3) for bound in clopper_pearson(0, 10)]
+        [0.0, 0.308]
+    """
+    from scipy.special import betaincinv
+
+    tail = (1 - confidence) / 2
+    low = 0.0 if hits == 0 else float(betaincinv(hits, n - hits + 1, tail))
+    high = 1.0 if hits == n else float(betaincinv(hits + 1, n - hits, 1 - tail))
+    return low, high
+
+
+def wilson(hits: float, n: float) -> tuple[float, float]:
+    """Return Wilson's interval of a share; ``hits`` may be a sum of weights.
+
+    Source: Wilson (1927), Journal of the American Statistical Association 22:209.
+
+    Example:
+        >>> [round(bound, 3) for bound in wilson(5, 10)]
+        [0.237, 0.763]
+    """
+    share = hits / n
+    centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+    half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
+
+
+def jeffreys(hits: float, n: float) -> tuple[float, float]:
+    """Return Jeffreys' interval of a share: never 0 or 1, so that its logarithm exists.
+
+    Source: Brown, Cai and DasGupta (2001), Statistical Science 16:101.
+    """
+    from scipy.special import betaincinv
+
+    tail = (1 - CONFIDENCE) / 2
+    a, b = hits + 0.5, n - hits + 0.5
+    return float(betaincinv(a, b, tail)), float(betaincinv(a, b, 1 - tail))
+
+
+def difference_of_shares(
+    hits: float, n: float, other_hits: float, other_n: float
+) -> tuple[float, float, float]:
+    """Return the difference of two independent shares, and its interval.
+
+    Source: Newcombe (1998), Statistics in Medicine 17:873, method 10.
+
+    Example:
+        >>> [round(bound, 3) for bound in difference_of_shares(56, 70, 48, 80)]
+        [0.2, 0.052, 0.334]
+    """
+    first, second = hits / n, other_hits / other_n
+    low1, high1 = wilson(hits, n)
+    low2, high2 = wilson(other_hits, other_n)
+    value = first - second
+    low = value - np.sqrt((first - low1) ** 2 + (high2 - second) ** 2)
+    high = value + np.sqrt((high1 - first) ** 2 + (second - low2) ** 2)
+    return value, float(low), float(high)
+
+
+def log_ratio_of_shares(
+    hits: float, n: float, other_hits: float, other_n: float
+) -> tuple[float, float, float]:
+    """Return the logarithm of the ratio of two independent shares, and its interval.
+
+    Shares are Jeffreys' medians, roughly, so that an empty cell has a finite logarithm; the two
+    intervals are joined as in Newcombe's method, on the logarithmic scale.
+
+    Source: Donner and Zou (2012), Statistical Methods in Medical Research 21:347 (MOVER).
+    """
+    first, second = (np.log((h + 0.5) / (m + 1)) for h, m in ((hits, n), (other_hits, other_n)))
+    low1, high1 = np.log(jeffreys(hits, n))
+    low2, high2 = np.log(jeffreys(other_hits, other_n))
+    value = float(first - second)
+    low = value - np.hypot(first - low1, high2 - second)
+    high = value + np.hypot(high1 - first, second - low2)
+    return value, float(low), float(high)

@@ -1,0 +1,55 @@
+"""Draw and resample patients, never single records: a patient's records belong together.
+
+A synthetic row stands for one record of a random patient. What it is compared with is drawn in the
+same way, so that an independent real sample differs from it by chance alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from synthgen.records import RealTable
+
+
+def one_record_each(table: RealTable, n_patients: int, *, rng: np.random.Generator) -> pd.DataFrame:
+    """Return one random record of each of ``n_patients`` random patients: what a synthetic row stands for."""
+    codes, _ = table.unit_codes()
+    shuffled = rng.permutation(len(codes))
+    _, first = np.unique(codes[shuffled], return_index=True)
+    rows = rng.permutation(shuffled[first])[:n_patients]
+    return table.frame.iloc[rows].reset_index(drop=True)
+
+
+def sample_patients(table: RealTable, n_patients: int, *, rng: np.random.Generator) -> RealTable:
+    """Return all records of at most ``n_patients`` random patients."""
+    codes, n_units = table.unit_codes()
+    if n_units <= n_patients:
+        return table
+    chosen = np.zeros(n_units, dtype=bool)
+    chosen[rng.permutation(n_units)[:n_patients]] = True
+    return table.select(chosen[codes])
+
+
+def sample_rows(frame: pd.DataFrame, n_rows: int, *, rng: np.random.Generator) -> pd.DataFrame:
+    """Return at most ``n_rows`` random rows."""
+    if len(frame) <= n_rows:
+        return frame
+    return frame.iloc[rng.permutation(len(frame))[:n_rows]].reset_index(drop=True)
+
+
+def multiplicities(n_units: int, n_draws: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Return how often each bootstrap draw holds each unit; the first draw is the data itself.
+
+    Returns:
+        ``(1 + n_draws, unit)`` float64; each row sums to ``n_units``.
+    """
+    drawn = rng.multinomial(n_units, np.full(n_units, 1.0 / n_units), size=n_draws)
+    return np.concatenate([np.ones((1, n_units)), drawn.astype(float)])
+
+
+def maximum_by_patient(scores: np.ndarray, codes: np.ndarray, n_units: int) -> np.ndarray:
+    """Return the largest score among each patient's records."""
+    best = np.full(n_units, -np.inf)
+    np.maximum.at(best, codes, scores)
+    return best

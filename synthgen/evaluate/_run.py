@@ -1,0 +1,42 @@
+"""Run every metric of the package over one set of inputs."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+
+import numpy as np
+
+from synthgen import plugins
+from synthgen.evaluate._base import HEADS, Inputs, MetricResult
+
+PACKAGE = "synthgen.evaluate"
+
+
+def metric_names() -> list[str]:
+    """Return the metrics that exist: the public files that start with a head's name."""
+    return [name for name in plugins.names(PACKAGE) if name.partition("_")[0] in HEADS]
+
+
+def evaluate_all(
+    inputs: Inputs, *, seed: int, progress: Callable[[str, float], None] | None = None
+) -> list[MetricResult]:
+    """Return the result of every metric, in alphabetical order.
+
+    Each metric has a random stream of its own, keyed with its name, so that adding one changes no other.
+
+    Args:
+        inputs: see `Inputs`.
+        seed: of all random draws.
+        progress: called with the metric's name and the part done, from 0 to 1.
+    """
+    names = metric_names()
+    results = []
+    for i, name in enumerate(names):
+        if progress is not None:
+            progress(name, i / len(names))
+        rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
+        results.append(plugins.load(PACKAGE, name).evaluate(inputs, rng=rng))
+    if progress is not None:
+        progress("done", 1.0)
+    return results

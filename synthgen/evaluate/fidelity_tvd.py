@@ -1,0 +1,174 @@
+"""Fidelity: how far one- and two-way marginals lie from the holdout's, beside what real data reaches.
+
+Total variation is biased upwards by sampling error, so it is read against a ceiling: the same
+distance for a sample of real training patients of the same size, drawn as a synthetic row is (one
+record of a random patient). ``excess`` is the difference, and is 0 on average for a perfect generator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult
+from synthgen.evaluate._design import cell_codes, n_cells
+from synthgen.evaluate._intervals import from_draws, insufficient
+from synthgen.evaluate._patients import multiplicities, one_record_each, sample_rows
+from synthgen.schema import Schema
+
+MAX_ROWS = 50_000
+MAX_PAIRS = 1_000
+BLOCKS = 50
+DRAWS = 200
+MIN_PATIENTS = 50
+WORST = 20
+DEFINITION = (
+    "Half the sum of absolute differences of cell shares, over public cells (20 equal widths for numbers, missing a"
+    " cell), mean over columns (1-way) or pairs (2-way); excess = synthetic to holdout minus train to holdout."
+)
+
+
+@dataclass(frozen=True)
+class Side:
+    """One table as cell codes.
+
+    Attributes:
+        codes: ``(record, column)`` cells.
+        weights: one a record.
+        blocks: the random block of each record's patient, which the bootstrap resamples whole.
+    """
+
+    codes: np.ndarray
+    weights: np.ndarray
+    blocks: np.ndarray
+
+    def shares(self, columns: Sequence[int], sizes: Sequence[int], draws: np.ndarray) -> np.ndarray:
+        """Return the cell shares of a marginal, ``(draw, cell)``."""
+        cell = np.zeros(len(self.codes), dtype=np.int64)
+        for column in columns:
+            cell = cell * sizes[column] + self.codes[:, column]
+        width = int(np.prod([sizes[column] for column in columns]))
+        flat = np.bincount(self.blocks * width + cell, weights=self.weights, minlength=BLOCKS * width)
+        counts = draws @ flat.reshape(BLOCKS, width)
+        return np.asarray(counts / counts.sum(axis=1, keepdims=True))
+
+
+def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
+    """Compare marginals of synthetic records and of real ones with the holdout's.
+
+    Args:
+        inputs: see `Inputs`; a holdout patient's k records weigh 1/k each.
+        rng: draws samples, blocks and the patient bootstrap (50 random blocks of patients, 200 draws).
+
+    Returns:
+        ``tvd1``, ``tvd2``, ``ceiling1``, ``ceiling2``, ``excess1``, ``excess2``, from 0 to 1 (excess -1 to 1).
+    """
+    schema, columns = inputs.schema, inputs.schema.columns
+    n_holdout, n_train = inputs.holdout.unit_codes()[1], inputs.train.unit_codes()[1]
+    rows = min(len(inputs.synthetic), n_train, MAX_ROWS)
+    if min(rows, n_holdout) < MIN_PATIENTS:
+        return _result({key: insufficient(n_holdout) for key in _KEYS}, {}, note="Too few patients or rows.")
+    sides = {
+        "synthetic": _rows(schema, sample_rows(inputs.synthetic.frame, rows, rng=rng), rng),
+        "ceiling": _rows(schema, one_record_each(inputs.train, rows, rng=rng), rng),
+        "holdout": _holdout(inputs, rng),
+    }
+    draws = {name: multiplicities(BLOCKS, DRAWS, rng=rng) for name in sides}
+    sizes = [n_cells(column) for column in columns]
+    ones = [(j,) for j in range(len(columns))]
+    twos = _pairs(len(columns), rng)
+    tables = {1: _distances(sides, draws, ones, sizes), 2: _distances(sides, draws, twos, sizes)}
+    names = [column.name for column in columns]
+    estimates = _estimates({way: table.mean(axis=0) for way, table in tables.items()}, n_holdout)
+    unweighted = _distances({**sides, "holdout": _flat(sides["holdout"])}, draws, ones, sizes).mean(axis=0)
+    details = {
+        "rows": rows,
+        "pairs": len(twos),
+        "columns": _named(tables[1], ones, names),
+        "worst_pairs": _named(tables[2], twos, names)[:WORST],
+        "unweighted": {"tvd1": float(unweighted[0, 0]), "ceiling1": float(unweighted[1, 0])},
+    }
+    return _result(estimates, details)
+
+
+_KEYS = ("tvd1", "ceiling1", "excess1", "tvd2", "ceiling2", "excess2")
+
+
+def _rows(schema: Schema, frame: pd.DataFrame, rng: np.random.Generator) -> Side:
+    """Return a table in which each row is a patient of its own."""
+    blocks = rng.permutation(len(frame)) % BLOCKS
+    return Side(_codes(schema, frame), np.ones(len(frame)), blocks)
+
+
+def _holdout(inputs: Inputs, rng: np.random.Generator) -> Side:
+    units, n_units = inputs.holdout.unit_codes()
+    blocks = rng.permutation(n_units) % BLOCKS
+    return Side(_codes(inputs.schema, inputs.holdout.frame), inputs.holdout.unit_weights(), blocks[units])
+
+
+def _flat(side: Side) -> Side:
+    return Side(side.codes, np.ones_like(side.weights), side.blocks)
+
+
+def _codes(schema: Schema, frame: pd.DataFrame) -> np.ndarray:
+    return np.column_stack([cell_codes(column, frame[column.name]) for column in schema.columns])
+
+
+def _pairs(n_columns: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
+    """Return all pairs of columns, or ``MAX_PAIRS`` random ones."""
+    pairs: list[tuple[int, ...]] = list(combinations(range(n_columns), 2))
+    if len(pairs) <= MAX_PAIRS:
+        return pairs
+    return [pairs[i] for i in sorted(rng.permutation(len(pairs))[:MAX_PAIRS])]
+
+
+def _distances(
+    sides: dict[str, Side], draws: dict[str, np.ndarray], cliques: list[tuple[int, ...]], sizes: list[int]
+) -> np.ndarray:
+    """Return total variation to the holdout, ``(clique, synthetic or ceiling, draw)``."""
+    table = np.zeros((len(cliques), 2, DRAWS + 1))
+    for i, clique in enumerate(cliques):
+        holdout = sides["holdout"].shares(clique, sizes, draws["holdout"])
+        for j, name in enumerate(("synthetic", "ceiling")):
+            shares = sides[name].shares(clique, sizes, draws[name])
+            table[i, j] = np.abs(shares - holdout).sum(axis=1) / 2
+    return table
+
+
+def _estimates(means: dict[int, np.ndarray], n: int) -> dict[str, Estimate]:
+    """Return the six numbers; a table of one column has no pairs."""
+    estimates: dict[str, Estimate] = {}
+    for way, mean in means.items():
+        ok = bool(np.isfinite(mean[:, 0]).all())
+        for key, draws in (("tvd", mean[0]), ("ceiling", mean[1]), ("excess", mean[0] - mean[1])):
+            estimates[f"{key}{way}"] = from_draws(draws, n=n) if ok else insufficient(n)
+    return estimates
+
+
+def _named(table: np.ndarray, cliques: list[tuple[int, ...]], names: list[str]) -> list[dict[str, Any]]:
+    """Return the cliques with their distances, the largest excess first."""
+    rows = [
+        {"columns": [names[j] for j in clique], "tvd": float(both[0, 0]), "ceiling": float(both[1, 0])}
+        for clique, both in zip(cliques, table, strict=True)
+    ]
+    return sorted(rows, key=lambda row: float(row["ceiling"]) - float(row["tvd"]))
+
+
+def _result(estimates: dict[str, Estimate], details: dict[str, Any], *, note: str = "") -> MetricResult:
+    return MetricResult(
+        name="fidelity_tvd",
+        head="fidelity",
+        title="Total variation of marginals",
+        estimates=estimates,
+        better="lower",
+        reads_real=True,
+        definition=DEFINITION,
+        details=details,
+        status="insufficient" if note else "ok",
+        note=note,
+    )

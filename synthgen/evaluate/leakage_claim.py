@@ -1,0 +1,53 @@
+"""Leakage: the guarantee that the release claims, and how often this holdout was looked at."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._intervals import exactly
+
+DEFINITION = (
+    "Epsilon and delta of all releases of this cohort together; mu of Gaussian DP from the whole curve."
+)
+
+
+def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
+    """Return the claim as estimates without error: ``epsilon``, ``delta``, ``mu`` if known, ``looks``.
+
+    Args:
+        inputs: see `Inputs`; only the claim is read.
+        rng: not used.
+    """
+    claim = inputs.claim
+    if claim is None:
+        note = "No privacy guarantee was claimed; that the attacks find little is no evidence of safety."
+        return _result({}, status="not-applicable", note=note)
+    numbers = {"epsilon": claim.epsilon, "delta": claim.delta, "looks": float(claim.looks)}
+    if claim.mu is not None:
+        numbers["mu"] = claim.mu
+    details = {"odds": math.exp(min(claim.epsilon, 700.0)), "has_curve": claim.event is not None}
+    return _result({key: exactly(value) for key, value in numbers.items()}, details=details)
+
+
+def _result(
+    estimates: dict[str, Estimate],
+    *,
+    details: dict[str, object] | None = None,
+    status: Status = "ok",
+    note: str = "",
+) -> MetricResult:
+    return MetricResult(
+        name="leakage_claim",
+        head="leakage",
+        title="Claimed guarantee",
+        estimates=estimates,
+        better="lower",
+        reads_real=False,
+        definition=DEFINITION,
+        details=details or {},
+        status=status,
+        note=note,
+    )

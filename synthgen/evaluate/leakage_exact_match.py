@@ -1,0 +1,111 @@
+"""Leakage: do records that only one patient has turn up among the synthetic ones?
+
+Some unique records of patients whom the generator never saw turn up by chance, so the share among
+the training patients is read against the share among the holdout's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._design import ordinal
+from synthgen.evaluate._intervals import difference_of_shares, insufficient
+from synthgen.records import RealTable
+
+MIN_PATIENTS = 50
+DEFINITION = (
+    "Of the patients with a record that no other real patient has, the share of whom such a record is among the"
+    " synthetic ones, equal in every column as written; training patients minus holdout patients (Newcombe)."
+)
+
+
+def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
+    """Count exact copies of unique records, among all synthetic rows.
+
+    Args:
+        inputs: see `Inputs`.
+        rng: not used.
+
+    Returns:
+        ``difference`` (-1 to 1), ``train`` and ``holdout`` (0 to 1), of patients.
+    """
+    parts = (inputs.train, inputs.holdout, inputs.reference)
+    hashes = [_hashes(inputs, part.frame) for part in parts]
+    once = _held_by_one_patient(parts, hashes)
+    released = np.unique(_hashes(inputs, inputs.synthetic.frame))
+    hits, patients = np.zeros(2, dtype=int), np.zeros(2, dtype=int)
+    rows: dict[str, float] = {}
+    for i, (name, part) in enumerate(zip(("train", "holdout"), parts, strict=False)):
+        unique = np.isin(hashes[i], once)
+        copied = unique & np.isin(hashes[i], released)
+        patients[i], hits[i] = len(np.unique(part.units[unique])), len(np.unique(part.units[copied]))
+        rows[name] = float(copied.sum() / max(int(unique.sum()), 1))
+    if min(patients) < MIN_PATIENTS:
+        note = f"Fewer than {MIN_PATIENTS} patients on a side have a record of their own."
+        return _result({"difference": insufficient(int(patients.sum()))}, None, {}, "insufficient", note)
+    value, low, high = difference_of_shares(hits[0], patients[0], hits[1], patients[1])
+    estimates = {
+        "difference": Estimate(value, low, high, n=int(patients.sum())),
+        "train": _share(hits[0], patients[0]),
+        "holdout": _share(hits[1], patients[1]),
+    }
+    details = {"synthetic": len(inputs.synthetic), "unweighted": rows}
+    return _result(estimates, estimates["holdout"].value, details)
+
+
+def _hashes(inputs: Inputs, frame: pd.DataFrame) -> np.ndarray:
+    """Return a 64-bit hash of each record's modelled columns."""
+    names = [column.name for column in inputs.schema.columns]
+    values = ordinal(inputs.schema, frame, names)[0]
+    numbers = [column.name for column in inputs.schema.columns if column.kind != "category"]
+    table = pd.DataFrame(values, columns=names)
+    table[numbers] = frame[numbers].to_numpy(dtype=float) + 0.0  # as written; -0.0 becomes 0.0
+    return np.asarray(pd.util.hash_pandas_object(table, index=False), dtype=np.uint64)
+
+
+def _held_by_one_patient(parts: tuple[RealTable, ...], hashes: list[np.ndarray]) -> np.ndarray:
+    """Return the hashes that exactly one real patient has."""
+    owners = pd.DataFrame(
+        {
+            "hash": np.concatenate(hashes),
+            "part": np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+            "unit": np.concatenate([part.unit_codes()[0] for part in parts]),
+        }
+    ).drop_duplicates()
+    found, counts = np.unique(owners["hash"].to_numpy(), return_counts=True)
+    return np.asarray(found[counts == 1])
+
+
+def _share(hits: int, n: int) -> Estimate:
+    from synthgen.evaluate._intervals import wilson
+
+    low, high = wilson(hits, n)
+    return Estimate(value=float(hits / n), low=low, high=high, n=int(n))
+
+
+def _result(
+    estimates: Mapping[str, Estimate],
+    control: float | None,
+    details: Mapping[str, Any],
+    status: Status = "ok",
+    note: str = "",
+) -> MetricResult:
+    return MetricResult(
+        name="leakage_exact_match",
+        head="leakage",
+        title="Copies of unique records",
+        estimates=estimates,
+        better="lower",
+        reads_real=True,
+        definition=DEFINITION,
+        baseline=0.0,
+        control=control,
+        details=details,
+        status=status,
+        note=note,
+    )

@@ -1,0 +1,84 @@
+"""Utility: how much worse a model predicts real patients when it was trained on synthetic ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._intervals import from_draws, insufficient
+from synthgen.evaluate._learners import LEARNERS, MAX_ROWS, applicable, predictions
+from synthgen.evaluate._patients import multiplicities
+
+DRAWS = 200
+DEFINITION = (
+    "AUROC (macro one-vs-rest) on the untouched real holdout, trained on synthetic minus trained on as many real"
+    " records (one of each of random patients); paired patient bootstrap. The interval covers the choice of test"
+    " patients, not of training records. Esteban et al. (2017), arXiv:1706.02633."
+)
+
+
+def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
+    """Compare learners trained on synthetic and on real records, on the real holdout.
+
+    Args:
+        inputs: see `Inputs`; a holdout patient's k records weigh 1/k each.
+        rng: draws the patient bootstrap. The learners' seed is fixed.
+
+    Returns:
+        ``<learner>.real``, ``<learner>.synthetic`` (0 to 1), ``<learner>.gap`` and ``mean.gap`` (-1 to 1).
+    """
+    why = applicable(inputs)
+    if why:
+        return _result({}, {}, status="not-applicable", note=why)
+    found = predictions(inputs)
+    mask = np.ones(len(found.truth), dtype=bool)
+    if found.n_rows < 2 or not found.classes(mask):
+        keys = [f"{learner}.{part}" for learner in LEARNERS for part in ("real", "synthetic", "gap")]
+        empty = {key: insufficient(found.n_units) for key in [*keys, "mean.gap"]}
+        return _result(
+            empty, {}, status="insufficient", note="Under 50 positive or negative patients in the holdout."
+        )
+    draws = multiplicities(found.n_units, DRAWS, rng=rng)
+    auc = found.auc(draws, mask)
+    flat = found.auc(draws[:1], mask, weighted=False)
+    details = {
+        "training_rows": found.n_rows,
+        "cap": MAX_ROWS,
+        "target": inputs.target,
+        "unweighted": {f"{learner}.{arm}": float(value[0]) for (learner, arm), value in flat.items()},
+    }
+    return _result(_estimates(auc, found.n_units), details)
+
+
+def _estimates(auc: dict[tuple[str, str], np.ndarray], n: int) -> dict[str, Estimate]:
+    estimates: dict[str, Estimate] = {}
+    gaps = {learner: auc[learner, "synthetic"] - auc[learner, "real"] for learner in LEARNERS}
+    for learner in LEARNERS:
+        estimates[f"{learner}.real"] = from_draws(auc[learner, "real"], n=n)
+        estimates[f"{learner}.synthetic"] = from_draws(auc[learner, "synthetic"], n=n)
+        estimates[f"{learner}.gap"] = from_draws(gaps[learner], n=n)
+    estimates["mean.gap"] = from_draws(np.mean(list(gaps.values()), axis=0), n=n)
+    return estimates
+
+
+def _result(
+    estimates: dict[str, Estimate],
+    details: dict[str, Any],
+    *,
+    status: Status = "ok",
+    note: str = "",
+) -> MetricResult:
+    return MetricResult(
+        name="utility_tstr",
+        head="utility",
+        title="Train on synthetic, test on real",
+        estimates=estimates,
+        better="higher",
+        reads_real=True,
+        definition=DEFINITION,
+        details=details,
+        status=status,
+        note=note,
+    )

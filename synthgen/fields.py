@@ -1,0 +1,179 @@
+"""One column: as the schema file writes it, and as generators see it.
+
+A `Field` is what a person declares; a `Column` is the public domain that follows from it.
+"""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import Field as Key
+from pydantic import model_validator
+
+from synthgen.settings import Settings
+
+Role = Literal["id", "drop", "feature", "label", "protected", "time"]
+Kind = Literal["category", "integer", "number", "date"]
+Label = str | int | bool
+OTHER = "other"
+MAX_CATEGORIES = 1000
+
+
+class Constraints(Settings):
+    """Public bounds or categories of a column."""
+
+    minimum: float | int | str | None = None
+    maximum: float | int | str | None = None
+    enum: tuple[str | int, ...] | None = Key(default=None, min_length=1, max_length=MAX_CATEGORIES)
+    required: bool = False
+
+
+class Field(Settings):
+    """One column as the file writes it."""
+
+    name: str = Key(min_length=1)
+    type: Literal["string", "integer", "number", "boolean", "date"]
+    role: Role | None = None
+    title: str | None = None
+    description: str | None = None
+    constraints: Constraints = Constraints()
+    bins: int | None = Key(default=None, ge=2, le=1000)
+    outside: Literal["error", "clip", "other"] = "error"
+    bounds: Literal["paid"] | None = None
+    categories: Literal["paid"] | None = None
+    origin: str = "1970-01-01"
+    format: str | None = None
+    missing_values: tuple[str, ...] | None = Key(default=None, alias="missingValues")
+    true_values: tuple[str, ...] = Key(
+        default=("true", "True", "TRUE", "1"), alias="trueValues", min_length=1
+    )
+    false_values: tuple[str, ...] = Key(
+        default=("false", "False", "FALSE", "0"), alias="falseValues", min_length=1
+    )
+    confirmed: bool = True
+
+    @model_validator(mode="after")
+    def _agree(self) -> Field:
+        enum = self.constraints.enum
+        if self.type == "string" and enum and not all(isinstance(value, str) for value in enum):
+            raise ValueError("enum of a string column holds a value that is not text; quote it")
+        if self.type == "integer" and enum and not all(isinstance(value, int) for value in enum):
+            raise ValueError("enum of an integer column holds a value that is not an integer")
+        if self.type in ("number", "boolean", "date") and enum:
+            raise ValueError(f"a {self.type} column takes no enum")
+        if enum and len(set(enum)) != len(enum):
+            raise ValueError("enum names a category twice")
+        if set(self.true_values) & set(self.false_values):
+            raise ValueError("trueValues and falseValues overlap")
+        numeric = self.is_numeric
+        if self.outside == "clip" and not numeric:
+            raise ValueError("outside: clip is for numbers; a category takes error or other")
+        if self.outside == "other" and (numeric or self.type == "boolean"):
+            raise ValueError("outside: other is for categories; a number takes error or clip")
+        if self.bins and not numeric:
+            raise ValueError("bins are for numbers; a category has its own")
+        for bound in (self.constraints.minimum, self.constraints.maximum):
+            self._check_bound(bound, numeric)
+        self.check_tokens(self.missing_values or ())
+        return self
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether its values are held as numbers: number, date, and integer without an enum."""
+        return self.type in ("number", "date") or (self.type == "integer" and not self.constraints.enum)
+
+    def _check_bound(self, bound: float | int | str | None, numeric: bool) -> None:
+        if bound is None:
+            return
+        if not numeric:
+            raise ValueError("minimum and maximum are for numbers and dates; a category takes an enum")
+        if self.type == "date":
+            try:
+                days(str(bound), self.origin)
+            except ValueError:
+                raise ValueError(
+                    "expected origin, minimum and maximum as dates, such as 2000-01-31"
+                ) from None
+        elif isinstance(bound, str):
+            raise ValueError("expected minimum and maximum as numbers, got text")
+        elif self.type == "integer" and bound != int(bound):
+            raise ValueError("expected minimum and maximum of an integer column as integers")
+
+    def check_tokens(self, missing: tuple[str, ...]) -> None:
+        """Refuse a text that would mean both a value and its absence."""
+        values = {str(value) for value in self.constraints.enum or ()}
+        if self.type == "boolean":
+            values = {*self.true_values, *self.false_values}
+        if values & set(missing):
+            raise ValueError(f"column {self.name!r}: a category is also among the missingValues")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column that generators may see, with its public domain.
+
+    Attributes:
+        name: the column's name.
+        kind: how its values are held.
+        role: what it is for: feature, label, protected or time.
+        labels: the categories in public order, ``other`` last if the schema allows it; empty for numbers.
+        minimum: public lower bound (days from origin for a date); NaN for categories.
+        maximum: public upper bound; NaN for categories.
+        nullable: whether a value may be missing.
+        bins: public number of cells asked for a number; None leaves it to the encoder's public rule.
+        field: the column as the schema writes it.
+    """
+
+    name: str
+    kind: Kind
+    role: Role
+    labels: tuple[Label, ...]
+    minimum: float
+    maximum: float
+    nullable: bool
+    bins: int | None
+    field: Field
+
+
+def days(text: str, origin: str) -> float:
+    """Return the days from an ISO origin to an ISO date."""
+    return float((datetime.date.fromisoformat(text) - datetime.date.fromisoformat(origin)).days)
+
+
+def has_domain(field: Field) -> bool:
+    """Return whether a rule on the column can be checked against its domain."""
+    return field.is_numeric or field.type == "boolean" or field.constraints.enum is not None
+
+
+def labels_of(field: Field) -> tuple[Label, ...] | None:
+    """Return the categories in public order, or None for a number."""
+    if field.is_numeric:
+        return None
+    if field.type == "boolean":
+        return (False, True)
+    labels = tuple(field.constraints.enum or ())
+    return (*labels, OTHER) if field.outside == "other" and OTHER not in labels else labels
+
+
+def column_of(field: Field) -> Column:
+    """Return the public domain of a modelled column; a bound that is not declared is NaN."""
+    labels = labels_of(field)
+    return Column(
+        name=field.name,
+        kind="category" if labels is not None else field.type,  # type: ignore[arg-type]
+        role=field.role or "feature",
+        labels=labels or (),
+        minimum=_bound(field, field.constraints.minimum),
+        maximum=_bound(field, field.constraints.maximum),
+        nullable=not field.constraints.required,
+        bins=field.bins,
+        field=field,
+    )
+
+
+def _bound(field: Field, value: float | int | str | None) -> float:
+    if value is None:
+        return float("nan")
+    return days(str(value), field.origin) if field.type == "date" else float(value)

@@ -1,0 +1,1 @@
+"""From a hospital's files to canonical records, with errors that name lines and never values."""

@@ -1,0 +1,251 @@
+"""Read CSV and Parquet as they are: cells stay text, Parquet keeps its types, nothing is guessed.
+
+CSV is read by Python's own reader, in chunks: pandas fills short rows silently, and only a reader
+that knows physical lines can say which one is wrong.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pandas as pd
+
+from synthgen.errors import ConfigError, DataError, OperationError
+
+CHUNK = 20_000
+LINE = "line"
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether the file's name says Parquet."""
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+def require_file(path: Path) -> None:
+    """Refuse a path that is not a readable, non-empty file.
+
+    Raises:
+        DataError: there is no file, or it is empty.
+        OperationError: the disk or its rights refuse.
+    """
+    try:
+        if not path.is_file():
+            raise DataError("Expected a file, found none.", where=str(path), next_step="Check the path.")
+        with path.open("rb") as stream:
+            if not stream.read(1):
+                raise DataError("Expected a table, got an empty file.", where=str(path))
+    except OSError as error:
+        raise OperationError(
+            "Expected a readable file.", where=str(path), next_step="Check its rights."
+        ) from error
+
+
+def csv_header(path: Path, *, delimiter: str, encoding: str) -> list[str]:
+    """Return the column names of a CSV file; no further line is parsed."""
+    with closing(_Rows(path, delimiter=delimiter, encoding=encoding)) as rows:
+        return rows.header
+
+
+def read_csv(path: Path, *, delimiter: str, encoding: str, columns: Sequence[str] | None) -> pd.DataFrame:
+    """Read a CSV file with every cell as text; the index, named ``line``, is the record's first line."""
+    parts: list[pd.DataFrame] = []
+    lines: list[int] = []
+    with closing(_Rows(path, delimiter=delimiter, encoding=encoding)) as rows:
+        keep = [i for i, name in enumerate(rows.header) if columns is None or name in columns]
+        parts.append(pd.DataFrame({rows.header[i]: pd.array([], dtype="str") for i in keep}))
+        for chunk, starts in rows.chunks():
+            cells = list(zip(*chunk, strict=True))
+            parts.append(pd.DataFrame({rows.header[i]: pd.array(cells[i], dtype="str") for i in keep}))
+            lines.extend(starts)
+    frame = pd.concat(parts[1:] or parts, ignore_index=True)
+    frame.index = pd.Index(np.asarray(lines, dtype=np.int64), name=LINE)
+    return frame
+
+
+def parquet_header(path: Path) -> list[str]:
+    """Return the column names in a Parquet file's footer."""
+    return list(_parquet(path).schema_arrow.names)
+
+
+def read_parquet(path: Path, *, columns: Sequence[str] | None) -> pd.DataFrame:
+    """Read a Parquet file, native types kept; integers and booleans with gaps stay what they are."""
+    import pyarrow as pa
+
+    file = _parquet(path)
+    names = named(file.schema_arrow.names, path)
+    keep = [name for name in names if columns is None or name in columns]
+    integers = {
+        getattr(pa, f"{u}int{b}")(): f"{'U' if u else ''}Int{b}" for u in ("", "u") for b in (8, 16, 32, 64)
+    }
+    types: dict[Any, Any] = {kind: pd.api.types.pandas_dtype(name) for kind, name in integers.items()}
+    types |= {
+        pa.bool_(): pd.BooleanDtype(),
+        pa.string(): pd.StringDtype(),
+        pa.large_string(): pd.StringDtype(),
+    }
+    try:
+        table = file.read(columns=keep).select(keep)
+        return table.to_pandas(ignore_metadata=True, types_mapper=types.get, date_as_object=False)  # type: ignore[no-any-return]
+    except (pa.ArrowException, OSError):
+        raise DataError("Expected Parquet, but the file is damaged.", where=str(path)) from None
+
+
+def named(header: Sequence[str], path: Path) -> list[str]:
+    """Return column names: a blank one by its position; two alike are refused.
+
+    The message gives positions only: a file without a header has a patient's record in its first line.
+    """
+    names = [name if name.strip() else f"column_{i}" for i, name in enumerate(header, 1)]
+    first: dict[str, int] = {}
+    for i, name in enumerate(names, 1):
+        if name in first:
+            raise DataError(
+                f"Expected each column name once, but columns {first[name]} and {i} are named alike.",
+                where=f"{path}:1",
+                next_step="Rename one, and check that the first line holds the column names.",
+            )
+        first[name] = i
+    return names
+
+
+def _parquet(path: Path) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    require_file(path)
+    try:
+        return pq.ParquetFile(path)
+    except (pa.ArrowException, OSError):
+        raise DataError(
+            "Expected Parquet, got other content.",
+            where=str(path),
+            next_step="Name the file .csv if it is text, else write it anew.",
+        ) from None
+
+
+class _Rows:
+    """The rows of a CSV file with their physical lines; the first is read at once, the rest on demand."""
+
+    def __init__(self, path: Path, *, delimiter: str, encoding: str) -> None:
+        require_file(path)
+        if len(delimiter) != 1:
+            step = "Correct the delimiter."
+            raise ConfigError("Expected one character as delimiter.", where=str(path), next_step=step)
+        self.path = path
+        self.encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+        try:
+            self.stream = _open(path, self.encoding)
+        except LookupError:
+            step = "Try utf-8, latin-1 or cp1252."
+            raise ConfigError("Expected a known encoding.", where=str(path), next_step=step) from None
+        self.reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
+        try:
+            self.header = named(next(self._records())[1], path)
+        except DataError:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self.stream.close()
+
+    def chunks(self) -> Iterator[tuple[list[list[str]], list[int]]]:
+        """Yield rows of equal length and the first line of each."""
+        rows: list[list[str]] = []
+        starts: list[int] = []
+        width = len(self.header)
+        for start, row in self._records():
+            if len(row) != width:
+                raise DataError(
+                    f"Expected {width} fields as in the first line, got {len(row)}.",
+                    where=f"{self.path}:{start}",
+                    next_step="Correct the line, or put cells that hold the delimiter in quotes.",
+                )
+            rows.append(row)
+            starts.append(start)
+            if len(rows) == CHUNK:
+                yield rows, starts
+                rows, starts = [], []
+        if rows:
+            yield rows, starts
+
+    def _lines(self) -> Iterator[str]:
+        for number, line in enumerate(self.stream, 1):
+            if "\0" in line:
+                self._refuse(
+                    "Expected text, got a NUL character.", number, "The file may be UTF-16 or binary."
+                )
+            yield line
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield each record with its first line; blank lines are skipped."""
+        while True:
+            start = self.reader.line_num + 1
+            try:
+                row = next(self.reader)
+            except StopIteration:
+                if start == 1:
+                    raise DataError("Expected a table, got an empty file.", where=str(self.path)) from None
+                return
+            except UnicodeDecodeError:
+                line = _undecodable_line(self.path, self.encoding)
+                self._refuse(
+                    f"Expected text in {self.encoding.removesuffix('-sig')}.", line, "Name its encoding."
+                )
+            except (OSError, EOFError):
+                kind = "gzip" if self.path.suffix.lower() == ".gz" else "a readable file"
+                raise DataError(f"Expected {kind}, but it is damaged.", where=str(self.path)) from None
+            except csv.Error as error:
+                self._refuse(*_quoting(str(error), start, self.reader.line_num))
+            if row:
+                yield start, row
+
+    def _refuse(self, message: str, line: int, step: str) -> None:
+        raise DataError(message, where=f"{self.path}:{line}", next_step=step) from None
+
+
+def _open(path: Path, encoding: str) -> IO[str]:
+    """Open as text without touching line ends, which belong to the CSV reader."""
+    if path.suffix.lower() == ".gz":
+        return io.TextIOWrapper(gzip.open(path, "rb"), encoding=encoding, newline="")
+    return path.open("r", encoding=encoding, newline="")
+
+
+def _quoting(problem: str, start: int, line: int) -> tuple[str, int, str]:
+    """Return message, line and next step for a record that the CSV reader cannot read."""
+    if "field limit" in problem:
+        limit = csv.field_size_limit()
+        return (
+            f"Expected cells of at most {limit} characters, got a longer one.",
+            start,
+            "A quote may be left open.",
+        )
+    if "unexpected end" in problem:
+        return "Expected a closing quote, got the end of the file.", start, "Close the quote."
+    return (
+        "Expected the delimiter after a closing quote.",
+        max(start, line),
+        "Double the quotes inside a cell.",
+    )
+
+
+def _undecodable_line(path: Path, encoding: str) -> int:
+    """Return the 1-based line of the first bytes that are not text in that encoding."""
+    import codecs
+
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+        number = 0
+        for number, line in enumerate(stream, 1):
+            try:
+                decoder.decode(line)
+            except UnicodeDecodeError:
+                return number
+    return max(number, 1)

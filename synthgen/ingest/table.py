@@ -1,0 +1,266 @@
+"""From a table's file to canonical records: read as it is, then judged by the schema, all problems at once.
+
+The pipeline calls `read_raw`, takes the ids off (`synthgen.deidentify`), and calls `canonical`.
+`read_table` does the three for a table that is only to be evaluated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from synthgen.errors import ConfigError, DataError
+from synthgen.fields import OTHER, Column
+from synthgen.ingest import _files
+from synthgen.ingest._canonical import Reading, read_column
+from synthgen.records import RealTable, require_columns, unit_texts
+from synthgen.schema import Schema
+
+MAX_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class IngestReport:
+    """What ingest found and changed. Sensitive: exact counts, for the internal report only.
+
+    Attributes:
+        records: records read.
+        units: patients, or rows of a row-level table.
+        missing: records without a value, by column.
+        clipped: records moved to a bound, by column, where the schema says ``outside: clip``.
+        other: records put under ``other``, by column, where the schema says ``outside: other``.
+    """
+
+    records: int
+    units: int
+    missing: Mapping[str, int]
+    clipped: Mapping[str, int]
+    other: Mapping[str, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        counts = {"missing": dict(self.missing), "clipped": dict(self.clipped), "other": dict(self.other)}
+        return {"records": self.records, "units": self.units, **counts}
+
+
+def read_raw(
+    path: Path,
+    *,
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+    decimal: str = ".",
+    columns: Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Read a table as it is: cells of CSV as text, Parquet with its own types.
+
+    Args:
+        path: ``.csv``, ``.csv.gz`` or any other text; ``.parquet`` or ``.pq``.
+        delimiter: one character.
+        encoding: of text; a byte order mark of UTF-8 is dropped.
+        decimal: decimal sign, a point or a comma; cells stay text here, so it is only checked.
+        columns: names of the columns to keep; None keeps all.
+
+    Returns:
+        The raw table. Of text the index is named ``line`` and holds each record's first line. A column
+        without a name is called ``column_<position>``. Sensitive.
+
+    Raises:
+        DataError: missing, empty, damaged or ragged file, wrong encoding, columns named alike, or a column
+            asked for that is not there; with path and line, and nothing of a cell.
+        ConfigError: unknown encoding, or a delimiter or decimal sign that is none.
+        OperationError: the disk refuses.
+    """
+    path = Path(path)
+    if decimal not in (".", ","):
+        step = "Correct the decimal sign."
+        raise ConfigError("Expected a point or a comma as decimal sign.", where=str(path), next_step=step)
+    if _files.is_parquet(path):
+        frame = _files.read_parquet(path, columns=columns)
+    else:
+        frame = _files.read_csv(path, delimiter=delimiter, encoding=encoding, columns=columns)
+    absent = [name for name in columns or () if name not in frame.columns]
+    if absent:
+        raise DataError(f"Expected columns {absent}, found none of that name.", where=str(path))
+    return frame
+
+
+def canonical(
+    frame: pd.DataFrame,
+    units: np.ndarray | None,
+    schema: Schema,
+    *,
+    decimal: str = ".",
+    date_format: str | None = None,
+    where: str = "",
+) -> tuple[RealTable, IngestReport]:
+    """Bring raw columns into the canonical form of `synthgen.schema`.
+
+    Args:
+        frame: raw modelled columns, as `read_raw` returns them. Sensitive.
+        units: the patient of each record as text, empty if it has none; None for a row-level table.
+        schema: the table's public description.
+        decimal: decimal sign of numbers in text.
+        date_format: strptime format of dates in text; None is ISO. A field's own ``format`` goes first.
+        where: the table's path, for messages.
+
+    Returns:
+        The records and the internal report of what was missing and changed.
+
+    Raises:
+        DataError: names all columns that do not keep to the schema, with counts and the first line.
+        ConfigError: the schema lacks a domain, or a date format is not one.
+    """
+    schema.require_complete()
+    require_columns(frame.columns, schema, where=where, ids="optional")
+    if (units is None) != (schema.unit.level == "row"):
+        raise ValueError(f"Expected units of level {schema.unit.level!r}, got {units is not None=}.")
+    if frame.empty:
+        raise DataError("Expected records, got a table without any.", where=where)
+    problems = _Problems(frame.index, where)
+    if units is not None:
+        problems.add(
+            str(schema.unit.column), np.asarray(units == "", dtype=bool), "records without a patient"
+        )
+    columns: dict[str, pd.Series] = {}
+    counts: dict[str, dict[str, int]] = {"missing": {}, "clipped": {}, "other": {}}
+    for column in schema.columns:
+        tokens = schema.tokens(column.field)
+        reading = read_column(frame[column.name], column, tokens, decimal=decimal, date_format=date_format)
+        _judge(reading, column, problems)
+        counts["missing"][column.name] = int(reading.missing.sum())
+        if column.field.outside != "error":
+            counts[_CHANGED[column.field.outside]][column.name] = int(reading.outside.sum())
+        columns[column.name] = _settled(reading, column)
+    problems.refuse()
+    content = pd.DataFrame(columns)
+    table = RealTable(schema, content, row_units(content) if units is None else units)
+    return table, IngestReport(len(table), table.unit_codes()[1], **counts)
+
+
+def read_table(
+    path: Path,
+    schema: Schema,
+    *,
+    delimiter: str = ",",
+    encoding: str = "utf-8",
+    decimal: str = ".",
+    date_format: str | None = None,
+    ids: Literal["required", "optional"] = "required",
+) -> tuple[RealTable, IngestReport]:
+    """Read a table that is to be evaluated, or checked: `read_raw`, its columns checked, `canonical`.
+
+    Args:
+        path: see `read_raw`.
+        schema: the table's public description.
+        delimiter: see `read_raw`.
+        encoding: see `read_raw`.
+        decimal: decimal sign of numbers in text.
+        date_format: strptime format of dates in text; None is ISO.
+        ids: ``optional`` takes a table without ids, such as a synthetic one: each row is then its own unit.
+
+    Raises:
+        DataError: as `read_raw`, `require_columns` and `canonical` say.
+        ConfigError: as `read_raw` and `canonical` say.
+    """
+    raw = read_raw(path, delimiter=delimiter, encoding=encoding, decimal=decimal)
+    require_columns(raw.columns, schema, where=str(path), ids=ids)
+    units: np.ndarray | None = None
+    if schema.unit.column is not None:
+        if schema.unit.column in raw.columns:
+            units = unit_texts(raw[schema.unit.column], schema)
+        else:
+            units = np.arange(1, len(raw) + 1).astype(str).astype(object)
+    modelled = raw[[column.name for column in schema.columns]]
+    return canonical(modelled, units, schema, decimal=decimal, date_format=date_format, where=str(path))
+
+
+def row_units(frame: pd.DataFrame) -> np.ndarray:
+    """Name each record of a row-level table by its content, so that no record's name depends on the others.
+
+    The name is the SHA-256 of the canonical record, then ``#`` and its place among identical records:
+    with one record less, all others keep their names. Row numbers would shift with every removal, and
+    with them the parts that records belong to. (pandas' own row hash is faster, but 64 bits without
+    collision resistance: a patient could be given the name, and so the part, of another.)
+
+    Args:
+        frame: canonical columns. Sensitive.
+
+    Returns:
+        One text a record.
+    """
+    parts = [
+        series.cat.codes.to_numpy("<f8")
+        if isinstance(series.dtype, pd.CategoricalDtype)
+        else series.to_numpy("<f8")
+        for _, series in frame.items()
+    ]
+    content = np.column_stack(parts) + 0.0  # -0.0 becomes 0.0: equal numbers, equal bytes
+    content[np.isnan(content)] = np.nan  # one bit pattern for all NaN
+    names = pd.Series([hashlib.sha256(row.tobytes()).hexdigest() for row in content], dtype=object)
+    return np.asarray(names + "#" + names.groupby(names).cumcount().astype(str), dtype=object)
+
+
+_CHANGED = {"clip": "clipped", "other": "other"}
+
+
+class _Problems:
+    """Collects what is wrong in all columns, so that a person corrects a table once."""
+
+    def __init__(self, index: pd.Index, where: str) -> None:
+        self.index = index
+        self.where = where
+        self.lines: list[str] = []
+
+    def add(self, name: str, records: np.ndarray, text: str) -> None:
+        """Note a problem of the records where the boolean array is true, if there are any."""
+        if records.any():
+            first = int(np.argmax(records))
+            place = f"line {self.index[first]}" if self.index.name == _files.LINE else f"record {first + 1}"
+            self.lines.append(f"column {name!r}: {int(records.sum())} {text}, first in {place}")
+
+    def refuse(self) -> None:
+        """Raise all problems as one error.
+
+        Raises:
+            DataError: there is at least one.
+        """
+        if not self.lines:
+            return
+        shown = self.lines[:MAX_PROBLEMS]
+        if len(self.lines) > MAX_PROBLEMS:
+            shown.append(f"and {len(self.lines) - MAX_PROBLEMS} more problems")
+        raise DataError(
+            f"Expected values as the schema says, got {len(self.lines)} problems:\n  "
+            + "\n  ".join(shown)
+            + "\n",
+            where=self.where,
+            next_step="Correct the table, or its schema from public knowledge (`outside`, `missingValues`).",
+        )
+
+
+def _judge(reading: Reading, column: Column, problems: _Problems) -> None:
+    """Note what the schema does not allow."""
+    problems.add(column.name, reading.wrong, f"cells that are no {column.field.type}")
+    if not column.nullable:
+        problems.add(column.name, reading.missing, "cells missing in a required column")
+    if column.field.outside == "error":
+        domain = "categories" if column.labels else "bounds"
+        hint = " (blanks around a category)" if reading.spaced.any() else ""
+        problems.add(column.name, reading.outside, f"cells outside the {domain}{hint}")
+
+
+def _settled(reading: Reading, column: Column) -> pd.Series:
+    """Return the canonical column, with what is outside moved where the schema says."""
+    values = reading.values
+    if column.kind != "category":
+        return pd.Series(np.clip(values, column.minimum, column.maximum))
+    if column.field.outside == "other":
+        values = np.where(reading.outside, float(column.labels.index(OTHER)), values)
+    codes = np.where(np.isnan(values), -1, values).astype(np.int64)
+    return pd.Series(pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(column.labels))))

@@ -1,0 +1,82 @@
+"""Turn a reader's conditions into allowed cells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from synthgen.encode.table import Encoder, Grid
+from synthgen.errors import ConfigError
+from synthgen.schema import Schema, days
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a column's drawn values must keep to.
+
+    Attributes:
+        column: the column's name.
+        cells: boolean array, the allowed fine cells.
+        interval: for a number, the closed interval of allowed values.
+    """
+
+    column: str
+    cells: np.ndarray
+    interval: tuple[float, float] | None = None
+
+
+def conditions(schema: Schema, encoder: Encoder, where: Mapping[str, Any]) -> dict[str, Condition]:
+    """Return a condition for each named column.
+
+    Raises:
+        ConfigError: unknown column, or a value outside the column's public domain.
+    """
+    return {name: _condition(encoder.grids[schema.column(name).name], value) for name, value in where.items()}
+
+
+def _condition(grid: Grid, value: Any) -> Condition:
+    name = grid.column.name
+    if value is None:
+        if grid.missing is None:
+            raise ConfigError(f"Column {name!r} is never missing.", next_step="Drop the condition.")
+        return Condition(name, np.arange(grid.n_cells) == grid.missing)
+    if not grid.is_ordered:
+        wanted = list(value) if isinstance(value, (list, tuple, set)) else [value]
+        return Condition(name, _labels(grid, wanted))
+    low, high = (value[0], value[1]) if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
+    interval = (_number(grid, low), _number(grid, high))
+    cells = grid.touches(*interval)
+    if not cells.any():
+        raise ConfigError(
+            f"Column {name!r}: expected values within its public bounds.", next_step="See the schema's constraints."
+        )
+    return Condition(name, cells, interval)
+
+
+def _labels(grid: Grid, wanted: list[Any]) -> np.ndarray:
+    """Compare by text, so that a command line's ``sex=F`` or ``flag=true`` finds its category."""
+    known = [str(label).lower() if isinstance(label, bool) else str(label) for label in grid.column.labels]
+    texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in wanted]
+    field = grid.column.field
+    if field.type == "boolean":
+        words = {**dict.fromkeys(field.true_values, "true"), **dict.fromkeys(field.false_values, "false")}
+        texts = [words.get(text, text.lower()) for text in texts]
+    unknown = [text for text in texts if text not in known]
+    if unknown:
+        raise ConfigError(
+            f"Column {grid.column.name!r}: {len(unknown)} of the values asked for are no category.",
+            next_step=f"Choose from {known[:20]}.",
+        )
+    return np.array([label in texts for label in known] + [False] * int(grid.column.nullable))
+
+
+def _number(grid: Grid, value: Any) -> float:
+    try:
+        if grid.column.kind == "date" and isinstance(value, str):
+            return days(value, grid.column.field.origin)
+        return float(value)
+    except (TypeError, ValueError):
+        raise ConfigError(f"Column {grid.column.name!r}: expected a number, got text.") from None

@@ -1,0 +1,126 @@
+"""A fitted marginal model: sample it, save it, load it where the data never was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthgen.encode.table import Encoder
+from synthgen.errors import ConfigError
+from synthgen.models._cells import Merging
+from synthgen.models._conditions import Condition, conditions
+from synthgen.models._junction import Attributes, JunctionTree, Node
+from synthgen.records import SyntheticTable
+from synthgen.schema import Schema
+
+FORMAT = 1
+WEIGHTS, META = "model.safetensors", "model.json"
+
+
+@dataclass(frozen=True)
+class FittedMarginal:
+    """Probabilities over coarse cells, and how each coarse cell lies on fine ones. Publishable.
+
+    Attributes:
+        schema: the table's public description.
+        tree: the joint model over coarse cells.
+        merging: for each column, fine cells in coarse ones.
+        fine_cells: the public number of cells that the encoder was built with.
+    """
+
+    schema: Schema
+    tree: JunctionTree
+    merging: Mapping[str, Merging]
+    fine_cells: int
+
+    def sample(
+        self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
+    ) -> SyntheticTable:
+        """Draw records. Post-processing: may be called for ever.
+
+        Args:
+            n_records: records to draw, 0 or more.
+            rng: open randomness; the same state gives the same records, byte for byte.
+            where: column to a value, a list of values, None (missing), or an interval ``(low, high)`` of a
+                number. Every record keeps to it exactly; the other columns follow the model given it.
+
+        Raises:
+            ConfigError: a condition names an unknown column or value, or one the model gives no chance.
+        """
+        encoder = Encoder.of(self.schema, fine_cells=self.fine_cells)
+        held = conditions(self.schema, encoder, where or {})
+        masks: dict[Attributes, np.ndarray] = {(name,): self._coarse(held[name]) for name in held}
+        try:
+            drawn = self.tree.sample(n_records, rng=rng, masks=masks)
+        except ValueError as error:
+            raise ConfigError(
+                f"The model gives no chance to the condition on {sorted(held)}.", next_step="Widen the condition."
+            ) from error
+        columns = {}
+        for name, grid in encoder.grids.items():
+            condition = held.get(name)
+            allowed = None if condition is None else condition.cells
+            cells = self.merging[name].refine(drawn[name], rng=rng, allowed=allowed)
+            columns[name] = grid.decode(cells, rng=rng, within=condition.interval if condition else None)
+        import pandas as pd
+
+        return SyntheticTable(self.schema, pd.DataFrame(columns))
+
+    def save(self, folder: Path) -> None:
+        """Write ``model.safetensors`` and ``model.json`` into an existing folder."""
+        from safetensors.numpy import save_file
+
+        tensors = {f"node.{i}": np.ascontiguousarray(node.table) for i, node in enumerate(self.tree.nodes)}
+        for i, merging in enumerate(self.merging.values()):
+            tensors[f"coarse.{i}"] = merging.coarse.astype(np.int64)
+            tensors[f"share.{i}"] = np.ascontiguousarray(merging.share)
+        meta = {
+            "format": FORMAT,
+            "generator": "marginal",
+            "schema": self.schema.digest(),
+            "fine_cells": self.fine_cells,
+            "columns": list(self.merging),
+            "nodes": [[list(n.attributes), n.parent, list(n.separator)] for n in self.tree.nodes],
+        }
+        save_file(tensors, folder / WEIGHTS)
+        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+    def _coarse(self, condition: Condition) -> np.ndarray:
+        """Return for each coarse cell of the condition's column the chance to keep to it."""
+        merging = self.merging[condition.column]
+        chance = np.where(condition.cells, merging.share, 0.0)
+        held = np.bincount(merging.coarse, weights=chance)
+        if held.any():
+            return held
+        # No mass inside the coarse cell is on an allowed fine one, which is noise: spread it evenly.
+        return np.bincount(merging.coarse, weights=condition.cells.astype(float))
+
+
+def load(folder: Path, schema: Schema) -> FittedMarginal:
+    """Read a saved model.
+
+    Raises:
+        ConfigError: files are missing, of another format, or fitted with another schema.
+    """
+    from safetensors.numpy import load_file
+
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, ValueError) as error:
+        raise ConfigError("Expected a saved marginal model.", where=str(folder)) from error
+    if meta.get("format") != FORMAT or meta.get("schema") != schema.digest():
+        raise ConfigError(
+            "Expected a model of this format and schema.", where=str(folder), next_step="Use the schema of the fit."
+        )
+    nodes = tuple(
+        Node(tuple(attributes), parent, tuple(separator), tensors[f"node.{i}"])
+        for i, (attributes, parent, separator) in enumerate(meta["nodes"])
+    )
+    merging = {name: Merging(tensors[f"coarse.{i}"], tensors[f"share.{i}"]) for i, name in enumerate(meta["columns"])}
+    return FittedMarginal(schema, JunctionTree(nodes), merging, meta["fine_cells"])

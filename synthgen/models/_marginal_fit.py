@@ -1,0 +1,170 @@
+"""The mechanism of `tabular_marginal`, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from synthgen.encode.table import Encoder
+from synthgen.models import _zeros
+from synthgen.models._base import Progress
+from synthgen.models._cells import Merging, merge
+from synthgen.models._estimate import Measurement, estimate, star, total_of
+from synthgen.models._fitted import FittedMarginal
+from synthgen.models._junction import Attributes, JunctionTree
+from synthgen.models._select import Records, expected_counts, split_rho
+from synthgen.models._workload import Candidate, affordable, candidates, tree_cells
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.queries import RhoFilter, lattice_weights
+from synthgen.records import RealTable
+from synthgen.schema import Schema
+from synthgen.settings import Settings
+
+N_DRAWS = 100_000
+
+
+class Weights(Settings):
+    """How much a clique's error matters, by the public roles of its columns; 0 leaves the kind out."""
+
+    pair: float = Field(default=1.0, gt=0, le=100)
+    protected: float = Field(default=1.25, gt=0, le=100)
+    label_triple: float = Field(default=1.5, ge=0, le=100)
+    protected_triple: float = Field(default=0.75, ge=0, le=100)
+
+
+@dataclass
+class _State:
+    """What has been measured so far: all of it noised and paid for."""
+
+    measured: list[Measurement]
+    cliques: list[Attributes]
+    sizes: dict[str, int]
+    tree: JunctionTree
+    model: Any = None
+    forbidden: dict[Attributes, np.ndarray] = field(default_factory=dict)
+
+
+def fit(
+    data: RealTable,
+    numbers: Mapping[str, Any],
+    *,
+    noise: NoiseSource,
+    iterations: int,
+    progress: Progress | None = None,
+) -> FittedMarginal:
+    """Run the mechanism with the plan's numbers. See `tabular_marginal.Config.fit` for the guarantee."""
+    tell = progress or (lambda what, done: None)
+    schema = data.schema
+    encoder = Encoder.of(schema, fine_cells=numbers["fine_cells"])
+    records = _open(data, encoder, numbers, noise)
+    tell("one-way marginals", 0.0)
+    ones = _one_ways(records, encoder, numbers)
+    merging = _merge(schema, encoder, ones, numbers["coarse_cells"])
+    records.coarsen(merging)
+    tell("pairs with a label", 0.1)
+    state = _role_pairs(records, schema, encoder, merging, ones, numbers)
+    per_round = np.array_split(np.arange(numbers["n_cliques"]), numbers["rounds"])
+    for i, part in enumerate(per_round):
+        tell(f"round {i + 1} of {len(per_round)}", 0.2 + 0.8 * i / len(per_round))
+        _round(records, state, _candidates(schema, numbers), numbers, len(part))
+        state.tree, state.model = estimate(
+            state.measured, state.sizes, iterations=iterations, forbidden=state.forbidden, warm_start=state.model
+        )
+    tell("done", 1.0)
+    return FittedMarginal(schema, state.tree, merging, numbers["fine_cells"])
+
+
+def _open(data: RealTable, encoder: Encoder, numbers: Mapping[str, Any], noise: NoiseSource) -> Records:
+    codes, n_units = data.unit_codes()
+    sizes = {name: grid.n_cells for name, grid in encoder.grids.items()}
+    spender = RhoFilter(numbers["rho"])
+    return Records(encoder.encode(data.frame), lattice_weights(codes, n_units), sizes, spender=spender, noise=noise)
+
+
+def _one_ways(records: Records, encoder: Encoder, numbers: Mapping[str, Any]) -> dict[str, Measurement]:
+    rho = numbers["rho"] * numbers["share_one"]
+    parts = split_rho(rho, [grid.n_cells for grid in encoder.grids.values()])
+    return {name: records.measure((name,), part) for name, part in zip(encoder.grids, parts, strict=True)}
+
+
+def _merge(
+    schema: Schema, encoder: Encoder, ones: Mapping[str, Measurement], n_target: int
+) -> dict[str, Merging]:
+    ruled = {name for rule in schema.parsed_rules for name in rule.columns}
+    out = {}
+    for name, grid in encoder.grids.items():
+        keep = not grid.is_ordered and (grid.column.role in ("label", "protected") or name in ruled)
+        counts, sigma = ones[name].counts, ones[name].scale
+        out[name] = merge(grid, counts, sigma=sigma, n_target=n_target, keep=keep)
+    return out
+
+
+def _role_pairs(
+    records: Records,
+    schema: Schema,
+    encoder: Encoder,
+    merging: Mapping[str, Merging],
+    ones: Mapping[str, Measurement],
+    numbers: Mapping[str, Any],
+) -> _State:
+    """Measure every pair of a label with another column; start the model from them."""
+    names = list(merging)
+    sizes = {name: merging[name].n_coarse for name in names}
+    singles = [_coarsened(ones[name], merging[name]) for name in names]
+    labels = schema.with_role("label")
+    cliques = [
+        (min(name, label, key=names.index), max(name, label, key=names.index))
+        for i, label in enumerate(labels)
+        for name in names
+        if name not in labels[: i + 1]
+    ]
+    rho = numbers["rho"] * numbers["share_role"]
+    parts = split_rho(rho, [sizes[a] * sizes[b] for a, b in cliques]) if cliques else []
+    pairs = [records.measure(clique, part) for clique, part in zip(cliques, parts, strict=True)]
+    forbidden = _zeros.structural(schema, encoder, merging, max_cells=numbers["max_cells"])
+    forbidden = {
+        clique: mask for clique, mask in forbidden.items() if tree_cells(sizes, [*cliques, clique]) <= numbers["max_cells"]
+    }
+    tree = star(singles, [pair for pair in pairs if labels[0] in pair.attributes], labels[0] if labels else None)
+    return _State([*singles, *pairs], [*cliques, *forbidden], sizes, tree, forbidden=forbidden)
+
+
+def _candidates(schema: Schema, numbers: Mapping[str, Any]) -> list[Candidate]:
+    names = [column.name for column in schema.columns]
+    return candidates(names, schema.with_role("label"), schema.with_role("protected"), numbers["weights"])
+
+
+def _round(
+    records: Records, state: _State, found: list[Candidate], numbers: Mapping[str, Any], n_select: int
+) -> None:
+    """Select and measure cliques; what is not affordable is no candidate."""
+    measured = [set(m.attributes) for m in state.measured]
+    found = [c for c in found if not any(set(c.attributes) <= clique for clique in measured)]
+    total = total_of(state.measured)
+    expected = expected_counts(
+        state.tree, [c.attributes for c in found], state.sizes, total=total, n_draws=N_DRAWS
+    )
+    rho_select = numbers["rho"] * numbers["share_select"] / numbers["n_cliques"]
+    chosen: list[Attributes] = []
+    for _ in range(n_select):
+        fits = affordable(found, state.cliques, state.sizes, numbers["max_cells"])
+        live = [c for c, ok in zip(found, fits, strict=True) if ok and not any(set(c.attributes) <= set(t) for t in chosen)]
+        if not live:
+            break
+        pick = records.select(live, expected, sigma=numbers["sigma_clique"], rho=rho_select)
+        chosen.append(live[pick].attributes)
+        state.cliques.append(live[pick].attributes)
+    rho = numbers["rho"] * numbers["share_cliques"] * len(chosen) / numbers["n_cliques"]
+    cells = [int(np.prod([state.sizes[name] for name in clique])) for clique in chosen]
+    for clique, part in zip(chosen, split_rho(rho, cells) if chosen else [], strict=True):
+        state.measured.append(records.measure(clique, part))
+
+
+def _coarsened(one: Measurement, merging: Merging) -> Measurement:
+    """Sum a one-way marginal over the coarse cells; their noise grows with the cells they join."""
+    counts = np.bincount(merging.coarse, weights=one.counts)
+    return Measurement(one.attributes, counts, one.scale * np.sqrt(np.bincount(merging.coarse)))

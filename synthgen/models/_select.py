@@ -1,0 +1,130 @@
+"""Measure marginals under one fixed rho: roles first, then what the model explains worst."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from synthgen.models._cells import Merging
+from synthgen.models._estimate import Measurement
+from synthgen.models._junction import Attributes, JunctionTree
+from synthgen.models._workload import Candidate
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.queries import LATTICE, RhoFilter, weighted_marginal
+
+
+class Records:
+    """The only holder of real cells: every answer it gives is noised and booked first.
+
+    Guarantee:
+        All answers together are rho-zCDP for the filter's rho, when neighbours differ by one unit:
+        each marginal has L2 sensitivity `LATTICE`, each score L1 sensitivity `LATTICE` times its weight.
+
+    Args:
+        cells: for each column the fine cell of each record. Sensitive.
+        weights: lattice weight of each record. Sensitive.
+        sizes: number of fine cells of each column.
+        spender: the filter that holds the plan's rho.
+        noise: source of the noise.
+    """
+
+    def __init__(
+        self,
+        cells: Mapping[str, np.ndarray],
+        weights: np.ndarray,
+        sizes: Mapping[str, int],
+        *,
+        spender: RhoFilter,
+        noise: NoiseSource,
+    ) -> None:
+        self._cells = dict(cells)
+        self._weights = weights
+        self._sizes = dict(sizes)
+        self._spender = spender
+        self._noise = noise
+
+    def coarsen(self, merging: Mapping[str, Merging]) -> None:
+        """Go over to coarser cells, once; merging was chosen from noisy counts."""
+        self._cells = {name: merging[name].coarse[cells] for name, cells in self._cells.items()}
+        self._sizes = {name: merging[name].n_coarse for name in self._cells}
+
+    def measure(self, attributes: Attributes, rho: float) -> Measurement:
+        """Return the noisy counts of a clique. Spends ``rho``."""
+        self._spender.spend(rho)
+        sigma = 1.0 / math.sqrt(2.0 * rho)
+        exact = self._exact(attributes)
+        noisy = self._noise.discrete_gaussian(exact, sigma=sigma * LATTICE) / LATTICE
+        return Measurement(attributes, noisy.reshape(self._shape(attributes)), sigma)
+
+    def select(
+        self,
+        found: Sequence[Candidate],
+        expected: Mapping[Attributes, np.ndarray],
+        *,
+        sigma: float,
+        rho: float,
+    ) -> int:
+        """Return the index of a candidate whose marginal the model explains badly. Spends ``rho``.
+
+        The score is AIM's: weight times (L1 error of the model minus the error that measuring would leave).
+        Its sensitivity is the largest weight, one patient moving an L1 error by at most one.
+
+        Args:
+            found: candidates, at least one.
+            expected: the model's counts for each, in patients.
+            sigma: noise that a measurement would have, in patients.
+            rho: this selection's part.
+
+        Source: McKenna et al. (2022), arXiv:2201.12677, Section 3.2.
+        """
+        self._spender.spend(rho)
+        scores = np.empty(len(found))
+        for i, candidate in enumerate(found):
+            model = expected[candidate.attributes]
+            error = np.abs(self._exact(candidate.attributes) / LATTICE - model).sum()
+            scores[i] = candidate.weight * (error - math.sqrt(2 / math.pi) * sigma * model.size)
+        largest = max(candidate.weight for candidate in found)
+        return self._noise.select(scores, epsilon=math.sqrt(8.0 * rho), sensitivity=largest)
+
+    def _shape(self, attributes: Attributes) -> list[int]:
+        return [self._sizes[name] for name in attributes]
+
+    def _exact(self, attributes: Attributes) -> np.ndarray:
+        return weighted_marginal([self._cells[name] for name in attributes], self._shape(attributes), self._weights)
+
+
+def expected_counts(
+    tree: JunctionTree, wanted: Sequence[Attributes], sizes: Mapping[str, int], *, total: float, n_draws: int
+) -> dict[Attributes, np.ndarray]:
+    """Return the model's counts of many cliques at once, from stratified draws.
+
+    Args:
+        tree: the model so far.
+        wanted: cliques, each in its own order of columns.
+        sizes: number of coarse cells of each column.
+        total: estimated number of patients.
+        n_draws: records to draw; what they miss is far below what one selection's noise hides.
+    """
+    drawn = tree.sample(n_draws, rng=np.random.default_rng(0))
+    out = {}
+    for attributes in wanted:
+        shape = [sizes[name] for name in attributes]
+        flat = np.ravel_multi_index([drawn[name].astype(np.int64) for name in attributes], shape)
+        out[attributes] = np.bincount(flat, minlength=int(np.prod(shape))) * (total / n_draws)
+    return out
+
+
+def split_rho(rho: float, cells: Sequence[int]) -> list[float]:
+    """Split rho over marginals so that their summed expected L1 error is least.
+
+    The error of a marginal of m cells is proportional to m * sigma, and sigma to rho**-0.5; the
+    Lagrangian gives rho_i proportional to m**(2/3).
+
+    Example:
+        >>> [round(part, 3) for part in split_rho(1.0, [8, 64])]
+        [0.2, 0.8]
+    """
+    parts = np.array(cells, dtype=float) ** (2 / 3)
+    return [float(part) for part in rho * parts / parts.sum()]

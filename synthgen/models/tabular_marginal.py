@@ -1,0 +1,159 @@
+"""Noisy marginals chosen by role and by error, joined by a graphical model.
+
+One mechanism under one fixed rho, in the line of MST (McKenna et al. 2021, arXiv:2108.04978) and
+AIM (McKenna et al. 2022, arXiv:2201.12677):
+
+1. one-way marginals on the fine public cells; the noisy counts then say which cells to merge;
+2. every pair of a label with another column, since the label is what the cohort is for;
+3. a few rounds, each of which selects several cliques that the model explains worst (pairs, and
+   triples with label and protected columns, weighed by the public roles), measures them, and fits
+   the model again.
+
+A public bound keeps the junction tree small, hard rules are structural zeros of it, and all that
+follows the measurements is post-processing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from synthgen.encode.table import Encoder
+from synthgen.models import _marginal_fit as fitting
+from synthgen.models._base import Progress
+from synthgen.models._fitted import FittedMarginal, load
+from synthgen.privacy.accountant import calibrate_rho, epsilon_of
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.plan import PrivacyPlan, Stage
+from synthgen.records import RealTable
+from synthgen.schema import Schema
+from synthgen.settings import Settings
+
+__all__ = ["Config", "Fitted", "load"]
+Fitted = FittedMarginal
+NOISE_AT_FULL = 0.4  # mean absolute error of a unit Gaussian, halved: from noise to total variation
+
+
+class Config(Settings):
+    """Settings of the mechanism. All are public; none looks at the data.
+
+    Attributes:
+        rounds: rounds of selecting, measuring and fitting.
+        cliques: cliques to select over all rounds, as a multiple of the number of columns.
+        share_one: part of rho for one-way marginals.
+        share_role: part of rho for pairs with a label; goes to the cliques where there is no label.
+        share_select: part of rho for selecting.
+        weights: how much each kind of clique matters.
+        max_cells: cells of the junction tree, at most.
+        iterations: steps of the estimator; speed and fit, not privacy.
+    """
+
+    name: Literal["marginal"] = "marginal"
+    rounds: int = Field(default=2, ge=1, le=8)
+    cliques: float = Field(default=1.0, gt=0, le=8)
+    share_one: float = Field(default=0.25, gt=0, lt=1)
+    share_role: float = Field(default=0.2, gt=0, lt=1)
+    share_select: float = Field(default=0.1, gt=0, lt=1)
+    weights: fitting.Weights = fitting.Weights()
+    max_cells: int = Field(default=2**19, ge=2**10, le=2**26)
+    iterations: int = Field(default=1000, ge=50, le=20_000)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Config:
+        if self.share_one + self.share_role + self.share_select >= 0.95:
+            raise ValueError("share_one + share_role + share_select must leave at least 0.05 for the cliques")
+        return self
+
+    def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
+        """Fix every number of the guarantee from public facts.
+
+        Args:
+            schema: the table's public description.
+            epsilon: target, at ``delta``.
+            delta: probability of failure.
+            patients: public number of patients that will train.
+
+        Returns:
+            A plan whose only event is one zCDP event of the largest rho that keeps to ``epsilon``.
+
+        Raises:
+            ValueError: ``epsilon`` or ``delta`` is out of range.
+        """
+        from dp_accounting import dp_event
+
+        rho = calibrate_rho(epsilon, delta)
+        numbers = self._numbers(schema, rho, patients)
+        stages = tuple(
+            Stage(name, epsilon_of([dp_event.ZCDpEvent(rho * share)], delta), share, noise, detail)
+            for name, share, noise, detail in _stages(numbers)
+        )
+        return PrivacyPlan(
+            generator=self.name,
+            unit=schema.unit.level,
+            max_records=schema.unit.max_records,
+            epsilon=epsilon,
+            delta=delta,
+            patients=patients,
+            event=dp_event.ZCDpEvent(rho),
+            parameters=numbers,
+            stages=stages,
+        )
+
+    def fit(
+        self, data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
+    ) -> FittedMarginal:
+        """Spend the plan.
+
+        Guarantee:
+            ``rho``-zCDP with the plan's rho, for neighbours that differ in all records of one unit,
+            of which ``data`` holds at most `PrivacyPlan.max_records`.
+
+        Args:
+            data: the training records. Sensitive.
+            plan: what `plan` returned for the same schema.
+            noise: the operating system's source, or a test's.
+            progress: told what is being done.
+        """
+        return fitting.fit(data, plan.parameters, noise=noise, iterations=self.iterations, progress=progress)
+
+    def _numbers(self, schema: Schema, rho: float, patients: int) -> dict[str, Any]:
+        """Return the plan's parameters: all public, JSON values."""
+        n_columns = len(schema.columns)
+        has_role_pairs = bool(schema.with_role("label")) and n_columns > 1
+        share_role = self.share_role if has_role_pairs else 0.0
+        n_cliques = max(1, round(self.cliques * n_columns)) if n_columns > 1 else 0
+        share_select = self.share_select if n_cliques else 0.0
+        share_one = self.share_one if n_cliques else 1.0
+        share_cliques = 1.0 - share_one - share_role - share_select if n_cliques else 0.0
+        sigma_one = math.sqrt(n_columns / (2 * rho * share_one))
+        sigma_clique = math.sqrt(max(n_cliques, 1) / (2 * rho * max(share_cliques, 1e-12)))
+        fine = 0.025 * patients / (NOISE_AT_FULL * sigma_one)
+        target = math.sqrt(0.06 * patients / (NOISE_AT_FULL * sigma_clique)) if n_cliques else 40
+        return {
+            "rho": rho,
+            "share_one": share_one,
+            "share_role": share_role,
+            "share_select": share_select,
+            "share_cliques": share_cliques,
+            "rounds": self.rounds,
+            "n_cliques": n_cliques,
+            "sigma_one": sigma_one,
+            "sigma_clique": sigma_clique,
+            "fine_cells": int(min(max(20 * (fine // 20), 20), 100)),
+            "coarse_cells": int(min(max(target, 4), 40)),
+            "max_cells": self.max_cells,
+            "weights": self.weights.model_dump(),
+        }
+
+
+def _stages(numbers: Mapping[str, Any]) -> list[tuple[str, float, float | None, str]]:
+    rows: list[tuple[str, float, float | None, str]] = [
+        ("one-way marginals", numbers["share_one"], numbers["sigma_one"], "every column, on public cells"),
+        ("pairs with a label", numbers["share_role"], None, "noise by size of the pair"),
+        ("selection", numbers["share_select"], None, f"{numbers['n_cliques']} cliques by exponential mechanism"),
+        ("selected cliques", numbers["share_cliques"], numbers["sigma_clique"], f"{numbers['rounds']} rounds"),
+    ]
+    return [row for row in rows if row[1] > 0]

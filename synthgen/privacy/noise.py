@@ -1,0 +1,212 @@
+"""Draw the noise that protects patients.
+
+Private noise comes from here and from nowhere else. The operating system's source draws exactly, on
+integers, with opendp: floating-point noise leaks through its lowest bits (Mironov, 2012; Casacuberta
+et al., 2022, arXiv:2207.10635). Tests inject a seeded source, or none at all to measure sensitivity;
+both carry ``is_private = False``, which a fit on real patients must refuse.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from abc import ABC, abstractmethod
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Integers = npt.NDArray[np.int64]
+
+_LATTICE_BITS = 20
+_LARGEST_SCORE = 2**62
+_ROUNDED_UP = 1 + 2.0**-40
+_EXACT_BELOW_SIGMA = 30.0
+
+
+class NoiseSource(ABC):
+    """Where noise comes from: `system`, or `for_tests` and `none`, which protect nobody.
+
+    Attributes:
+        is_private: whether the noise protects. False means that no real patient may be read with it.
+
+    Example:
+        >>> NoiseSource.none().discrete_gaussian(np.array([40, 60]), sigma=1.0)
+        array([40, 60])
+        >>> NoiseSource.none().is_private, NoiseSource.system().is_private
+        (False, True)
+    """
+
+    is_private: bool = False
+
+    @staticmethod
+    def system() -> NoiseSource:
+        """Return the source for real patients: exact samplers on the operating system's entropy."""
+        return _SystemNoise()
+
+    @staticmethod
+    def for_tests(seed: int) -> NoiseSource:
+        """Return a source with the same distributions that repeats under its seed. Protects nobody."""
+        return _SeededNoise(seed)
+
+    @staticmethod
+    def none() -> NoiseSource:
+        """Return a source without noise, to measure sensitivity in tests. Protects nobody."""
+        return _NoNoise()
+
+    def discrete_gaussian(self, values: Integers, *, sigma: float) -> Integers:
+        """Add independent discrete Gaussian noise to integers.
+
+        Guarantee:
+            ``rho``-zCDP with ``rho = sensitivity**2 / (2 * sigma**2)``, where ``sensitivity`` bounds how far
+            adding or removing one patient moves ``values`` in the L2 norm, in the same lattice units.
+
+        Args:
+            values: exact integers of any shape, in lattice units. Sensitive.
+            sigma: parameter of the noise, in lattice units. From 1 on it is the standard deviation up to
+                one part in a million; below, the standard deviation is smaller.
+
+        Returns:
+            Noisy integers of the same shape. May be negative. Safe to log.
+
+        Raises:
+            ValueError: ``sigma`` is not positive and finite, or ``values`` is not an int64 array.
+
+        Source: Canonne, Kamath and Steinke (2020), arXiv:2004.00010, Theorem 14.
+        """
+        if not (math.isfinite(sigma) and sigma > 0):
+            raise ValueError(f"Expected sigma > 0 lattice units, got {sigma=}. Use the sigma of the plan.")
+        if not isinstance(values, np.ndarray) or values.dtype != np.int64:
+            raise ValueError("Expected an int64 array. Scale the values to the public integer lattice first.")
+        if values.size == 0:
+            return values.copy()
+        return self._gaussian(values.reshape(-1), sigma).reshape(values.shape)
+
+    def select(self, scores: npt.NDArray[Any], *, epsilon: float, sensitivity: float) -> int:
+        """Draw an index with probability proportional to ``exp(epsilon * score / (2 * sensitivity))``.
+
+        Integer scores with an integer sensitivity are used as they are. Other scores are rounded down to
+        a lattice of the largest power of two that is at most ``sensitivity / 2**20``. Rounding moves the
+        difference of two scores by less than one lattice unit and the scores' own floating-point error by
+        less than another, so the mechanism assumes ``ceil(sensitivity / unit) + 1`` units: it spends at
+        most two millionths of epsilon on rounding.
+
+        Guarantee:
+            ``epsilon``-DP and ``epsilon**2 / 8``-zCDP, where ``sensitivity`` bounds how far adding or
+            removing one patient moves any single score. Book it with `synthgen.privacy.accountant.selection`.
+
+        Args:
+            scores: one score a candidate, at least one. Sensitive.
+            epsilon: the selection's epsilon.
+            sensitivity: in the scores' unit. Weighted scores need the largest weight among the candidates.
+
+        Returns:
+            Index of the drawn candidate, from 0. Safe to log.
+
+        Raises:
+            ValueError: an argument is not positive and finite, or the scores are not a vector of numbers.
+
+        Source: McSherry and Talwar (2007); Cesar and Rogers (2021), arXiv:2004.07223, Lemma 3.3 for zCDP.
+
+        Example:
+            >>> NoiseSource.none().select(np.array([1, 9, 4]), epsilon=1.0, sensitivity=1)
+            1
+        """
+        for name, value in (("epsilon", epsilon), ("sensitivity", sensitivity)):
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"Expected {name} > 0, got {value}. Use the number of the plan.")
+        lattice, units = on_lattice(scores, sensitivity)
+        return self._select(lattice, epsilon, units)
+
+    @abstractmethod
+    def _gaussian(self, values: Integers, sigma: float) -> Integers: ...
+
+    @abstractmethod
+    def _select(self, lattice: Integers, epsilon: float, units: int) -> int: ...
+
+
+def on_lattice(scores: npt.NDArray[Any], sensitivity: float) -> tuple[Integers, int]:
+    """Return scores in integer lattice units, and their sensitivity in the same units.
+
+    Scores too large for 62 bits are clipped, which never widens the distance of two scores.
+
+    Raises:
+        ValueError: the scores are not a vector of at least one finite number.
+
+    Example:
+        >>> on_lattice(np.array([3, 5]), 2)
+        (array([3, 5]), 2)
+    """
+    if scores.ndim != 1 or scores.size == 0 or scores.dtype.kind not in "iuf":
+        raise ValueError("Expected a vector with one number a candidate, and at least one candidate.")
+    if scores.dtype.kind != "f" and float(sensitivity).is_integer():
+        return np.clip(scores, -_LARGEST_SCORE, _LARGEST_SCORE).astype(np.int64), int(sensitivity)
+    numbers = scores.astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError("Expected finite scores. A score that is not finite is an error in the scoring.")
+    exponent = math.floor(math.log2(sensitivity)) - _LATTICE_BITS
+    scaled = np.clip(np.ldexp(numbers, -exponent), -float(_LARGEST_SCORE), float(_LARGEST_SCORE))
+    return np.floor(scaled).astype(np.int64), math.ceil(math.ldexp(sensitivity, -exponent)) + 1
+
+
+@functools.cache
+def _opendp() -> ModuleType:
+    """Import opendp (three seconds) at the first draw."""
+    import opendp.prelude
+
+    opendp.prelude.enable_features("contrib")
+    return opendp.prelude
+
+
+class _SystemNoise(NoiseSource):
+    """Exact samplers of opendp, on its cryptographic generator seeded by the operating system."""
+
+    is_private = True
+
+    def _gaussian(self, values: Integers, sigma: float) -> Integers:
+        dp = _opendp()
+        space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
+        return np.asarray(dp.m.make_gaussian(*space, scale=sigma)(values), dtype=np.int64)
+
+    def _select(self, lattice: Integers, epsilon: float, units: int) -> int:
+        # Under zCDP opendp's noisy max adds Gumbel noise, which is the exponential mechanism; under
+        # pure DP it is permute-and-flip, whose range is not bounded, so eps^2/8 would not hold.
+        dp = _opendp()
+        space = dp.vector_domain(dp.atom_domain(T="i64")), dp.linf_distance(T="i64")
+        scale = 2 * units / epsilon * _ROUNDED_UP
+        mechanism = dp.m.make_noisy_max(*space, dp.zero_concentrated_divergence(), scale=scale)
+        if not mechanism.map(units) <= epsilon**2 / 8:
+            raise ValueError(
+                f"Expected a selection of at most {epsilon**2 / 8} zCDP, got {mechanism.map(units)}."
+            )
+        return int(mechanism(lattice))
+
+
+class _SeededNoise(NoiseSource):
+    """The same distributions from a seeded NumPy generator."""
+
+    def __init__(self, seed: int) -> None:
+        self._rng = np.random.default_rng(seed)
+
+    def _gaussian(self, values: Integers, sigma: float) -> Integers:
+        if sigma > _EXACT_BELOW_SIGMA:  # there a rounded Gaussian is as good: its variance is 1/12 larger
+            return values + np.rint(self._rng.normal(0.0, sigma, values.size)).astype(np.int64)
+        support = np.arange(-math.ceil(10 * sigma) - 1, math.ceil(10 * sigma) + 2, dtype=np.int64)
+        weights = np.exp(-(support.astype(float) ** 2) / (2 * sigma**2))
+        draws = self._rng.choice(support, size=values.size, p=weights / weights.sum())
+        return np.asarray(values + draws, dtype=np.int64)
+
+    def _select(self, lattice: Integers, epsilon: float, units: int) -> int:
+        exponents = epsilon * (lattice - lattice.max()).astype(float) / (2 * units)
+        return int(np.argmax(exponents + self._rng.gumbel(size=lattice.size)))
+
+
+class _NoNoise(NoiseSource):
+    """No noise: the exact answer."""
+
+    def _gaussian(self, values: Integers, sigma: float) -> Integers:
+        return values.copy()
+
+    def _select(self, lattice: Integers, epsilon: float, units: int) -> int:
+        return int(np.argmax(lattice))

@@ -1,0 +1,222 @@
+"""The shape of a privacy record: every key, its type, and its meaning.
+
+The ``registry`` block follows the OpenDP deployments registry, the ``statement`` block the list of
+"How to DP-fy ML" (Ponomareva et al. 2023, arXiv:2303.00654, section 5.3.3). The rest is our evidence.
+Every value is a declared parameter, a number of the plan or the ledger, or a person's words: nothing
+here is computed from real records, except the one word ``verdict.verdict``, which says so itself.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field as Key
+
+from synthgen.settings import Settings
+
+FORMAT = "synthgen-privacy-record/1"
+Json = dict[str, Any]
+Positive = Key(gt=0)
+Probability = Key(ge=0, lt=1)
+Sha256 = Key(pattern=r"^[0-9a-f]{64}$")
+Text = Key(min_length=1)
+
+
+class Basic(Settings):
+    """Registry: what the data product is and who answers for it."""
+
+    name: str = Text
+    data_curators: tuple[str, ...] = Key(min_length=1)
+    intended_use: str = Text
+    data_product_type: Literal["Synthetic data"]
+    region: str = Text
+    description: str = Text
+    publication_date: str = Key(pattern=r"^\d{4}-\d{2}-\d{2}$")
+    sector: Literal["Healthcare"]
+
+
+class Variant(Settings):
+    """Registry: the kind of guarantee, what is protected and what is not."""
+
+    variant_name: str = Text
+    data_domain: str = Text
+    unprotected_quantities: tuple[str, ...]
+
+
+class Loss(Settings):
+    """Registry: the privacy loss of this release; ``rho`` (zCDP) where the plan has one."""
+
+    privacy_unit: Literal["patient", "row"]
+    privacy_unit_details: str = Text
+    epsilon: float = Positive
+    delta: float = Probability
+    rho: float | None
+
+
+class DeploymentModel(Settings):
+    """Registry: who sees what."""
+
+    model_name: str = Text
+    actors: str = Text
+    release_type: str = Text
+    data_source_type: str = Text
+    access_type: str = Text
+
+
+class RegistryAccounting(Settings):
+    """Registry: how losses add up."""
+
+    post_processing: str = Text
+    composition: str = Text
+
+
+class Implementation(Settings):
+    """Registry: how the guarantee is reached."""
+
+    preprocessing_and_hyperparameter_tuning: str = Text
+    mechanisms: str = Text
+    justification: str = Text
+
+
+class Administrative(Settings):
+    """Registry: who wrote the entry."""
+
+    registry_authors: tuple[str, ...] = Key(min_length=1)
+
+
+class Registry(Settings):
+    """The record as an entry of the OpenDP deployments registry."""
+
+    basic: Basic
+    dp_variant: Variant
+    privacy_loss: Loss
+    deployment_model: DeploymentModel
+    accounting: RegistryAccounting
+    implementation: Implementation
+    administrative: Administrative
+
+
+class ClaimBlock(Settings):
+    """What this release claims, at ``delta``, for neighbours as in ``adjacency``.
+
+    ``cohort_patients`` is the declared size of the cohort. If it was counted from the data, the size is
+    not protected, and ``replace_one_epsilon`` is the claim when neighbours replace one patient instead.
+    """
+
+    epsilon: float = Positive
+    delta: float = Probability
+    unit: Literal["patient", "row"]
+    max_records: int = Key(ge=1)
+    adjacency: Literal["add-or-remove-one-patient"]
+    cohort_patients: int = Key(ge=1)
+    patients_counted: bool
+    replace_one_epsilon: float | None = Key(gt=0)
+
+
+class StageBlock(Settings):
+    """One part of the spend; ``noise`` in patients, None where the stage selects."""
+
+    name: str = Text
+    epsilon: float = Key(ge=0)
+    share: float = Key(ge=0, le=1)
+    noise: float | None = Key(ge=0)
+    detail: str
+
+
+class PlanBlock(Settings):
+    """Every number that fixes the guarantee, made before a record was read. ``patients`` train."""
+
+    generator: str = Text
+    patients: int = Key(ge=1)
+    parameters: Json
+    stages: tuple[StageBlock, ...]
+    event: Json
+
+
+class LedgerBlock(Settings):
+    """The cohort's ledger with this release: all events, composed jointly; ``mu`` of the whole curve.
+
+    ``head`` is the hash of the ledger's last row when the bundle was made.
+    """
+
+    cohort: str = Text
+    accountant: str = Text
+    epsilon: float = Positive
+    delta: float = Probability
+    mu: float | None = Key(gt=0)
+    cap_epsilon: float = Positive
+    events: tuple[Json, ...] = Key(min_length=1)
+    head: str = Sha256
+
+
+class DataBlock(Settings):
+    """The bundle's data: the digest of the public schema, and the records of each file under ``data/``."""
+
+    schema_sha256: str = Sha256
+    files: dict[str, int] = Key(min_length=1)
+
+
+class Identifier(Settings):
+    """A column that the generator never saw."""
+
+    column: str = Text
+    role: Literal["id", "drop"]
+    technique: str = Text
+
+
+class Statement(Settings):
+    """The reporting list of "How to DP-fy ML"."""
+
+    setting: str = Text
+    data_accesses_covered: str = Text
+    output_of_mechanism: str = Text
+    unit: str = Text
+    adjacency: str = Text
+    accountant: str = Text
+    accountant_assumptions: str = Text
+    final_model: str = Text
+    tuning: str = Text
+
+
+class EvaluationBlock(Settings):
+    """How often the holdout was looked at, and how its figures are kept."""
+
+    looks: int = Key(ge=0)
+    adaptive: bool
+    figures: str = Text
+    residual_risk_threshold: float | None
+
+
+class OverrideBlock(Settings):
+    """Who released against the gate, why, and when."""
+
+    reason: str = Text
+    who: str = Text
+    when: str = Text
+
+
+class VerdictBlock(Settings):
+    """The gate's word under a named policy. It depends on real records and lies outside the guarantee."""
+
+    verdict: Literal["release", "refuse", "cannot-sign"]
+    policy: str = Text
+    outside_guarantee: Literal[True]
+    override: OverrideBlock | None
+
+
+class Record(Settings):
+    """A whole privacy record."""
+
+    format: Literal["synthgen-privacy-record/1"]
+    registry: Registry
+    claim: ClaimBlock
+    plan: PlanBlock
+    ledger: LedgerBlock
+    data: DataBlock
+    randomness: str = Text
+    identifiers: tuple[Identifier, ...]
+    software: dict[str, str] = Key(min_length=1)
+    statement: Statement
+    evaluation: EvaluationBlock
+    verdict: VerdictBlock
+    deviations: tuple[str, ...]

@@ -1,0 +1,92 @@
+"""The fixed sentences of a privacy record, with the plan's numbers put in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from synthgen.privacy.plan import PrivacyPlan
+from synthgen.release._declared import Composition, Deployment
+
+RANDOMNESS = (
+    "Privacy noise, and every draw that decides which patients a step sees, come from the operating "
+    "system's CSPRNG (or a generator keyed from it). They are in no config, checkpoint, log or bundle. "
+    "The run's seed serves initial weights and the sampling of synthetic records only."
+)
+FIGURES = (
+    "Exact figures on real records are with the data steward and are not in this bundle. "
+    "The verdict was computed from real records and lies outside the guarantee."
+)
+SIZE_UNPROTECTED = "The number of patients in the cohort (it was counted from the data)."
+
+
+def _unit_in_words(plan: PrivacyPlan) -> str:
+    if plan.unit == "row":
+        return "One row. A patient with several rows is NOT protected as a whole."
+    return f"One patient, with all of that patient's records; at most {plan.max_records} of them are used."
+
+
+def registry_block(deployment: Deployment, plan: PrivacyPlan, composition: Composition) -> dict[str, Any]:
+    """Return the record as an entry of the OpenDP deployments registry."""
+    rho = plan.parameters.get("rho")
+    return {
+        "basic": {
+            "name": deployment.name,
+            "data_curators": list(deployment.curators),
+            "intended_use": deployment.intended_use,
+            "data_product_type": "Synthetic data",
+            "region": deployment.region,
+            "description": deployment.description,
+            "publication_date": deployment.publication_date,
+            "sector": "Healthcare",
+        },
+        "dp_variant": {
+            "variant_name": "(epsilon, delta)-differential privacy",
+            "data_domain": f"Tables of medical records; {_unit_in_words(plan)}",
+            "unprotected_quantities": [SIZE_UNPROTECTED] if plan.patients_counted else [],
+        },
+        "privacy_loss": {
+            "privacy_unit": plan.unit,
+            "privacy_unit_details": _unit_in_words(plan),
+            "epsilon": plan.epsilon,
+            "delta": plan.delta,
+            "rho": float(rho) if isinstance(rho, (int, float)) else None,
+        },
+        "deployment_model": {
+            "model_name": "Central",
+            "actors": "The curator sees the real records; recipients of this bundle see synthetic ones only.",
+            "release_type": "One-shot",
+            "data_source_type": "Static",
+            "access_type": "Non-interactive",
+        },
+        "accounting": {
+            "post_processing": "Sampling, decoding, checks and this record are post-processing.",
+            "composition": f"All events of the cohort's ledger are composed jointly ({composition.accountant}).",
+        },
+        "implementation": {
+            "preprocessing_and_hyperparameter_tuning": f"Domains are declared in the schema. {deployment.tuning}",
+            "mechanisms": "; ".join(stage.name for stage in plan.stages) or plan.generator,
+            "justification": deployment.justification,
+        },
+        "administrative": {"registry_authors": list(deployment.authors)},
+    }
+
+
+def statement_block(deployment: Deployment, plan: PrivacyPlan, composition: Composition) -> dict[str, str]:
+    """Return the answers to the reporting list of "How to DP-fy ML"."""
+    return {
+        "setting": "Central model: a trusted curator holds the records.",
+        "data_accesses_covered": (
+            "The fit and its paid queries. Schema, bounds and categories are declared without reading the data. "
+            "The steward's evaluation is not covered: its figures stay with the steward."
+        ),
+        "output_of_mechanism": "The fitted generator. All synthetic records are drawn from it alone.",
+        "unit": _unit_in_words(plan),
+        "adjacency": plan.adjacency,
+        "accountant": composition.accountant,
+        "accountant_assumptions": (
+            "The fit draws patients and noise as the plan's event says: Poisson sampling where the event samples, "
+            "noise from the operating system."
+        ),
+        "final_model": f"epsilon {plan.epsilon:g} at delta {plan.delta:g}.",
+        "tuning": deployment.tuning,
+    }
