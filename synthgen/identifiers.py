@@ -81,6 +81,19 @@ def kind_of(name: str) -> str | None:
     return None
 
 
+def names_patient(name: str) -> bool:
+    """Return whether a column's name says that it numbers patients, so that it may be the privacy unit.
+
+    Example:
+        >>> names_patient("patient_nbr"), names_patient("encounter_id")
+        (True, False)
+    """
+    words = _words(name)
+    if words in (["pid"], ["patient"], ["subject"]) or "mrn" in words:
+        return True
+    return kind_of(name) == "record number" and re.match("pat|subject|person", "".join(words)) is not None
+
+
 def _parse(text: str) -> tuple[tuple[bool, tuple[str, ...]], ...]:
     phrases = [phrase.strip() for phrase in text.split(",")]
     return tuple((phrase.startswith("="), tuple(phrase.lstrip("=").split())) for phrase in phrases)

@@ -49,11 +49,11 @@ class Rule:
     columns: frozenset[str]
     tree: Node
 
-    def violated(self, frame: Mapping[str, Any]) -> np.ndarray:
+    def violated(self, frame: Mapping[str, Any] | pd.DataFrame) -> np.ndarray:
         """Return, for each record, whether the rule is known to be false.
 
         Args:
-            frame: canonical columns by name, all of one length.
+            frame: canonical columns by name, all of one length; a frame or a mapping of arrays.
 
         Returns:
             boolean array, one a record.
@@ -227,7 +227,7 @@ def _comparisons(node: Node) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
         yield "true", node[1], ()
 
 
-def _evaluate(node: Node, frame: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _evaluate(node: Node, frame: Mapping[str, Any] | pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
     """Return (true, known) for each record, in Kleene's logic."""
     kind = node[0]
     if kind == "not":
@@ -252,13 +252,20 @@ def _evaluate(node: Node, frame: Mapping[str, Any]) -> tuple[np.ndarray, np.ndar
         for value in node[2]:
             hits |= _equals(frame[column], value)
         return known & hits, known
-    if node[1] in ("==", "!="):
-        same = _equals(frame[column], node[3])
-        return known & (same if node[1] == "==" else ~same), known
+    return _compare(node[1], frame[column], node[3], known)
+
+
+def _compare(
+    operator: str, values: Any, value: str | float | bool, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (true, known) for a comparison; a category without a number has no order and is unknown."""
+    if operator in ("==", "!="):
+        same = _equals(values, value)
+        return known & (same if operator == "==" else ~same), known
     with np.errstate(invalid="ignore"):
-        numbers = pd.to_numeric(pd.Series(np.asarray(frame[column])), errors="coerce").to_numpy(float)
-        known &= ~np.isnan(numbers)
-        return np.asarray(known & _ORDERS[node[1]](numbers, float(node[3])), dtype=bool), known
+        numbers = pd.to_numeric(pd.Series(np.asarray(values)), errors="coerce").to_numpy(float)
+        known = known & ~np.isnan(numbers)
+        return np.asarray(known & _ORDERS[operator](numbers, float(value)), dtype=bool), known
 
 
 def _text(value: Any) -> str:

@@ -150,7 +150,7 @@ def _inside(document: Any, location: Location) -> Location:
     """Return the part of a location that lies in the document: pydantic appends the types it tried."""
     node = document
     for depth, key in enumerate(location):
-        if not isinstance(node, (dict, list)):
+        if not isinstance(node, dict) and not (isinstance(node, list) and isinstance(key, int)):
             return location[:depth]
         node = _child(node, key)
         if node is None:

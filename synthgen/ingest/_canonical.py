@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from synthgen.errors import ConfigError
-from synthgen.fields import Column
+from synthgen.fields import OTHER, Column
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,20 @@ def read_column(
     with np.errstate(invalid="ignore"):
         outside = (values < column.minimum) | (values > column.maximum)
     return Reading(values, missing, wrong, outside, np.zeros(len(raw), dtype=bool))
+
+
+def settled(reading: Reading, column: Column) -> pd.Series:
+    """Return the canonical column, with what is outside moved where the schema says.
+
+    A category that is outside and may not be is missing here: the caller has judged the reading before.
+    """
+    values = reading.values
+    if column.kind != "category":
+        return pd.Series(np.clip(values, column.minimum, column.maximum))
+    if column.field.outside == "other":
+        values = np.where(reading.outside, float(column.labels.index(OTHER)), values)
+    codes = np.where(np.isnan(values), -1, values).astype(np.int64)
+    return pd.Series(pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(column.labels))))
 
 
 def text_of(cell: Any) -> str:
@@ -174,6 +188,7 @@ def _dates(raw: pd.Series, column: Column, tokens: Sequence[str], form: str) -> 
 
 
 def _parsed(texts: pd.Series, form: str) -> pd.Series:
+    texts = texts.where(texts.str.contains(r"\d", regex=True), "")  # pandas takes "now" for a date
     try:
         dates = pd.to_datetime(texts, format=form, errors="coerce")
     except ValueError:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -135,7 +136,7 @@ class _Rows:
 
     def __init__(self, path: Path, *, delimiter: str, encoding: str) -> None:
         require_file(path)
-        if len(delimiter) != 1:
+        if len(delimiter) != 1 or delimiter in '"\r\n':
             step = "Correct the delimiter."
             raise ConfigError("Expected one character as delimiter.", where=str(path), next_step=step)
         self.path = path
@@ -147,7 +148,7 @@ class _Rows:
             raise ConfigError("Expected a known encoding.", where=str(path), next_step=step) from None
         self.reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
         try:
-            self.header = named(next(self._records())[1], path)
+            self.header = named(self._first(), path)
         except DataError:
             self.close()
             raise
@@ -155,6 +156,11 @@ class _Rows:
     def close(self) -> None:
         """Close the file."""
         self.stream.close()
+
+    def _first(self) -> list[str]:
+        for _, row in self._records():
+            return row
+        raise DataError("Expected a table, got an empty file.", where=str(self.path))
 
     def chunks(self) -> Iterator[tuple[list[list[str]], list[int]]]:
         """Yield rows of equal length and the first line of each."""
@@ -191,15 +197,13 @@ class _Rows:
             try:
                 row = next(self.reader)
             except StopIteration:
-                if start == 1:
-                    raise DataError("Expected a table, got an empty file.", where=str(self.path)) from None
                 return
             except UnicodeDecodeError:
                 line = _undecodable_line(self.path, self.encoding)
                 self._refuse(
                     f"Expected text in {self.encoding.removesuffix('-sig')}.", line, "Name its encoding."
                 )
-            except (OSError, EOFError):
+            except (OSError, EOFError, zlib.error):
                 kind = "gzip" if self.path.suffix.lower() == ".gz" else "a readable file"
                 raise DataError(f"Expected {kind}, but it is damaged.", where=str(self.path)) from None
             except csv.Error as error:
@@ -207,7 +211,7 @@ class _Rows:
             if row:
                 yield start, row
 
-    def _refuse(self, message: str, line: int, step: str) -> None:
+    def _refuse(self, message: str, line: int, step: str) -> NoReturn:
         raise DataError(message, where=f"{self.path}:{line}", next_step=step) from None
 
 

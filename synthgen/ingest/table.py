@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 
 from synthgen.errors import ConfigError, DataError
-from synthgen.fields import OTHER, Column
+from synthgen.fields import Column
 from synthgen.ingest import _files
-from synthgen.ingest._canonical import Reading, read_column
+from synthgen.ingest._canonical import Reading, read_column, settled
 from synthgen.records import RealTable, require_columns, unit_texts
 from synthgen.schema import Schema
 
@@ -116,12 +116,7 @@ def canonical(
         DataError: names all columns that do not keep to the schema, with counts and the first line.
         ConfigError: the schema lacks a domain, or a date format is not one.
     """
-    schema.require_complete()
-    require_columns(frame.columns, schema, where=where, ids="optional")
-    if (units is None) != (schema.unit.level == "row"):
-        raise ValueError(f"Expected units of level {schema.unit.level!r}, got {units is not None=}.")
-    if frame.empty:
-        raise DataError("Expected records, got a table without any.", where=where)
+    _require_readable(frame, units, schema, where)
     problems = _Problems(frame.index, where)
     if units is not None:
         problems.add(
@@ -136,11 +131,20 @@ def canonical(
         counts["missing"][column.name] = int(reading.missing.sum())
         if column.field.outside != "error":
             counts[_CHANGED[column.field.outside]][column.name] = int(reading.outside.sum())
-        columns[column.name] = _settled(reading, column)
+        columns[column.name] = settled(reading, column)
     problems.refuse()
     content = pd.DataFrame(columns)
     table = RealTable(schema, content, row_units(content) if units is None else units)
     return table, IngestReport(len(table), table.unit_codes()[1], **counts)
+
+
+def _require_readable(frame: pd.DataFrame, units: np.ndarray | None, schema: Schema, where: str) -> None:
+    schema.require_complete()
+    require_columns(frame.columns, schema, where=where, ids="optional")
+    if (units is None) != (schema.unit.level == "row"):
+        raise ValueError(f"Expected units of level {schema.unit.level!r}, got {units is not None=}.")
+    if frame.empty:
+        raise DataError("Expected records, got a table without any.", where=where)
 
 
 def read_table(
@@ -253,14 +257,3 @@ def _judge(reading: Reading, column: Column, problems: _Problems) -> None:
         domain = "categories" if column.labels else "bounds"
         hint = " (blanks around a category)" if reading.spaced.any() else ""
         problems.add(column.name, reading.outside, f"cells outside the {domain}{hint}")
-
-
-def _settled(reading: Reading, column: Column) -> pd.Series:
-    """Return the canonical column, with what is outside moved where the schema says."""
-    values = reading.values
-    if column.kind != "category":
-        return pd.Series(np.clip(values, column.minimum, column.maximum))
-    if column.field.outside == "other":
-        values = np.where(reading.outside, float(column.labels.index(OTHER)), values)
-    codes = np.where(np.isnan(values), -1, values).astype(np.int64)
-    return pd.Series(pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(column.labels))))

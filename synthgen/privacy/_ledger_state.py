@@ -56,6 +56,7 @@ class Spend:
         left: epsilon of the largest zCDP plan that still fits.
         entries: number of spends counted.
         cohorts: names of the cohorts whose spends count.
+        event: the entries as one event, for the trade-off curve of a claim.
     """
 
     epsilon: float
@@ -65,6 +66,7 @@ class Spend:
     left: float
     entries: int
     cohorts: tuple[str, ...]
+    event: DpEvent
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,7 @@ class State:
             left=epsilon_of([dp_event.ZCDpEvent(rho)], cap.delta, adaptive=True),
             entries=len(events),
             cohorts=tuple(self.sharing(name)),
+            event=dp_event.ComposedDpEvent(events),
         )
 
     def over(self, name: str, event: DpEvent) -> str | None:

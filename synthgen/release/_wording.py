@@ -60,10 +60,12 @@ def registry_block(deployment: Deployment, plan: PrivacyPlan, composition: Compo
         },
         "accounting": {
             "post_processing": "Sampling, decoding, checks and this record are post-processing.",
-            "composition": f"All events of the cohort's ledger are composed jointly ({composition.accountant}).",
+            "composition": f"All events of the cohort's ledger compose jointly ({composition.accountant}).",
         },
         "implementation": {
-            "preprocessing_and_hyperparameter_tuning": f"Domains are declared in the schema. {deployment.tuning}",
+            "preprocessing_and_hyperparameter_tuning": (
+                f"Domains are declared in the schema. {deployment.tuning}"
+            ),
             "mechanisms": "; ".join(stage.name for stage in plan.stages) or plan.generator,
             "justification": deployment.justification,
         },
@@ -76,16 +78,16 @@ def statement_block(deployment: Deployment, plan: PrivacyPlan, composition: Comp
     return {
         "setting": "Central model: a trusted curator holds the records.",
         "data_accesses_covered": (
-            "The fit and its paid queries. Schema, bounds and categories are declared without reading the data. "
-            "The steward's evaluation is not covered: its figures stay with the steward."
+            "The fit and its paid queries. Schema, bounds and categories are declared, not read off the "
+            "data. The steward's evaluation is not covered: its figures stay with the steward."
         ),
         "output_of_mechanism": "The fitted generator. All synthetic records are drawn from it alone.",
         "unit": _unit_in_words(plan),
         "adjacency": plan.adjacency,
         "accountant": composition.accountant,
         "accountant_assumptions": (
-            "The fit draws patients and noise as the plan's event says: Poisson sampling where the event samples, "
-            "noise from the operating system."
+            "The fit draws patients and noise as the plan's event says: Poisson sampling where the event "
+            "samples, noise from the operating system."
         ),
         "final_model": f"epsilon {plan.epsilon:g} at delta {plan.delta:g}.",
         "tuning": deployment.tuning,

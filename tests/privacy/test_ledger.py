@@ -116,6 +116,7 @@ def test_a_mixture_of_mechanisms_is_answered(tmp_path):
     assert 3 < spent.epsilon < 6
     assert 0 < spent.used < 1
     assert 0 < spent.left < 6
+    assert epsilon_of([spent.event], 1e-5, adaptive=True) == pytest.approx(spent.epsilon)
 
 
 def test_a_single_plan_may_use_the_tight_accountant(tmp_path):
@@ -334,6 +335,18 @@ def test_processes_that_race_for_one_cap_never_exceed_it(tmp_path):
     assert sum(won) == 10
     assert ledger.spent("icu").used == pytest.approx(1.0)
     assert ledger.verify() == []
+
+
+def test_a_writer_excludes_other_writers_from_its_start(tmp_path):
+    from synthgen.privacy._ledger_store import Store
+
+    opened(Ledger.connect(URL, base=tmp_path), "icu")
+    first = Store(URL, base=tmp_path, create=False)
+    second = Ledger(Store(URL, base=tmp_path, create=False, busy_seconds=0.1))
+    with first.transaction(write=True), pytest.raises(OperationError, match="locked"):
+        book(second)
+    book(second)
+    assert second.spent("icu").entries == 1
 
 
 def test_a_database_locked_for_too_long_is_an_operation_error(tmp_path):

@@ -1,0 +1,88 @@
+"""Draw a fake table from the schema alone, to build pipelines before any patient's record is there.
+
+Columns are uniform and independent, so the table keeps to the schema and says nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from synthgen.errors import ConfigError
+from synthgen.fields import Column
+from synthgen.records import SyntheticTable
+from synthgen.schema import Schema
+
+MISSING_RATE = 0.05
+MAX_ROUNDS = 1000
+
+
+def simulate(schema: Schema, n_records: int, *, rng: np.random.Generator) -> SyntheticTable:
+    """Return a table that keeps to the schema's domains and hard rules, drawn from nothing else.
+
+    A patient has 1 to ``max_records`` records, each number as likely; a nullable value is missing at
+    `MISSING_RATE`.
+
+    Args:
+        schema: the table's public description, with a domain for every column.
+        n_records: records to draw, at least one.
+        rng: source of the draws.
+
+    Raises:
+        ValueError: ``n_records`` is not positive.
+        ConfigError: a domain is missing, or the hard rules are not met after `MAX_ROUNDS` redraws.
+    """
+    if n_records < 1:
+        raise ValueError(f"Expected n_records >= 1, got {n_records=}.")
+    schema.require_complete()
+    content = {column.name: _draw(column, n_records, rng) for column in schema.columns}
+    _obey(content, n_records, schema, rng)
+    return SyntheticTable(
+        schema, pd.DataFrame(content), units=_units(schema.unit.max_records, n_records, rng)
+    )
+
+
+def _units(max_records: int, n_records: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the number of each record's patient, from 1, the records of a patient in a row."""
+    sizes = rng.integers(1, max_records + 1, size=n_records)
+    return np.repeat(np.arange(1, n_records + 1), sizes)[:n_records]
+
+
+def _draw(column: Column, n_records: int, rng: np.random.Generator) -> pd.Series:
+    """Return uniform values of one column in canonical form."""
+    missing = rng.random(n_records) < (MISSING_RATE if column.nullable else 0.0)
+    if column.kind == "category":
+        codes = np.where(missing, -1, rng.integers(len(column.labels), size=n_records))
+        return pd.Series(pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(column.labels))))
+    if column.kind == "number":
+        values = rng.uniform(column.minimum, column.maximum, size=n_records)
+    else:
+        low, high = math.ceil(column.minimum), math.floor(column.maximum)
+        values = rng.integers(low, high, size=n_records, endpoint=True).astype(float)
+    return pd.Series(np.where(missing, np.nan, values))
+
+
+def _obey(content: dict[str, pd.Series], n_records: int, schema: Schema, rng: np.random.Generator) -> None:
+    """Redraw, in place, the columns of broken rules where they are broken, until no rule is."""
+    waiting = np.arange(n_records)
+    for _ in range(MAX_ROUNDS):
+        records = {name: values.iloc[waiting] for name, values in content.items()}
+        broken = [(rule.columns, rule.violated(records)) for rule in schema.parsed_rules]
+        for column in schema.columns:
+            rows = waiting[_any([mask for names, mask in broken if column.name in names], len(waiting))]
+            content[column.name].iloc[rows] = _draw(column, len(rows), rng).array
+        waiting = waiting[_any([mask for _, mask in broken], len(waiting))]
+        if not len(waiting):
+            return
+    raise ConfigError(
+        f"Expected rules that random records can meet, got {len(waiting)} records that break one "
+        f"after {MAX_ROUNDS} redraws.",
+        where="schema rules",
+        next_step="Check that the rules do not contradict each other.",
+    )
+
+
+def _any(masks: list[np.ndarray], n_records: int) -> np.ndarray:
+    return np.asarray(np.logical_or.reduce([np.zeros(n_records, dtype=bool), *masks]))

@@ -1,0 +1,89 @@
+"""The machine-readable table of contents: a Frictionless Data Package v2 (datapackage.org).
+
+It follows from the privacy record, the public schema and the data files, so a verifier builds it
+again and compares.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from synthgen.fields import Field
+from synthgen.schema import Schema
+
+PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"
+MEDIA_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+
+
+def data_package(data: Mapping[str, Path], *, schema: Schema, record: Mapping[str, Any]) -> str:
+    """Return ``datapackage.json`` as text.
+
+    Args:
+        data: data files by name under ``data/``.
+        schema: the public schema; ids carry no bounds.
+        record: the privacy record.
+    """
+    basic = record["registry"]["basic"]
+    package = {
+        "$schema": PROFILE,
+        "name": slug(basic["name"]),
+        "title": basic["name"],
+        "description": basic["description"],
+        "created": f"{basic['publication_date']}T00:00:00Z",
+        "resources": [_resource(name, path, schema) for name, path in sorted(data.items())],
+    }
+    return json.dumps(package, indent=2, ensure_ascii=False) + "\n"
+
+
+def slug(text: str) -> str:
+    """Return a name in the letters that a data package allows.
+
+    Example:
+        >>> slug("Diabetes, 130 hospitals")
+        'diabetes-130-hospitals'
+    """
+    letters = "".join(c if c.isascii() and (c.isalnum() or c in "._") else " " for c in text.lower())
+    return "-".join(letters.split()) or "synthetic"
+
+
+def _resource(name: str, path: Path, schema: Schema) -> dict[str, Any]:
+    content = path.read_bytes()
+    kind = path.suffix.removeprefix(".")
+    return {
+        "name": slug(name),
+        "path": f"data/{name}",
+        "format": kind,
+        "mediatype": MEDIA_TYPES[kind],
+        **({"encoding": "utf-8"} if kind == "csv" else {}),
+        "bytes": len(content),
+        "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
+        "schema": {
+            "fields": [_field(field) for field in schema.fields if field.role != "drop"],
+            "missingValues": list(schema.missing_values),
+        },
+    }
+
+
+def _field(field: Field) -> dict[str, Any]:
+    """Return a column in Table Schema words; what only synthgen knows is in ``schema.yaml``."""
+    found: dict[str, Any] = {"name": field.name, "type": field.type}
+    texts = {"title": field.title, "description": field.description}
+    found |= {key: text for key, text in texts.items() if text is not None}
+    if field.role == "id":
+        # Ids are fresh numbers, as text or not; nothing else about them is said.
+        return found | {"constraints": {"required": True}}
+    if field.type == "boolean":
+        found |= {"trueValues": list(field.true_values), "falseValues": list(field.false_values)}
+    if field.type == "date":
+        found["format"] = field.format or "default"
+    if field.missing_values is not None:
+        found["missingValues"] = list(field.missing_values)
+    limits = field.constraints.model_dump(mode="json", exclude_defaults=True)
+    if limits.get("enum") and field.outside == "other":
+        found["type"], limits["enum"] = "string", [*map(str, limits["enum"]), "other"]
+        limits["enum"] = list(dict.fromkeys(limits["enum"]))
+    return found | ({"constraints": limits} if limits else {})

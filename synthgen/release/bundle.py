@@ -1,0 +1,233 @@
+"""Write a release folder: synthetic data, card, privacy record, report, checksums. All of it, or nothing.
+
+    data/<name>.csv|parquet   the synthetic records
+    schema.yaml               the public schema
+    datapackage.json          the same for machines (Frictionless Data Package v2)
+    privacy_record.json       the claim and its evidence
+    card.md                   the data card
+    report.html               the report's public edition
+    checksums.sha256          of every other file, as ``sha256sum -c`` reads it
+
+The folder is built beside its place, verified there as a recipient would, and then renamed. Nothing
+here takes a real table: data comes as `SyntheticTable`, or as a file that ids and schema show to be one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from synthgen.errors import ConfigError, DataError, GateRefused, OperationError
+from synthgen.records import SyntheticTable
+from synthgen.release._checks import FORMATS
+from synthgen.release._datapackage import data_package
+from synthgen.release._verify import (
+    CARD,
+    CHECKSUMS,
+    PACKAGE,
+    RECORD,
+    REPORT,
+    SCHEMA,
+    Problem,
+    checksums,
+    verify_bundle,
+)
+from synthgen.release.record import check_record, public_schema, record_text
+from synthgen.schema import Schema
+
+__all__ = ["Problem", "verify_bundle", "write_bundle"]
+
+
+def write_bundle(
+    output: Path,
+    *,
+    data_files: Mapping[str, SyntheticTable | Path],
+    schema: Schema,
+    record: Mapping[str, Any],
+    card: str,
+    report_html: str,
+) -> Path:
+    """Write a bundle, or leave nothing.
+
+    Args:
+        output: the folder to be made. A complete bundle of the same content is left as it is.
+        data_files: a table, or the path of a public file already written, by name under ``data/``.
+        schema: the table's schema; columns that the generator never saw lose their bounds.
+        record: the privacy record, see `synthgen.release.record.privacy_record`.
+        card: the data card, see `synthgen.release.card.data_card`.
+        report_html: the report's public edition.
+
+    Returns:
+        ``output``.
+
+    Raises:
+        GateRefused: the verdict is not release, and nobody has overridden it.
+        ConfigError: ``output`` holds something else, or a data file's name is not allowed.
+        DataError: the bundle would not verify; names the files.
+        OperationError: the disk refused.
+
+    Guarantee:
+        post-processing: reads nothing but what is to be published.
+    """
+    _require_release(record)
+    _require_names(data_files)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with _sibling(output) as folder:
+            _fill(folder, data_files, public_schema(schema), record, card, report_html)
+            _require_verified(folder)
+            return _place(folder, output)
+    except OSError as error:
+        raise OperationError(
+            f"Expected to write the bundle, got {type(error).__name__}.",
+            where=str(output),
+            next_step="Check space and permissions, and run again.",
+        ) from error
+
+
+def _require_release(record: Mapping[str, Any]) -> None:
+    problems = check_record(record)
+    if problems:
+        raise DataError(
+            f"Expected a complete privacy record, got {len(problems)} problems: {'; '.join(problems)}.",
+            where=RECORD,
+            next_step="Build it with privacy_record.",
+        )
+    if record["verdict"]["verdict"] != "release" and record["verdict"]["override"] is None:
+        raise GateRefused(
+            f"Expected the verdict release, got {record['verdict']['verdict']}.",
+            next_step="Read the internal report; a release against the gate needs --override and a reason.",
+        )
+
+
+def _require_names(data_files: Mapping[str, SyntheticTable | Path]) -> None:
+    for name, value in data_files.items():
+        plain = name == Path(name).name and not name.startswith(".") and name.isprintable()
+        if not plain or "\\" in name or Path(name).suffix.removeprefix(".") not in FORMATS:
+            raise ConfigError(f"Expected a plain file name of {list(FORMATS)}.", where="data_files")
+        if not isinstance(value, (SyntheticTable, Path)):
+            raise ValueError(f"Expected a SyntheticTable or a Path, got {type(value).__name__}.")
+        if isinstance(value, Path) and value.resolve().parent.name == "internal":
+            raise ConfigError(
+                "Expected a public file, got one of internal/.", where="data_files", next_step="Name another."
+            )
+
+
+@contextmanager
+def _sibling(output: Path) -> Iterator[Path]:
+    """Yield an empty folder on the same disk as ``output``; it is gone afterwards, unless it was renamed."""
+    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent))
+    try:
+        folder.chmod(0o755)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fill(
+    folder: Path,
+    data_files: Mapping[str, SyntheticTable | Path],
+    schema: Schema,
+    record: Mapping[str, Any],
+    card: str,
+    report_html: str,
+) -> None:
+    data = folder / "data"
+    data.mkdir()
+    for name, value in data_files.items():
+        _write_data(value, data / name)
+    package = data_package({name: data / name for name in data_files}, schema=schema, record=record)
+    texts = {
+        SCHEMA: schema_text(schema),
+        RECORD: record_text(record),
+        CARD: card,
+        REPORT: report_html,
+        PACKAGE: package,
+    }
+    for name, text in texts.items():
+        (folder / name).write_bytes(text.encode())
+    (folder / CHECKSUMS).write_bytes(checksums(folder).encode())
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o644)
+    for path in (*folder.rglob("*"), folder):
+        _sync(path)
+
+
+def _write_data(value: SyntheticTable | Path, target: Path) -> None:
+    if isinstance(value, Path):
+        shutil.copyfile(value, target)
+        return
+    from synthgen.sample import write_table
+
+    write_table(value, target)
+
+
+def schema_text(schema: Schema) -> str:
+    """Return a schema as YAML that `synthgen.schema.load_schema` reads back to the same digest."""
+    import io
+
+    from ruamel.yaml import YAML
+
+    yaml = YAML(typ="rt")  # keeps the columns' order; typ="safe" sorts keys
+    yaml.allow_unicode = True
+    yaml.width = 1_000_000
+    stream = io.StringIO()
+    yaml.dump(_quoted(schema.model_dump(mode="json", by_alias=True, exclude_defaults=True)), stream)
+    return stream.getvalue()
+
+
+def _quoted(value: Any) -> Any:
+    """Quote the texts of lists, so that a YAML 1.1 reader does not take the category ``no`` for false."""
+    from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+    if isinstance(value, dict):
+        return {key: _quoted(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [DoubleQuotedScalarString(v) if isinstance(v, str) else _quoted(v) for v in value]
+    return value
+
+
+def _require_verified(folder: Path) -> None:
+    problems = verify_bundle(folder)
+    if problems:
+        listed = "; ".join(f"{problem.file}: {problem.message}" for problem in problems[:20])
+        raise DataError(
+            f"Expected a bundle that verifies, got {len(problems)} problems: {listed}.",
+            next_step="Correct the files named and run again; nothing was written.",
+        )
+
+
+def _place(folder: Path, output: Path) -> Path:
+    """Rename the finished folder into its place; an equal bundle there is left alone."""
+    if output.is_symlink() or output.exists():
+        same = output.is_dir() and not output.is_symlink() and _same(folder, output)
+        if not same:
+            raise ConfigError(
+                "Expected no folder, or this bundle, found something else.",
+                where=str(output),
+                next_step="Choose another --output; a release is never overwritten.",
+            )
+        return output
+    folder.rename(output)
+    _sync(output.parent)
+    return output
+
+
+def _same(folder: Path, output: Path) -> bool:
+    listed = output / CHECKSUMS
+    equal = listed.is_file() and listed.read_bytes() == (folder / CHECKSUMS).read_bytes()
+    return equal and not verify_bundle(output)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,208 @@
+"""Write the data card: the page that a recipient reads first, as Markdown.
+
+Its limits and uses stand under the headings of Croissant RAI 1.0. Everything follows from the privacy
+record and the public schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synthgen.fields import Column
+from synthgen.release._words import percent, plain_odds, rounded, unit_sentence
+from synthgen.release.record import record_digest
+from synthgen.schema import Schema
+
+LICENCE = "To be stated by the curator. Until then no licence is granted."
+
+
+@dataclass(frozen=True)
+class CardWords:
+    """What only a person can say; printed under its Croissant RAI heading.
+
+    Attributes:
+        licence: terms of use.
+        collection: how the real cohort was collected.
+        biases: known biases of the real cohort.
+        social_impact: effects on the people described.
+        maintenance: who answers questions, when the release is judged again.
+    """
+
+    licence: str = LICENCE
+    collection: str = "Not stated by the curator."
+    biases: str = (
+        "Not stated by the curator. Biases of the real cohort are likely to be in the synthetic one."
+    )
+    social_impact: str = "Not stated by the curator."
+    maintenance: str = "Not stated by the curator."
+
+
+def data_card(record: Mapping[str, Any], schema: Schema, words: CardWords | None = None) -> str:
+    """Return the card.
+
+    Args:
+        record: the privacy record.
+        schema: the public schema.
+        words: what only a person can say.
+    """
+    words = words or CardWords()
+    basic = record["registry"]["basic"]
+    parts = [
+        f"# {basic['name']}\n\n{basic['description']}",
+        _what(record),
+        _guarantee(record),
+        _verdict(record),
+        _uses(record, words),
+        _columns(schema),
+        _verify(record),
+        f"## Licence\n\n{words.licence}",
+        f"<!-- privacy_record.json sha256: {record_digest(record)} -->",
+    ]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _what(record: Mapping[str, Any]) -> str:
+    basic, files = record["registry"]["basic"], record["data"]["files"]
+    listed = "\n".join(
+        f"- `data/{name}`: {count:,} synthetic records" for name, count in sorted(files.items())
+    )
+    curators = ", ".join(basic["data_curators"])
+    return f"""## What this is
+
+Synthetic medical records, drawn from the generator `{record["plan"]["generator"]}` of synthgen, which was
+fitted to a real cohort under differential privacy. No record was passed on; one may still resemble a real
+one by chance. A synthetic record is one record of an invented patient; it is not a history.
+
+{listed}
+
+Published {basic["publication_date"]}. Curators: {curators}. Region: {basic["region"]}"""
+
+
+def _guarantee(record: Mapping[str, Any]) -> str:
+    claim, ledger = record["claim"], record["ledger"]
+    lines = [
+        f"- epsilon {rounded(claim['epsilon'])} at delta {rounded(claim['delta'])} for this release",
+        f"- epsilon {rounded(ledger['epsilon'])} at delta {rounded(ledger['delta'])} for all releases "
+        "of this cohort",
+        f"- {unit_sentence(claim['unit'], claim['max_records'])}",
+        "- neighbours add or remove one patient"
+        if claim["unit"] == "patient"
+        else "- neighbours add or remove one row",
+    ]
+    if ledger["mu"] is not None:
+        lines.append(
+            f"- mu {rounded(ledger['mu'])} (Gaussian differential privacy, whole curve, all releases)"
+        )
+    if claim["patients_counted"]:
+        epsilon = rounded(claim["replace_one_epsilon"])
+        lines.append(
+            "- the number of patients was counted from the data, so the cohort's size is not protected; "
+            f"when one patient is replaced, epsilon is {epsilon}"
+        )
+    return "## The guarantee\n\n" + "\n".join(lines) + f"\n\n{plain_odds(ledger['epsilon'], ledger['delta'])}"
+
+
+def _verdict(record: Mapping[str, Any]) -> str:
+    verdict = record["verdict"]
+    text = f"""## The gate's verdict
+
+**{verdict["verdict"]}**, under the policy `{verdict["policy"]}`. {record["evaluation"]["figures"]}"""
+    if verdict["override"] is not None:
+        made = verdict["override"]
+        text += f"\n\n**Released against the gate** by {made['who']}, {made['when']}: {made['reason']}"
+    return text
+
+
+def _uses(record: Mapping[str, Any], words: CardWords) -> str:
+    removed = ", ".join(f"`{row['column']}`" for row in record["identifiers"]) or "none"
+    counted = "; ".join(record["registry"]["dp_variant"]["unprotected_quantities"]) or "none"
+    risk = record["evaluation"]["residual_risk_threshold"]
+    threshold = "none stated" if risk is None else percent(risk)
+    sections = {
+        "dataUseCases": (
+            f"{record['registry']['basic']['intended_use']} Suited to build and test pipelines, to teach, "
+            "and to explore before access to real records is asked for."
+        ),
+        "dataLimitations": (
+            "P-values, standard errors and confidence intervals computed as if these records were patients "
+            "are not valid. Rare categories and rare combinations are noisy or absent. No clinical decision "
+            "may rest on these data; confirm every finding on real records."
+        ),
+        "dataBiases": words.biases
+        + " Noise weighs most on small groups: check each group before conclusions are drawn about it.",
+        "dataSocialImpact": words.social_impact,
+        "personalSensitiveInformation": (
+            f"Health data of invented persons. Columns that the generator never saw: {removed}. "
+            f"Quantities that the guarantee does not cover: {counted}. "
+            f"Policy bound on an attack's advantage: {threshold}."
+        ),
+        "dataCollection": words.collection,
+        "dataPreprocessingProtocol": (
+            "Types, bounds and categories were declared in `schema.yaml`, not read off the data. At most "
+            f"{record['claim']['max_records']} record(s) of a patient were used."
+        ),
+        "dataManipulationProtocol": f"{record['registry']['implementation']['mechanisms']}.",
+        "dataImputationProtocol": "Nothing was imputed. Missing values are drawn as a category of their own.",
+        "dataReleaseMaintenancePlan": words.maintenance,
+    }
+    body = "\n\n".join(f"### {name}\n\n{text}" for name, text in sections.items())
+    deviations = "".join(f"\n- {text}" for text in record["deviations"]) or "\n- none"
+    return (
+        f"## Use and limits (Croissant RAI 1.0)\n\n{body}\n\n### Deviations from plan or policy\n{deviations}"
+    )
+
+
+def _columns(schema: Schema) -> str:
+    rows = ["| column | type | role | domain | may be missing |", "|---|---|---|---|---|"]
+    domains = {column.name: column for column in schema.columns}
+    for field in schema.fields:
+        if field.role == "drop":
+            continue
+        column = domains.get(field.name)
+        domain = "fresh sequential numbers" if column is None else _domain(column)
+        missing = "yes" if column is not None and column.nullable else "no"
+        rows.append(
+            "| "
+            + " | ".join(map(_cell, (field.name, field.type, field.role or "feature", domain, missing)))
+            + " |"
+        )
+    rules = "".join(f"\n- `{text}`" for text in schema.rules)
+    return (
+        "## Columns\n\n"
+        + "\n".join(rows)
+        + (f"\n\nHard rules that hold in every record:\n{rules}" if rules else "")
+    )
+
+
+def _domain(column: Column) -> str:
+    if column.field.type == "boolean":
+        return f"{column.field.true_values[0]}, {column.field.false_values[0]}"
+    if column.kind == "category":
+        return _listed([str(label) for label in column.labels])
+    limits = column.field.constraints
+    return f"{limits.minimum} to {limits.maximum}"
+
+
+def _listed(labels: Iterable[str], most: int = 12) -> str:
+    labels = list(labels)
+    more = f", and {len(labels) - most} more" if len(labels) > most else ""
+    return ", ".join(labels[:most]) + more
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def _verify(record: Mapping[str, Any]) -> str:
+    return f"""## How to verify
+
+Unpack the bundle on any machine, no network needed:
+
+    synthgen verify .
+    sha256sum -c checksums.sha256
+
+The first checks every file, recomputes epsilon from the events in `privacy_record.json`, and checks the data
+against `schema.yaml`. Checksums are no signature. The head of the hospital's ledger when this bundle was
+made, to compare with the curator's: `{record["ledger"]["head"]}`."""

@@ -1,0 +1,262 @@
+"""The steward's sections: reasons and the four heads, with every figure. None of it may leave."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from synthgen.evaluate._base import HEADS, Estimate, Head, MetricResult
+from synthgen.release._words import plain_odds, rounded
+from synthgen.release.report._charts import (
+    MOST_COLUMNS,
+    MOST_GROUPS,
+    distance_chart,
+    forest_chart,
+    pair_chart,
+)
+from synthgen.release.report._content import ReportContent
+from synthgen.release.report._html import Html, badge, element, join, paragraph, table
+from synthgen.release.report._marginals import marginals
+from synthgen.release.report._public import (
+    Section,
+    band,
+    budget,
+    constraints,
+    data,
+    guarantee,
+    limits,
+    override,
+    panels,
+    removed,
+    verify,
+)
+
+QUESTIONS: dict[Head, str] = {
+    "fidelity": "Do the synthetic records look like the real ones?",
+    "utility": "Will a model trained on them work on real patients?",
+    "fairness": "For whom will it not?",
+    "leakage": "What do they give away about who took part?",
+}
+_SEVERITY = {"refuse": "refuse", "cannot-sign": "cannot-sign", "warn": "warn"}
+
+
+def internal_sections(content: ReportContent) -> list[Section]:
+    """Return the body of the internal edition."""
+    record, synthetic = content.record, content.table
+    sections: list[Section] = []
+    if record is None:
+        sections.append(("guarantee", "The guarantee", _foreign(content.claim)))
+    else:
+        sections.append(("guarantee", "The guarantee", guarantee(record)))
+        sections.append(("budget", "What was spent, and how", budget(record)))
+    sections += [(head, head.capitalize(), _head(head, content)) for head in HEADS]
+    drawn = panels(marginals(synthetic.schema, synthetic.frame), content.real)
+    sections.append(("data", "The synthetic records", join([data(synthetic), constraints(synthetic)])))
+    sections.append(("marginals", "Columns", drawn))
+    if content.ingest:
+        sections.append(("ingest", "What ingestion counted", _ingest(content.ingest)))
+    if record is not None:
+        sections.append(("removed", "What the generator never saw", removed(record)))
+        sections.append(("limits", "Limits", limits(record)))
+        sections.append(("verify", "How to reproduce and verify", verify(record)))
+    return sections
+
+
+def internal_band(content: ReportContent) -> Html:
+    """Return the verdict with its reasons by head, the gravest first."""
+    order = {"refuse": 0, "cannot-sign": 1, "warn": 2}
+    groups = []
+    for head in HEADS:
+        reasons = [reason for reason in content.verdict.reasons if reason.head == head]
+        reasons.sort(key=lambda reason: order.get(reason.severity, 3))
+        items = [
+            element(
+                "li", badge(reason.severity, _SEVERITY.get(reason.severity, "plain")), " ", reason.message
+            )
+            for reason in reasons
+        ]
+        body = element("ul", *items) if items else paragraph("Nothing to report.")
+        groups.append(element("div", element("h3", head.capitalize()), body))
+    known = set(HEADS)
+    others = [paragraph(r.message) for r in content.verdict.reasons if r.head not in known]
+    made = Html("") if content.record is None else override(content.record)
+    return band(content.verdict.verdict, made, element("div", *groups, class_="reasons"), *others)
+
+
+def _foreign(claim: tuple[float, float] | None) -> Html:
+    """Say what is known of the guarantee of another generator's table."""
+    if claim is None:
+        text = "This table came with no privacy guarantee. That attacks find little is no evidence of safety."
+        return paragraph(text, class_="alarm")
+    words = plain_odds(*claim)
+    said = f"The table's maker claims epsilon {rounded(claim[0])} at delta {rounded(claim[1])}."
+    return join([paragraph(f"{said} synthgen cannot prove it.", class_="alarm"), paragraph(words)])
+
+
+def _head(head: Head, content: ReportContent) -> Html:
+    results = [result for result in content.results if result.head == head]
+    question = paragraph(QUESTIONS[head], class_="question")
+    if not results:
+        return join(
+            [question, paragraph("Nothing was measured. A missing head cannot be signed.", class_="alarm")]
+        )
+    charts = join(chart for result in results for chart in _charts(result, content.margins))
+    return join([question, _numbers(head, results, content), charts, *(_about(result) for result in results)])
+
+
+def _numbers(head: Head, results: Sequence[MetricResult], content: ReportContent) -> Html:
+    """Return every estimate of a head with interval, threshold and status."""
+    severities = {reason.metric: reason.severity for reason in content.verdict.reasons}
+    rows = []
+    for result in results:
+        if not result.estimates:
+            rows.append([result.title, "", "", "", "", badge(result.status, "plain")])
+        for key, estimate in result.estimates.items():
+            name = f"{result.name}.{key}"
+            severity = severities.get(name, "")
+            style = _SEVERITY.get(severity, "plain")
+            threshold = content.thresholds.get(name, "reported only")
+            if not severity:
+                severity, style = _measured(estimate, gated=name in content.thresholds)
+            status = badge(severity, style)
+            rows.append([f"{result.title}: {key}", *_figures(estimate), threshold, status])
+    columns = ["measure", "value", "95 % interval", "patients", "threshold", "status"]
+    return table(f"{head.capitalize()}: all figures", columns, rows, numbers=(1, 2, 3))
+
+
+def _measured(estimate: Estimate, *, gated: bool) -> tuple[str, str]:
+    """Return the word and style of a figure that the gate gives no reason about."""
+    if estimate.status != "ok":
+        return estimate.status, "plain"
+    return ("pass", "ok") if gated else ("measured", "plain")
+
+
+def _figures(estimate: Estimate) -> list[str]:
+    if not math.isfinite(estimate.value):
+        return ["none", "none", f"{estimate.n:,}"]
+    interval = (
+        "exact" if estimate.low == estimate.high else f"{_three(estimate.low)} to {_three(estimate.high)}"
+    )
+    return [_three(estimate.value), interval, f"{estimate.n:,}" if estimate.n else ""]
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}" if 0.0005 <= abs(value) < 10 else rounded(value)
+
+
+def _charts(result: MetricResult, margins: Mapping[str, tuple[float, ...]]) -> list[Html]:
+    """Return the pictures that a result's shape allows: by column, by learner, by group, or an attack."""
+    found = []
+    columns = result.details.get("columns")
+    if result.head == "fidelity" and isinstance(columns, Sequence) and columns:
+        cut = f" (the first {MOST_COLUMNS} of {len(columns)})" if len(columns) > MOST_COLUMNS else ""
+        caption = f"Distance by column, the largest excess over the ceiling first{cut}"
+        found.append((caption, distance_chart(f"{result.name}-columns", columns)))
+    pairs = _pairs(result)
+    if pairs:
+        axis = "area under the ROC curve, on real patients"
+        found.append((f"{result.title}, by learner", pair_chart(f"{result.name}-learners", pairs, axis=axis)))
+    attack = _attack(result) if result.head == "leakage" else None
+    if attack is not None:
+        found.append((f"{result.title}: what it finds", attack))
+    for key, groups in result.groups.items():
+        if groups:
+            centre = 0.5 if key == "auc" else 0.0
+            name = f"{result.name}-{key.replace('_', '-')}"
+            axis = _axis(result, key)
+            lines = margins.get(f"{result.name}.{key}", ())
+            chart = forest_chart(name, groups, axis=axis, centre=centre, margins=lines)
+            cut = f" (the first {MOST_GROUPS} of {len(groups)})" if len(groups) > MOST_GROUPS else ""
+            found.append((f"{result.title}, by group{cut}", chart))
+    return [
+        element("figure", element("figcaption", caption), chart, class_="wide") for caption, chart in found
+    ]
+
+
+def _axis(result: MetricResult, key: str) -> str:
+    known = {
+        "log_ratio": "log of (synthetic share / real share); 0: equal",
+        "gap": "the group's loss of AUC minus the overall loss; below 0: the group fares worse",
+        "auc": "attack's area under the ROC curve; 0.5: chance",
+    }
+    return known.get(key, key.replace("_", " "))
+
+
+def _pairs(result: MetricResult) -> dict[str, tuple[Estimate, Estimate]]:
+    estimates = result.estimates
+    learners = [key.removesuffix(".real") for key in estimates if key.endswith(".real")]
+    return {
+        name: (estimates[f"{name}.real"], estimates[f"{name}.synthetic"])
+        for name in learners
+        if f"{name}.synthetic" in estimates
+    }
+
+
+def _attack(result: MetricResult) -> Html | None:
+    """Return what an attack finds beyond guessing, and beside it what it finds of planted copies.
+
+    Each figure has its own chance: an AUC .5, a true positive rate its false positive rate, the rest 0.
+    """
+    rows = {}
+    for key, estimate in result.estimates.items():
+        chance = _chance(key)
+        if chance is not None:
+            moved = (estimate.value - chance, estimate.low - chance, estimate.high - chance)
+            rows[_NAMES.get(key, key.replace("_", " at ").replace("pct", " % false alarms"))] = Estimate(
+                *moved, n=estimate.n, status=estimate.status
+            )
+    planted = result.details.get("control")
+    if isinstance(planted, Mapping) and {"advantage", "low", "high"} <= set(planted):
+        found = (float(planted["advantage"]), float(planted["low"]), float(planted["high"]))
+        rows["positive control: planted copies"] = Estimate(*found, n=0)
+    axis = "found beyond guessing (0: no better than chance)"
+    return forest_chart(f"{result.name}-attack", rows, axis=axis, centre=0.0) if rows else None
+
+
+_NAMES = {"auc": "AUC", "advantage": "advantage", "difference": "train minus holdout"}
+
+
+def _chance(key: str) -> float | None:
+    """Return what guessing reaches, or None for a figure that is no attack's."""
+    rate = re.fullmatch(r"tpr_([\d.]+)pct", key)
+    if rate is not None:
+        return float(rate[1]) / 100
+    return {"auc": 0.5, "advantage": 0.0, "difference": 0.0}.get(key)
+
+
+def _about(result: MetricResult) -> Html:
+    """Return a result's definition, control and note."""
+    lines = [element("b", result.title), f": {result.definition}"]
+    control = result.details.get("control")
+    if isinstance(control, Mapping):
+        told = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in control.items())
+        lines.append(f" Positive control: {told}.")
+    body = [paragraph(*lines, class_="definition")]
+    if result.note:
+        body.append(paragraph(result.note, class_="warning"))
+    return join(body)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _three(value) if isinstance(value, (int, float)) else str(value)
+
+
+def _ingest(counts: Mapping[str, Any]) -> Html:
+    """Return the counts of ingestion: whole numbers first, then by column."""
+    whole = [[key, f"{value:,}"] for key, value in counts.items() if isinstance(value, int)]
+    parts = [table("Read", ["what", "count"], whole, numbers=(1,))] if whole else []
+    for key, held in counts.items():
+        if isinstance(held, Mapping) and held:
+            rows = [[str(name), _counted(value)] for name, value in held.items()]
+            parts.append(table(f"{key.capitalize()}, by column", ["column", "count"], rows, numbers=(1,)))
+    return join(parts)
+
+
+def _counted(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {inner:,}" for key, inner in value.items() if isinstance(inner, int))
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,268 @@
+"""The sections that may leave the building: made from `PublicContent`, so from no real record.
+
+The internal edition shows the same sections around its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from synthgen.records import SyntheticTable
+from synthgen.release._words import percent, plain_mu, plain_odds, rounded, unit_sentence
+from synthgen.release.report._charts import marginal_chart, missing_note
+from synthgen.release.report._content import PublicContent
+from synthgen.release.report._html import Html, badge, element, facts, join, listing, paragraph, table
+from synthgen.release.report._marginals import Marginal, marginals
+
+Section = tuple[str, str, Html]
+"""An anchor, a heading, a body."""
+
+WORDS = {"release": "Release", "refuse": "Refuse", "cannot-sign": "Cannot sign"}
+MEANING = {
+    "release": "The policy's gates found no harm beyond their margins.",
+    "refuse": "At least one of the policy's gates found harm beyond its margin.",
+    "cannot-sign": "The evidence is missing or too weak to rule out harm beyond the policy's margins.",
+}
+MARKS = {"release": "✓", "refuse": "✕", "cannot-sign": "?"}
+MOST_PANELS = 60
+
+
+def public_sections(content: PublicContent) -> list[Section]:
+    """Return the body of the public edition."""
+    record, synthetic = content.record, content.table
+    return [
+        ("guarantee", "The guarantee", guarantee(record)),
+        ("budget", "What was spent, and how", budget(record)),
+        ("data", "The synthetic records", join([data(synthetic), constraints(synthetic)])),
+        ("marginals", "Columns", panels(marginals(synthetic.schema, synthetic.frame), ())),
+        ("removed", "What the generator never saw", removed(record)),
+        ("limits", "Limits", limits(record)),
+        ("verify", "How to reproduce and verify", verify(record)),
+    ]
+
+
+def band(verdict: str, *rest: str) -> Html:
+    """Return the verdict as a wide band; its word, not only its colour, carries the message."""
+    mark = element("span", MARKS[verdict], class_="mark", aria_hidden="true")
+    head = element("p", mark, WORDS[verdict], class_="verdict")
+    meaning = paragraph(MEANING[verdict])
+    return element("section", element("h2", "Verdict"), head, meaning, *rest, class_=f"band {verdict}")
+
+
+def public_band(record: Mapping[str, Any]) -> Html:
+    """Return the verdict without a figure on real records, and who overrode it."""
+    verdict = record["verdict"]
+    rest = [paragraph(f"Policy: {verdict['policy']}. {record['evaluation']['figures']}")]
+    return band(verdict["verdict"], *rest, override(record))
+
+
+def override(record: Mapping[str, Any]) -> Html:
+    """Return who released against the gate, or nothing."""
+    made = record["verdict"]["override"]
+    if made is None:
+        return Html("")
+    text = f"Released against the gate by {made['who']}, {made['when']}. Reason: {made['reason']}"
+    return paragraph(element("strong", text), class_="alarm")
+
+
+def guarantee(record: Mapping[str, Any]) -> Html:
+    """Return the claim in large figures, and what it means in plain words."""
+    claim, ledger = record["claim"], record["ledger"]
+    is_row = claim["unit"] == "row"
+    large = facts(
+        [
+            ("epsilon, this release", rounded(claim["epsilon"]), ""),
+            ("epsilon, all releases", rounded(ledger["epsilon"]), ""),
+            ("delta", rounded(claim["delta"]), ""),
+            ("mu, all releases", "not computed" if ledger["mu"] is None else rounded(ledger["mu"]), ""),
+            ("protected unit", "row" if is_row else "patient", "alarm" if is_row else ""),
+            ("records used of one unit", f"≤ {claim['max_records']}", ""),
+        ]
+    )
+    words = [plain_odds(ledger["epsilon"], ledger["delta"])]
+    if ledger["mu"] is not None:
+        words.append(plain_mu(ledger["mu"]))
+    neighbours = "one row" if is_row else "one patient with all records"
+    words.append(
+        f"Neighbouring cohorts differ by adding or removing {neighbours}. The bound holds whatever the "
+        "attacker knows or does. What the data teach about groups is not covered: it is their use."
+    )
+    unit = unit_sentence(claim["unit"], claim["max_records"])
+    style = "alarm" if is_row else ""
+    return join(
+        [large, paragraph(f"{unit[0].upper()}{unit[1:]}.", class_=style), listing(words), _size(claim)]
+    )
+
+
+def _size(claim: Mapping[str, Any]) -> Html:
+    declared = f"Declared size of the cohort: {claim['cohort_patients']:,} patients."
+    if not claim["patients_counted"]:
+        return paragraph(f"{declared} It was declared, not counted, and fixes rates, never noise.")
+    epsilon = rounded(claim["replace_one_epsilon"])
+    text = f"{declared} It was counted from the data, so the cohort's size is NOT protected."
+    return paragraph(f"{text} When one patient is replaced, epsilon is {epsilon}.", class_="alarm")
+
+
+def budget(record: Mapping[str, Any]) -> Html:
+    """Return the plan's stages, its numbers, and the ledger's composition."""
+    plan, ledger = record["plan"], record["ledger"]
+    stages = [
+        [
+            stage["name"],
+            rounded(stage["epsilon"]),
+            percent(stage["share"]),
+            "selects" if stage["noise"] is None else rounded(stage["noise"]),
+            stage["detail"],
+        ]
+        for stage in plan["stages"]
+    ]
+    head = ["stage", "epsilon alone", "share", "noise (patients, 1 sd)", "what it does"]
+    numbers = [[key, _value(value)] for key, value in sorted(plan["parameters"].items())]
+    left = max(0.0, ledger["cap_epsilon"] - ledger["epsilon"])
+    used = [
+        ["this release's plan", rounded(record["claim"]["epsilon"]), rounded(record["claim"]["delta"])],
+        [f"all {len(ledger['events'])} events", rounded(ledger["epsilon"]), rounded(ledger["delta"])],
+        ["the cohort's cap", rounded(ledger["cap_epsilon"]), rounded(ledger["delta"])],
+    ]
+    return join(
+        [
+            paragraph(
+                f"Generator {plan['generator']}, fitted once on a declared {plan['patients']:,} patients. "
+                "The plan was fixed before a record was read. Stages compose to less than their sum."
+            ),
+            table("The plan's stages", head, stages, numbers=(1, 2, 3)) if stages else Html(""),
+            table("The plan's numbers", ["number", "value"], numbers) if numbers else Html(""),
+            table("The cohort's ledger", ["spend", "epsilon", "delta"], used, numbers=(1, 2)),
+            paragraph(
+                f"Accountant: {ledger['accountant']}. Events compose jointly; epsilons are never added. "
+                + ("Nothing is left under the cap." if left == 0 else "The cap is not used up.")
+            ),
+            paragraph(record["randomness"]),
+        ]
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, float):
+        return rounded(value)
+    if isinstance(value, list):
+        text = ", ".join(_value(item) for item in value[:12])
+        return text + (f", and {len(value) - 12} more" if len(value) > 12 else "")
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {_value(item)}" for key, item in list(value.items())[:12])
+    return str(value)
+
+
+def data(synthetic: SyntheticTable) -> Html:
+    """Return the size of the synthetic table and the shares of its protected groups."""
+    schema = synthetic.schema
+    text = (
+        f"{len(synthetic):,} records, {len(schema.columns)} columns. A synthetic record is one record of an "
+        "invented patient. Ids are fresh numbers."
+    )
+    protected = set(schema.with_role("protected"))
+    rows = []
+    for marginal in marginals(schema, synthetic.frame):
+        if marginal.column not in protected or marginal.kind != "category":
+            continue
+        shares = [*zip(marginal.labels, marginal.shares, strict=True)]
+        shares += [("(missing)", marginal.missing)] if marginal.missing else []
+        rows += [
+            [f"{marginal.column} = {label}", f"{round(share * len(synthetic)):,}", percent(share)]
+            for label, share in shares
+        ]
+    groups = table(
+        "Protected groups among the synthetic records", ["group", "records", "share"], rows, numbers=(1, 2)
+    )
+    return join([paragraph(text), groups if rows else Html("")])
+
+
+def constraints(synthetic: SyntheticTable) -> Html:
+    """Return how many synthetic records break each hard rule."""
+    rules = synthetic.schema.parsed_rules
+    rows = [[rule.text, f"{int(rule.violated(synthetic.frame).sum()):,}"] for rule in rules]
+    return (
+        table("Hard clinical rules", ["rule", "records that break it"], rows, numbers=(1,))
+        if rows
+        else Html("")
+    )
+
+
+def panels(synthetic: tuple[Marginal, ...], real: tuple[Marginal, ...]) -> Html:
+    """Return one small picture a column; the real shares beside it where they are given."""
+    beside = {marginal.column: marginal for marginal in real}
+    figures = []
+    for i, marginal in enumerate(synthetic[:MOST_PANELS]):
+        other = beside.get(marginal.column)
+        note = missing_note(marginal, other)
+        caption = [element("b", marginal.column), element("span", note, class_="note") if note else Html("")]
+        chart = marginal_chart(f"marginal-{i}", marginal, other)
+        figures.append(element("figure", element("figcaption", *caption), chart))
+    keys = [element("span", "synthetic", class_="key filled")]
+    if real:
+        keys.append(element("span", "real", class_="key outlined"))
+    text = f"Share of records, one picture a column, over the schema's public cells{_cut(len(synthetic))}."
+    return join([paragraph(text, " ", *keys), element("div", *figures, class_="panels")])
+
+
+def _cut(n_columns: int) -> str:
+    return f" (the first {MOST_PANELS} of {n_columns} columns)" if n_columns > MOST_PANELS else ""
+
+
+def removed(record: Mapping[str, Any]) -> Html:
+    """Return the columns that were taken out before anything was learnt."""
+    rows = [[row["column"], row["role"], row["technique"]] for row in record["identifiers"]]
+    if not rows:
+        return paragraph("The schema names no identifier and drops no column.")
+    return table("Columns taken out", ["column", "role", "technique"], rows)
+
+
+def limits(record: Mapping[str, Any]) -> Html:
+    """Return the warnings that every reader needs, and the release's own."""
+    items = [
+        "P-values, standard errors and intervals computed from synthetic data as if real are not valid.",
+        "Rare categories and combinations are noisy or absent; noise weighs most on small groups.",
+        "A synthetic record is no patient's history: records of one person do not belong together.",
+        "No decision about a patient may rest on these data. Confirm every finding on real records.",
+    ]
+    looks = record["evaluation"]["looks"]
+    if record["claim"]["patients_counted"]:
+        items.append("The number of patients was counted from the data: the cohort's size is not protected.")
+    if looks > 1:
+        items.append(
+            f"The holdout has been looked at {looks} times; what was chosen after the first look makes its "
+            "intervals too narrow."
+        )
+    if looks == 0:
+        items.append("Nothing was held out, so the release was not evaluated.")
+    items += [f"Deviation: {text}" for text in record["deviations"]]
+    return listing(items)
+
+
+def verify(record: Mapping[str, Any]) -> Html:
+    """Return how to check the release and what made it."""
+    software = [[name, version] for name, version in sorted(record["software"].items())]
+    return join(
+        [
+            paragraph("In the bundle's folder, on any machine, without a network:"),
+            element("pre", element("code", "synthgen verify .\nsha256sum -c checksums.sha256")),
+            paragraph(
+                "It checks every file, recomputes epsilon from the events in privacy_record.json, and checks "
+                "the data against schema.yaml and its hard rules. Sampling repeats byte for byte under its "
+                "seed; the fit does not, on purpose: its noise is kept nowhere."
+            ),
+            paragraph("Head of the ledger: ", element("code", record["ledger"]["head"]), class_="hash"),
+            paragraph(
+                "Digest of the schema: ", element("code", record["data"]["schema_sha256"]), class_="hash"
+            ),
+            table("Software", ["package", "version"], software),
+        ]
+    )
+
+
+def edition_badge(edition: str) -> Html:
+    """Return the edition as a badge."""
+    return badge(f"{edition} edition", edition)

@@ -1,0 +1,209 @@
+"""The privacy record and the data card: complete, consistent, and sensitive to every lie."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from dp_accounting import dp_event
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synthgen.privacy.accountant import epsilon_of, to_json
+from synthgen.privacy.plan import PrivacyPlan
+from synthgen.release._claims import claim_problems
+from synthgen.release.card import data_card
+from synthgen.release.record import (
+    Composition,
+    Deployment,
+    Judgement,
+    Override,
+    check_record,
+    privacy_record,
+    public_schema,
+    record_digest,
+    record_text,
+    replace_one_epsilon,
+)
+from synthgen.schema import Schema
+
+MakeRecord = Callable[..., dict[str, Any]]
+EVENT = dp_event.ZCDpEvent(rho=0.02)
+
+
+def leaves(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths of all keys of nested dictionaries, free-form blocks left out."""
+    for key, value in node.items():
+        yield (*path, key)
+        if isinstance(value, dict) and key not in ("parameters", "event", "software", "files"):
+            yield from leaves(value, (*path, key))
+
+
+def at(record: dict[str, Any], path: tuple[Any, ...]) -> Any:
+    node: Any = record
+    for key in path:
+        node = node[key]
+    return node
+
+
+def changed(record: dict[str, Any], path: tuple[Any, ...], value: Any) -> dict[str, Any]:
+    result = copy.deepcopy(record)
+    at(result, path[:-1])[path[-1]] = value
+    return result
+
+
+def test_a_good_record_has_no_problem_and_survives_json(record: dict[str, Any]) -> None:
+    assert check_record(record) == []
+    assert json.loads(record_text(record)) == record
+    assert claim_problems(record) == []
+
+
+def test_taking_any_key_away_is_found_and_named(record: dict[str, Any]) -> None:
+    paths = list(leaves(record))
+    assert len(paths) > 60
+    for path in paths:
+        broken = copy.deepcopy(record)
+        del at(broken, path[:-1])[path[-1]]
+        assert any(".".join(path) in problem for problem in check_record(broken)), path
+
+
+def test_an_unknown_key_is_found_in_every_block(record: dict[str, Any]) -> None:
+    for block in [path for path in leaves(record) if isinstance(at(record, path), dict)]:
+        if block[-1] in ("parameters", "event", "software", "files"):
+            continue
+        assert check_record(changed(record, (*block, "n_real_records"), 71_518)), block
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("claim", "epsilon"), 0.5),
+        (("claim", "epsilon"), -1.0),
+        (("claim", "epsilon"), "1.0"),
+        (("claim", "delta"), 1.0),
+        (("claim", "unit"), "row"),
+        (("claim", "patients_counted"), True),
+        (("claim", "cohort_patients"), 100),
+        (("claim", "adjacency"), "replace-one-patient"),
+        (("plan", "event"), {"class": "ZCDpEvent", "rho": 0.001, "xi": 0.0}),
+        (("ledger", "events"), []),
+        (("ledger", "head"), "not a hash"),
+        (("evaluation", "adaptive"), True),
+        (("verdict", "verdict"), "pass"),
+        (("verdict", "outside_guarantee"), False),
+        (("data", "files"), {"cohort.csv": -1}),
+        (("registry", "basic", "data_product_type"), "Query answers"),
+        (("ledger", "epsilon"), float("nan")),
+        (("ledger", "epsilon"), float("inf")),
+    ],
+)
+def test_a_contradiction_is_found(record: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    assert check_record(changed(record, path, value))
+
+
+def test_a_message_never_repeats_a_value(record: dict[str, Any]) -> None:
+    problems = check_record(changed(record, ("registry", "basic", "region"), {"patient": "Jane Roe"}))
+    assert problems
+    assert "Jane" not in " ".join(problems)
+
+
+@pytest.mark.parametrize(
+    ("block", "key", "factor"),
+    [("ledger", "epsilon", 0.9), ("ledger", "mu", 0.9), ("ledger", "epsilon", 1.2)],
+)
+def test_a_claim_that_its_events_do_not_prove_is_found(
+    record: dict[str, Any], block: str, key: str, factor: float
+) -> None:
+    wrong = changed(record, (block, key), record[block][key] * factor)
+    assert check_record(wrong) == []
+    assert [problem.split(":")[0] for problem in claim_problems(wrong)] == [f"{block}.{key}"]
+
+
+def test_a_plan_whose_event_costs_more_than_its_claim_is_found(record: dict[str, Any]) -> None:
+    costly = to_json(dp_event.ZCDpEvent(rho=0.5))
+    wrong = changed(changed(record, ("plan", "event"), costly), ("ledger", "events"), [costly])
+    assert check_record(wrong) == []
+    assert any(problem.startswith("claim.epsilon") for problem in claim_problems(wrong))
+
+
+def test_an_event_of_no_known_class_is_a_problem_and_not_a_crash(record: dict[str, Any]) -> None:
+    event = {"class": "os.system", "command": "true"}
+    wrong = changed(changed(record, ("plan", "event"), event), ("ledger", "events"), [event])
+    assert any("cannot be accounted for" in problem for problem in claim_problems(wrong))
+
+
+def test_a_counted_cohort_needs_its_replace_one_epsilon(schema: Schema, make_record: MakeRecord) -> None:
+    plan = PrivacyPlan("marginal", "patient", 4, 1.0, 1e-6, 57_200, EVENT, patients_counted=True)
+    events = (to_json(EVENT),)
+    base = Composition("c", 71_500, epsilon_of([EVENT], 1e-6), 1e-6, 2.0, events, "0" * 64)
+    with pytest.raises(ValueError, match="replace_one_epsilon"):
+        make_record(plan=plan, composition=base)
+    epsilon = replace_one_epsilon(lambda delta: epsilon_of([EVENT], delta), 1e-6)
+    record = make_record(plan=plan, composition=replace(base, replace_one=epsilon))
+    assert claim_problems(record) == []
+    assert "size is not protected" in data_card(record, schema)
+    low = changed(record, ("claim", "replace_one_epsilon"), epsilon * 0.9)
+    assert any("replace_one" in problem for problem in claim_problems(low))
+
+
+def test_replace_one_covers_a_gaussian_of_twice_the_sensitivity() -> None:
+    """Group privacy holds for every mechanism, so its epsilon is at least that of two Gaussian steps."""
+    curve = replace_one_epsilon(lambda delta: epsilon_of([dp_event.GaussianDpEvent(8.0)], delta), 1e-6)
+    assert epsilon_of([dp_event.GaussianDpEvent(4.0)], 1e-6) <= curve
+    assert curve < 3 * epsilon_of([dp_event.GaussianDpEvent(8.0)], 1e-6)
+
+
+@settings(derandomize=True, max_examples=50, deadline=None)
+@given(st.floats(0.01, 5.0), st.floats(-18, -3))
+def test_replace_one_keeps_to_delta(scale: float, exponent: float) -> None:
+    delta = 10**exponent
+    tried: dict[float, float] = {}
+
+    def curve(at_delta: float) -> float:
+        tried[at_delta] = scale * math.sqrt(2 * math.log(1.25 / at_delta))
+        return tried[at_delta]
+
+    found = replace_one_epsilon(curve, delta)
+    proving = [d for d, epsilon in tried.items() if 2 * epsilon == found]
+    assert any((1 + math.exp(found / 2)) * d <= delta * (1 + 1e-9) for d in proving)
+
+
+def test_the_public_schema_keeps_no_bounds_of_what_the_generator_never_saw(schema: Schema) -> None:
+    public = public_schema(schema)
+    for field in public.fields:
+        if field.role in ("id", "drop"):
+            assert field.constraints == type(field.constraints)()
+    assert public.columns == schema.columns
+    assert public_schema(public) == public
+
+
+def test_a_refused_release_may_be_recorded_with_its_override(make_record: MakeRecord, schema: Schema) -> None:
+    override = Override("Needed for a course.", "Dr A", "2026-03-01")
+    record = make_record(judgement=Judgement("refuse", "default", looks=2, override=override))
+    assert record["evaluation"]["adaptive"]
+    assert "Released against the gate" in data_card(record, schema)
+
+
+def test_the_card_names_the_claim_the_columns_and_its_record(record: dict[str, Any], schema: Schema) -> None:
+    card = data_card(record, schema)
+    assert record_digest(record) in card
+    headings = ["dataLimitations", "dataBiases", "dataUseCases", "dataSocialImpact", "dataCollection"]
+    headings += ["personalSensitiveInformation", "dataPreprocessingProtocol", "dataManipulationProtocol"]
+    headings += ["dataImputationProtocol", "dataReleaseMaintenancePlan"]
+    assert all(f"### {heading}\n" in card for heading in headings)
+    for column in schema.columns:
+        assert f"| {column.name} |" in card
+    assert "REAL-0001" not in card
+    assert "2278392" not in card
+    assert "| ward_note |" not in card
+
+
+def test_a_record_is_refused_while_a_part_contradicts(schema: Schema, make_record: MakeRecord) -> None:
+    with pytest.raises(ValueError, match="publication_date"):
+        make_record(deployment=Deployment(name="x", publication_date="soon"))
+    assert privacy_record.__doc__
