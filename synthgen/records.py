@@ -7,7 +7,7 @@ no real record is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -59,6 +59,27 @@ class RealTable:
 
 
 @dataclass(frozen=True)
+class Cohort:
+    """A cohort in its parts, disjoint by patient. Sensitive.
+
+    Attributes:
+        train: what the generator is fitted on.
+        reference: what an attacker is assumed to own.
+        holdout: what nobody has fitted on.
+        counts: what ingest found.
+        n_units: exact number of patients.
+        digest: SHA-256 of the table's file.
+    """
+
+    train: RealTable
+    reference: RealTable
+    holdout: RealTable
+    counts: Mapping[str, Any]
+    n_units: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class SyntheticTable:
     """Synthetic records: a drop-in for the input.
 
@@ -66,11 +87,13 @@ class SyntheticTable:
         schema: the table's public description.
         frame: the modelled columns in canonical form, in the schema's order.
         units: number of each record's synthetic patient, from 1; None if each record is its own patient.
+        first_id: the first of the sequential ids, so that shards of one table do not share any.
     """
 
     schema: Schema
     frame: pd.DataFrame
     units: np.ndarray | None = None
+    first_id: int = 1
 
     def __post_init__(self) -> None:
         if self.units is not None and len(self.frame) != len(self.units):
@@ -100,7 +123,7 @@ class SyntheticTable:
 
     def _fresh_ids(self, field: Field) -> pd.Series:
         is_unit = self.units is not None and field.name == self.schema.unit.column
-        numbers = pd.Series(self.units if is_unit else np.arange(1, len(self) + 1), dtype="int64")
+        numbers = pd.Series(self.units if is_unit else self.first_id + np.arange(len(self)), dtype="int64")
         return numbers if field.type in ("integer", "number") else "S" + numbers.astype(str).str.zfill(8)
 
 

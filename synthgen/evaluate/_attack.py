@@ -91,8 +91,9 @@ def run(
         rng: draws the suspects, breaks ties, splits halves.
 
     Returns:
-        ``auc``, ``advantage``, ``tpr_10pct`` and so on (0 to 1, advantage -1 to 1), and with a claim
-        ``beyond_claim_10pct`` and so on: the true positive rate minus the most that the claim allows.
+        ``auc``, ``advantage``, ``tpr_10pct`` and so on (0 to 1, advantage -1 to 1), and
+        ``beyond_claim_10pct`` and so on: the true positive rate minus the most that the claim allows
+        (insufficient without a claim).
     """
     suspects = Suspects.draw(inputs, rng=rng)
     if not suspects.enough or len(inputs.synthetic) == 0 or len(inputs.reference) == 0:
@@ -159,21 +160,28 @@ def true_positive_rates(
     estimates: dict[str, Estimate] = {}
     for name, rate in RATES.items():
         if len(others) < 10 / rate:
-            estimates[f"tpr_{name}"] = insufficient(len(others))
+            estimates[f"tpr_{name}"] = estimates[f"beyond_claim_{name}"] = insufficient(len(others))
             continue
         above = math.floor(rate * len(others))
         hits = int((ranks > descending[above]).sum())
         low, high = clopper_pearson(hits, len(members))
-        estimates[f"tpr_{name}"] = Estimate(hits / len(members), low, high, n=len(members))
-        if claim is not None:
-            low_rate, high_rate = clopper_pearson(above, len(others))
-            estimates[f"beyond_claim_{name}"] = Estimate(
-                value=hits / len(members) - allowed(claim, rate),
-                low=low - allowed(claim, high_rate),
-                high=high - allowed(claim, low_rate),
-                n=len(members),
-            )
+        estimate = Estimate(hits / len(members), low, high, n=len(members))
+        estimates[f"tpr_{name}"] = estimate
+        estimates[f"beyond_claim_{name}"] = (
+            insufficient(0) if claim is None else _beyond(claim, estimate, above, len(others))
+        )
     return estimates
+
+
+def _beyond(claim: Claim, rate: Estimate, above: int, n_others: int) -> Estimate:
+    """Return a true positive rate minus the claim's, both ends on the false positive rate's own interval."""
+    low, high = clopper_pearson(above, n_others)
+    return Estimate(
+        value=rate.value - allowed(claim, above / n_others),
+        low=rate.low - allowed(claim, high),
+        high=rate.high - allowed(claim, low),
+        n=rate.n,
+    )
 
 
 def allowed(claim: Claim, false_positive_rate: float) -> float:

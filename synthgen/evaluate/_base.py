@@ -27,7 +27,8 @@ class Claim:
         epsilon: total epsilon of the cohort's ledger with this release, at ``delta``.
         delta: probability of failure.
         mu: Gaussian-DP parameter of the whole curve, or None if it was not computed.
-        event: serialised `DpEvent` (see `synthgen.privacy.accountant`), for the trade-off curve; None if unknown.
+        event: serialised `DpEvent` (see `synthgen.privacy.accountant`), for the trade-off
+            curve; None if unknown.
         looks: how often this holdout has been looked at, this time included.
     """
 

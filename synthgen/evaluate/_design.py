@@ -7,6 +7,7 @@ meet on one scale and an outlier cannot stretch it. A missing value is a cell of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -102,7 +103,7 @@ def group_codes(column: Column, values: pd.Series) -> tuple[np.ndarray, list[str
         words = [str(label) for label in column.labels]
     else:
         edges = np.linspace(column.minimum, column.maximum, _n_bins(column, GROUP_BINS) + 1)
-        words = [f"{low:g}..{high:g}" for low, high in zip(edges[:-1], edges[1:], strict=True)]
+        words = [f"{low:g}..{high:g}" for low, high in pairwise(edges)]
     return codes, [f"{column.name}={word}" for word in [*words, "missing"]]
 
 

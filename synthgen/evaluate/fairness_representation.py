@@ -14,8 +14,9 @@ from synthgen.evaluate._intervals import insufficient, log_ratio_of_shares
 
 MIN_PATIENTS = 50
 DEFINITION = (
-    "log(share of synthetic records / share of real training records, each patient weighing 1), signed; Jeffreys"
-    " intervals joined by MOVER. Cells under 50 real patients are insufficient; empty crossings are left out."
+    "log(share of synthetic records / share of real training records, each patient weighing 1), signed;"
+    " Jeffreys intervals joined by MOVER. Cells under 50 real patients are insufficient; empty crossings"
+    " are left out."
 )
 
 
@@ -58,7 +59,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
 
 def _partitions(inputs: Inputs) -> Iterator[tuple[np.ndarray, np.ndarray, list[str]]]:
-    """Yield, for each protected column and each pair of them, the real and synthetic cells and their names."""
+    """Yield the real cells, the synthetic cells and their names, a column and a pair of columns at a time."""
     single = []
     for name in inputs.groups:
         column = inputs.schema.column(name)

@@ -14,8 +14,9 @@ from synthgen.evaluate._patients import multiplicities
 
 DRAWS = 200
 DEFINITION = (
-    "AUROC within a group, trained on synthetic minus trained on real, mean over learners, minus the same for all"
-    " patients; signed, patient bootstrap. Groups under 50 positive or negative patients are insufficient."
+    "AUROC within a group, trained on synthetic minus trained on real, mean over learners, minus the same"
+    " for all patients; signed, patient bootstrap. Groups under 50 positive or negative patients are"
+    " insufficient."
 )
 
 

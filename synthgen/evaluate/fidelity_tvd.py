@@ -28,8 +28,9 @@ DRAWS = 200
 MIN_PATIENTS = 50
 WORST = 20
 DEFINITION = (
-    "Half the sum of absolute differences of cell shares, over public cells (20 equal widths for numbers, missing a"
-    " cell), mean over columns (1-way) or pairs (2-way); excess = synthetic to holdout minus train to holdout."
+    "Half the sum of absolute differences of cell shares, over public cells (20 equal widths for numbers,"
+    " missing a cell), mean over columns (1-way) or pairs (2-way); excess = synthetic to holdout minus"
+    " train to holdout."
 )
 
 
@@ -66,7 +67,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         rng: draws samples, blocks and the patient bootstrap (50 random blocks of patients, 200 draws).
 
     Returns:
-        ``tvd1``, ``tvd2``, ``ceiling1``, ``ceiling2``, ``excess1``, ``excess2``, from 0 to 1 (excess -1 to 1).
+        ``tvd1``, ``tvd2``, ``ceiling1``, ``ceiling2``, ``excess1``, ``excess2``:
+        0 to 1, an excess -1 to 1.
     """
     schema, columns = inputs.schema, inputs.schema.columns
     n_holdout, n_train = inputs.holdout.unit_codes()[1], inputs.train.unit_codes()[1]
@@ -80,7 +82,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     }
     draws = {name: multiplicities(BLOCKS, DRAWS, rng=rng) for name in sides}
     sizes = [n_cells(column) for column in columns]
-    ones = [(j,) for j in range(len(columns))]
+    ones: list[tuple[int, ...]] = [(j,) for j in range(len(columns))]
     twos = _pairs(len(columns), rng)
     tables = {1: _distances(sides, draws, ones, sizes), 2: _distances(sides, draws, twos, sizes)}
     names = [column.name for column in columns]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -35,7 +36,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 def _result(
     estimates: dict[str, Estimate],
     *,
-    details: dict[str, object] | None = None,
+    details: Mapping[str, object] | None = None,
     status: Status = "ok",
     note: str = "",
 ) -> MetricResult:

@@ -20,9 +20,10 @@ MAX_SYNTHETIC = 50_000
 MAX_REFERENCE = 50_000
 TREES = 60
 DEFINITION = (
-    "Score = probability that a record is synthetic rather than of the reference, by extremely randomised trees;"
-    " a patient's score is the largest of the records'. van Breugel et al. (2023), arXiv:2302.12580. Advantage by"
-    " cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by Clopper-Pearson."
+    "Score = probability that a record is synthetic rather than of the reference, by extremely randomised"
+    " trees; a patient's score is the largest of the records'. van Breugel et al. (2023),"
+    " arXiv:2302.12580. Advantage by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by Clopper-"
+    " Pearson."
 )
 
 

@@ -19,8 +19,9 @@ from synthgen.records import RealTable
 
 MIN_PATIENTS = 50
 DEFINITION = (
-    "Of the patients with a record that no other real patient has, the share of whom such a record is among the"
-    " synthetic ones, equal in every column as written; training patients minus holdout patients (Newcombe)."
+    "Of the patients with a record that no other real patient has, the share of whom such a record is"
+    " among the synthetic ones, equal in every column as written; training patients minus holdout patients"
+    " (Newcombe)."
 )
 
 

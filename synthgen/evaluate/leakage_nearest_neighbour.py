@@ -20,9 +20,9 @@ FLOOR = 0.01
 """Distance below which two records are the same to this attack; one column's 1 % on the public scale."""
 CHUNK = (1024, 8192)
 DEFINITION = (
-    "Score = log of the distance to the nearest reference record over that to the nearest synthetic record, in"
-    " squared Gower distance on public bounds; a patient's score is the largest of the records'. Advantage by"
-    " cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by Clopper-Pearson."
+    "Score = log of the distance to the nearest reference record over that to the nearest synthetic"
+    " record, Gower distance on public bounds; a patient's score is the largest of the records'. Advantage"
+    " by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by Clopper-Pearson."
 )
 
 
@@ -83,4 +83,4 @@ def nearest(points: np.ndarray, base: np.ndarray) -> np.ndarray:
             partial += base_norms[rows]
             np.minimum(least, partial.min(axis=1), out=least)
         best[at : at + CHUNK[0]] = least + np.einsum("ij,ij->i", block, block)
-    return np.sqrt(np.maximum(best, 0.0))
+    return np.asarray(np.sqrt(np.maximum(best, 0.0)))

@@ -13,9 +13,9 @@ from synthgen.evaluate._patients import multiplicities
 
 DRAWS = 200
 DEFINITION = (
-    "AUROC (macro one-vs-rest) on the untouched real holdout, trained on synthetic minus trained on as many real"
-    " records (one of each of random patients); paired patient bootstrap. The interval covers the choice of test"
-    " patients, not of training records. Esteban et al. (2017), arXiv:1706.02633."
+    "AUROC (macro one-vs-rest) on the untouched real holdout, trained on synthetic minus trained on as"
+    " many real records (one of each of random patients); paired patient bootstrap. The interval covers"
+    " the choice of test patients, not of training records. Esteban et al. (2017), arXiv:1706.02633."
 )
 
 

@@ -1,0 +1,116 @@
+"""The Python way: fit, sample, save, load. The same plan, ledger and stages as the command line's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthgen.config import BudgetSection, DataSection, Loaded, RunConfig, TableSource, generator_settings
+from synthgen.models._base import TableModel
+from synthgen.models._model import load_model, save_model
+from synthgen.records import SyntheticTable
+from synthgen.sample import draw
+from synthgen.schema import Schema, load_schema
+
+
+@dataclass(frozen=True)
+class Model:
+    """A fitted generator. Holds nothing that was not paid for.
+
+    Attributes:
+        fitted: the generator's own model.
+        schema: the table's public description.
+        generator: the generator's key.
+    """
+
+    fitted: TableModel
+    schema: Schema
+    generator: str
+
+    def sample(
+        self, n_records: int, *, where: Mapping[str, Any] | None = None, balance: str | None = None, seed: int = 0
+    ) -> SyntheticTable:
+        """Draw records. Costs no privacy; the same seed gives the same records, byte for byte.
+
+        Args:
+            n_records: records to draw.
+            where: column to a value, a list of values, None (missing), or ``(low, high)`` of a number.
+            balance: a column of categories that each get the same number of records.
+            seed: of the draw.
+
+        Raises:
+            ConfigError: a condition is not usable.
+        """
+        return draw(self.fitted, self.schema, n_records, seed=seed, where=where, balance=balance)
+
+    def save(self, folder: str | Path) -> None:
+        """Write safetensors and JSON into a folder, which is made if it is not there."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        save_model(self.fitted, self.schema, self.generator, path)
+
+
+def fit(
+    table: str | Path,
+    *,
+    schema: str | Path,
+    generator: str | Mapping[str, Any] = "marginal",
+    epsilon: float,
+    delta: float,
+    patients: int | None = None,
+    ledger: str = "sqlite:///ledger.db",
+    cohort: str | None = None,
+) -> Model:
+    """Fit a generator under patient-level differential privacy.
+
+    Guarantee:
+        ``(epsilon, delta)``-DP for neighbours that differ in all records of one patient; the spend is
+        reserved in the ledger before the table is opened.
+
+    Args:
+        table: CSV (commas, UTF-8) or Parquet. For other dialects use a config.
+        schema: path of the schema.
+        generator: key of a generator, or a mapping with its ``name`` and options.
+        epsilon: what this fit may spend, at ``delta``.
+        delta: probability of failure.
+        patients: public number of patients; counted, and then not protected, if None.
+        ledger: URL of the ledger; relative paths start from the current folder.
+        cohort: the ledger's name for these patients; the table's name without its ending if None.
+
+    Raises:
+        ConfigError: schema, generator or an argument is wrong.
+        BudgetExceeded: the cap would be exceeded; no record was read.
+        DataError: the table does not keep to its schema.
+    """
+    from synthgen import pipeline
+
+    table, schema = Path(table).resolve(), Path(schema).resolve()
+    options = {"name": generator} if isinstance(generator, str) else dict(generator)
+    config = RunConfig(
+        cohort=cohort or table.name.split(".")[0],
+        data=DataSection(table=TableSource(path=str(table), schema=str(schema))),
+        budget=BudgetSection(ledger=ledger, epsilon=float(epsilon), delta=float(delta), patients=patients),
+        generator=options,
+    )
+    loaded = Loaded(
+        config=config,
+        path=Path.cwd() / "python",
+        schema=load_schema(schema),
+        generator=generator_settings(options),
+        table=table,
+        policy="default",
+        digest="python",
+    )
+    fitted, _, _ = pipeline.spend(loaded, pipeline.Stopwatch(), run="python")
+    return Model(fitted, loaded.schema, loaded.generator.name)
+
+
+def load(folder: str | Path) -> Model:
+    """Read a model that `Model.save` or a run wrote.
+
+    Raises:
+        ConfigError: the folder holds no model.
+    """
+    return Model(*load_model(Path(folder)))

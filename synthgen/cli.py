@@ -1,0 +1,387 @@
+"""The command line: arguments only.
+
+Every verb takes ``--json``: one JSON object on stdout at every exit. Logs and progress go to stderr,
+progress bars to a terminal only. Exit codes: 0 ok; 1 disk, database, bug; 2 config or arguments;
+3 data or failed verify; 4 budget would be exceeded; 5 verdict refuse or cannot-sign; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from synthgen.errors import ConfigError, SynthgenError
+
+app = typer.Typer(
+    name="synthgen",
+    help="Synthetic medical cohorts under patient-level differential privacy, with the evidence to release them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+schema_app = typer.Typer(help="Draft, check and simulate a schema.", no_args_is_help=True, rich_markup_mode=None)
+ledger_app = typer.Typer(help="The organisation's privacy budget.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(schema_app, name="schema")
+app.add_typer(ledger_app, name="ledger")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Delimiter = Annotated[str, typer.Option(help="Of a CSV table.")]
+Encoding = Annotated[str, typer.Option(help="Of a CSV table.")]
+Decimal = Annotated[str, typer.Option(help="Decimal sign of a CSV table.")]
+DateFormat = Annotated[str | None, typer.Option(help="strptime format of dates; ISO if not given.")]
+LedgerUrl = Annotated[str, typer.Option("--ledger", help="URL of the ledger.")]
+
+
+class Refused(Exception):  # noqa: N818 - an outcome, not an error
+    """Carries an outcome whose exit code is not 0."""
+
+    def __init__(self, outcome: dict[str, Any], exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.outcome = outcome
+        self.exit_code = exit_code
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with the contract's codes."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in arguments
+    sys.exit(_exit_code(arguments, as_json))
+
+
+def _exit_code(arguments: list[str], as_json: bool) -> int:
+    import click
+
+    try:
+        outcome = app(args=arguments, prog_name="synthgen", standalone_mode=False)
+        if isinstance(outcome, int) and outcome:
+            return outcome
+        if isinstance(outcome, dict):
+            _print(outcome, as_json)
+        return 0
+    except Refused as refused:
+        _print(refused.outcome, as_json)
+        return refused.exit_code
+    except SynthgenError as error:
+        return _fail(error.to_json(), error.exit_code, as_json)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        return _fail(_problem("interrupted", "Interrupted.", "Go on with --resume."), 130, as_json)
+    except click.exceptions.ClickException as error:
+        where = error.ctx.command_path if getattr(error, "ctx", None) else "synthgen"
+        return _fail(_problem("config", error.format_message(), "See --help.", where), 2, as_json)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if os.environ.get("SYNTHGEN_DEBUG"):
+            raise
+        # An exception's text may hold a cell of the table, so only its kind and place are shown.
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
+        message = f"Unexpected {type(error).__name__}. This is a bug."
+        return _fail(_problem("failure", message, "Report it; SYNTHGEN_DEBUG=1 shows more.", place), 1, as_json)
+
+
+def _problem(code: str, message: str, next_step: str, where: str = "") -> dict[str, str]:
+    return {"code": code, "message": message, "where": where, "next": next_step}
+
+
+def _fail(problem: dict[str, str], exit_code: int, as_json: bool) -> int:
+    if as_json:
+        sys.stdout.write(json.dumps({"error": problem}) + "\n")
+    place = f"{problem['where']}: " if problem["where"] else ""
+    sys.stderr.write(f"Error: {place}{problem['message']}\n")
+    if problem["next"]:
+        sys.stderr.write(f"  {problem['next']}\n")
+    return exit_code
+
+
+def _print(outcome: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps(outcome, allow_nan=False) + "\n")
+        return
+    from synthgen._show import show
+
+    sys.stdout.write(show(outcome))
+
+
+def _tell() -> Callable[[str, float], None]:
+    from synthgen._show import Progress
+
+    return Progress(sys.stderr)
+
+
+def _judged(outcome: dict[str, Any]) -> dict[str, Any]:
+    if outcome["verdict"] != "release":
+        raise Refused(outcome, 5)
+    return outcome
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from importlib.metadata import version as version_of
+
+        sys.stdout.write(f"synthgen {version_of('synthgen-medical')}\n")
+        raise typer.Exit(0)
+
+
+@app.command()
+def demo(
+    what: Annotated[str, typer.Argument(help="tables")] = "tables",
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the demo.")] = Path("demo"),
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Run the main job on a shipped real cohort, from start to bundle."""
+    from synthgen import demo as demos
+
+    return demos.run(what, output, tell=_tell())
+
+
+@app.command()
+def plan(
+    config: Path,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, replaces a key.")] = None,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Show what a fit will fix and spend, without reading a record."""
+    from synthgen import pipeline
+    from synthgen.config import load_config
+
+    return pipeline.plan_summary(load_config(config, overrides=set_ or []))
+
+
+@app.command()
+def run(
+    config: Path,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The run's folder.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a partial run.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, replaces a key.")] = None,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Run the whole line: fit, sample, evaluate, decide, and bundle if the gate allows it."""
+    from synthgen import pipeline
+    from synthgen.config import load_config
+
+    loaded = load_config(config, overrides=set_ or [])
+    folder = output or Path("runs") / f"{config.stem}-{loaded.digest[:8]}"
+    return _judged(pipeline.run(loaded, folder.resolve(), overrides=set_ or [], resume=resume, tell=_tell()))
+
+
+@app.command()
+def fit(
+    config: Path,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a partial run.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, replaces a key.")] = None,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Fit and save the model only."""
+    from synthgen import pipeline
+    from synthgen.config import load_config
+
+    loaded = load_config(config, overrides=set_ or [])
+    return pipeline.fit(loaded, output.resolve(), overrides=set_ or [], resume=resume, tell=_tell())
+
+
+@app.command()
+def sample(
+    run: Path,
+    records: Annotated[int, typer.Option("--records", "-n", help="Records to draw.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="FILE.csv, FILE.parquet, or a folder.")],
+    where: Annotated[list[str] | None, typer.Option(help="Condition: sex=F, age=65..80, a=x|y.")] = None,
+    balance: Annotated[str | None, typer.Option(help="Column whose categories get equal shares.")] = None,
+    shards: Annotated[int, typer.Option(min=1, max=100_000, help="Files, if the output is a folder.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Draw records from a run's model. Costs no privacy."""
+    from synthgen import drawing
+
+    return drawing.sample(
+        run, records, output, where=where or [], balance=balance, shards=shards, seed=seed, tell=_tell()
+    )
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path | None, typer.Argument(help="A run; or give files.")] = None,
+    public: Annotated[str | None, typer.Option(help="epsilon=E: a figure that may be published.")] = None,
+    real: Annotated[Path | None, typer.Option(help="What the generator was fitted on.")] = None,
+    holdout: Annotated[Path | None, typer.Option(help="Real records that it has not seen.")] = None,
+    synthetic: Annotated[Path | None, typer.Option(help="What is to be judged.")] = None,
+    schema: Annotated[Path | None, typer.Option(help="Their schema.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="An attacker's records; else half of the holdout.")] = None,
+    epsilon: Annotated[float | None, typer.Option(help="The generator's claim.")] = None,
+    delta: Annotated[float | None, typer.Option(help="The generator's claim.")] = None,
+    policy: Annotated[str, typer.Option(help="Name or path of a policy.")] = "default",
+    report: Annotated[Path | None, typer.Option(help="Where the internal report goes.")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Judge a run, or a table of any generator, on the four heads."""
+    from synthgen import files, pipeline
+
+    if run is not None:
+        if public is not None:
+            return pipeline.evaluate_public(run, files.epsilon_of_text(public), tell=_tell())
+        return _judged(pipeline.evaluate(run, tell=_tell()))
+    given = {"--real": real, "--holdout": holdout, "--synthetic": synthetic, "--schema": schema}
+    lacking = [name for name, value in given.items() if value is None]
+    if lacking:
+        raise ConfigError(f"Expected a run, or {lacking}.", where="synthgen evaluate", next_step="See --help.")
+    if (epsilon is None) != (delta is None):
+        raise ConfigError("Expected both --epsilon and --delta, or none.", where="synthgen evaluate")
+    claim = None if epsilon is None or delta is None else (epsilon, delta)
+    paths = {"train": real, "holdout": holdout, "reference": reference, "synthetic": synthetic, "schema": schema}
+    found = {name: path for name, path in paths.items() if path is not None}
+    return _judged(files.evaluate(found, policy=policy, claim=claim, seed=seed, report=report, tell=_tell()))
+
+
+@app.command()
+def release(
+    run: Path,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")],
+    override: Annotated[str | None, typer.Option(help="Reason for releasing against the gate; recorded.")] = None,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Write the bundle of an evaluated run, if the gate allows it."""
+    from synthgen import pipeline
+
+    return pipeline.release(run, output.resolve(), override=override)
+
+
+@app.command()
+def verify(bundle: Path, json_: Json = False) -> dict[str, Any]:
+    """Check a bundle offline: checksums, record, data against schema."""
+    from synthgen.release.bundle import verify_bundle
+
+    if not bundle.is_dir():
+        raise ConfigError("Expected the folder of a bundle, found none.", where=str(bundle), next_step="Check the path.")
+    problems = [{"file": problem.file, "message": problem.message} for problem in verify_bundle(bundle)]
+    outcome = {"bundle": str(bundle), "verified": not problems, "problems": problems}
+    if problems:
+        raise Refused(outcome, 3)
+    return outcome
+
+
+@schema_app.command("init")
+def schema_init(
+    table: Path,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The schema to write.")],
+    suggest: Annotated[bool, typer.Option("--suggest", help="Also read types and domains, unconfirmed.")] = False,
+    delimiter: Delimiter = ",",
+    encoding: Encoding = "utf-8",
+    decimal: Decimal = ".",
+    date_format: DateFormat = None,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Draft a schema. Without --suggest no value is read."""
+    from synthgen import files
+
+    dialect = {"delimiter": delimiter, "encoding": encoding, "decimal": decimal, "date_format": date_format}
+    return files.schema_init(table, output, suggest=suggest, dialect=dialect)
+
+
+@schema_app.command("check")
+def schema_check(
+    schema: Path,
+    table: Path,
+    delimiter: Delimiter = ",",
+    encoding: Encoding = "utf-8",
+    decimal: Decimal = ".",
+    date_format: DateFormat = None,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """List every violation of a schema, by column and count."""
+    from synthgen import files
+
+    dialect = {"delimiter": delimiter, "encoding": encoding, "decimal": decimal, "date_format": date_format}
+    outcome = files.schema_check(schema, table, dialect=dialect)
+    if not outcome["valid"]:
+        raise Refused(outcome, 3)
+    return outcome
+
+
+@schema_app.command("simulate")
+def schema_simulate(
+    schema: Path,
+    records: Annotated[int, typer.Option("-n", "--records", min=0, help="Records to make.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.csv or FILE.parquet.")],
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Make a fake table from the schema alone."""
+    from synthgen import files
+
+    return files.schema_simulate(schema, records, output, seed=seed)
+
+
+@ledger_app.command("open")
+def ledger_open(
+    cohort: str,
+    epsilon: Annotated[float, typer.Option(help="The cohort's cap.")],
+    delta: Annotated[float, typer.Option(help="At this probability of failure.")],
+    ledger: LedgerUrl = "sqlite:///ledger.db",
+    disjoint_from: Annotated[list[str] | None, typer.Option(help="A cohort that shares no patient.")] = None,
+    reason: Annotated[str, typer.Option(help="Why: recorded.")] = "",
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Open a cohort with a cap, or change its cap for a recorded reason."""
+    from synthgen import ledgers
+
+    return ledgers.open_cohort(
+        ledger, cohort, epsilon=epsilon, delta=delta, disjoint_from=disjoint_from or [], reason=reason
+    )
+
+
+@ledger_app.command("show")
+def ledger_show(
+    cohort: Annotated[str | None, typer.Argument()] = None,
+    ledger: LedgerUrl = "sqlite:///ledger.db",
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Show caps, entries and what is left, by cohort."""
+    from synthgen import ledgers
+
+    return ledgers.show(ledger, cohort)
+
+
+@ledger_app.command("resolve")
+def ledger_resolve(
+    reservation: int,
+    reason: Annotated[str, typer.Option(help="Why it is an orphan: recorded.")],
+    ledger: LedgerUrl = "sqlite:///ledger.db",
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Write off an orphaned reservation. The spend is kept."""
+    from synthgen import ledgers
+
+    return ledgers.resolve(ledger, reservation, reason)
+
+
+@ledger_app.command("verify")
+def ledger_verify(
+    ledger: LedgerUrl = "sqlite:///ledger.db",
+    head: Annotated[str | None, typer.Option(help="What a bundle carries.")] = None,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Find any edit of the ledger."""
+    from synthgen import ledgers
+
+    outcome = ledgers.verify(ledger, head)
+    if not outcome["verified"]:
+        raise Refused(outcome, 3)
+    return outcome
+
+
+if __name__ == "__main__":
+    main()

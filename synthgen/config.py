@@ -1,0 +1,227 @@
+"""A run's config: one section a stage, read once, with every path resolved and every option checked.
+
+Configs are data: generators are chosen by name, and no key names code. Relative paths start from
+the file that names them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from synthgen import plugins, yamlfile
+from synthgen.errors import ConfigError
+from synthgen.schema import Schema, load_schema
+from synthgen.settings import Settings
+
+GENERATORS = "synthgen.models"
+
+
+class TableSource(Settings):
+    """A table and its schema."""
+
+    path: str = Field(min_length=1)
+    schema_path: str = Field(alias="schema", min_length=1)
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    encoding: str = "utf-8"
+    decimal: Literal[".", ","] = "."
+    date_format: str | None = None
+
+
+class DataSection(Settings):
+    """What goes in."""
+
+    table: TableSource
+
+
+class BudgetSection(Settings):
+    """What may be spent. All public.
+
+    Attributes:
+        ledger: URL of the organisation's ledger.
+        epsilon: of this fit, at ``delta``.
+        delta: probability of failure.
+        patients: declared number of patients of the cohort; without it they are counted, and the
+            record says that the cohort's size is not protected.
+    """
+
+    ledger: str = Field(default="sqlite:///ledger.db", min_length=1)
+    epsilon: float = Field(gt=0, le=1000)
+    delta: float = Field(gt=0, lt=1)
+    patients: int | None = Field(default=None, ge=1, le=10**10)
+
+
+class SampleSection(Settings):
+    """How many records are drawn; without a number, as many as patients train."""
+
+    records: int | None = Field(default=None, ge=0, le=10**9)
+
+
+class EvaluateSection(Settings):
+    """How the release is judged. Without this section nothing is held out and nothing can be signed."""
+
+    holdout: float = Field(default=0.2, gt=0, lt=0.9)
+    target: str | None = None
+    groups: tuple[str, ...] | None = None
+
+
+class ReleaseSection(Settings):
+    """How the release is decided and written."""
+
+    policy: str = "default"
+    formats: tuple[Literal["csv", "parquet"], ...] = Field(default=("parquet",), min_length=1)
+
+
+class RunConfig(Settings):
+    """A whole run."""
+
+    cohort: str = Field(min_length=1, max_length=200)
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    data: DataSection
+    budget: BudgetSection
+    generator: dict[str, Any]
+    sample: SampleSection = SampleSection()
+    evaluate: EvaluateSection | None = None
+    release: ReleaseSection = ReleaseSection()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A config with all that it names.
+
+    Attributes:
+        config: the config.
+        path: its file.
+        schema: the table's schema, complete.
+        generator: the generator's own settings (see `synthgen.models._base.TableConfig`).
+        table: resolved path of the table.
+        policy: name of a shipped policy, or resolved path of a file.
+        digest: SHA-256 over config, schema, policy and version: the run folder belongs to it.
+    """
+
+    config: RunConfig
+    path: Path
+    schema: Schema
+    generator: Any
+    table: Path
+    policy: str
+    digest: str
+
+    @property
+    def base(self) -> Path:
+        """Folder that relative paths start from."""
+        return self.path.parent
+
+
+def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
+    """Read a config, its schema, and its generator's settings.
+
+    Args:
+        path: YAML 1.2 file.
+        overrides: ``a.b=value`` texts that replace keys; values are read as YAML.
+
+    Raises:
+        ConfigError: with path, key and line of the first problem.
+    """
+    path = Path(path).resolve()
+    document = yamlfile.read(path)
+    _override(document, overrides)
+    config = yamlfile.parse(RunConfig, document, path=path)
+    schema_path = path.parent / config.data.table.schema_path
+    schema = load_schema(schema_path)
+    _require_columns(config, schema, path)
+    policy = config.release.policy
+    if Path(policy).suffix in (".yaml", ".yml"):
+        policy = str(path.parent / policy)
+    generator = generator_settings(config.generator, path=path)
+    digest = _digest(config, schema, generator, policy)
+    table = path.parent / config.data.table.path
+    return Loaded(config, path, schema, generator, table, policy, digest)
+
+
+def generator_settings(options: Mapping[str, Any], *, path: Path = Path("generator")) -> Any:
+    """Return the settings of the generator that ``options`` names.
+
+    Raises:
+        ConfigError: unknown generator or option.
+    """
+    name = options.get("name")
+    if not isinstance(name, str):
+        raise ConfigError(
+            "generator.name: expected the name of a generator.",
+            where=str(path),
+            next_step=f"Choose from {plugins.names(GENERATORS, prefix='tabular_')}.",
+        )
+    module = plugins.load(GENERATORS, name, prefix="tabular_")
+    return yamlfile.parse(module.Config, dict(options), path=path, at=("generator",))
+
+
+def groups_of(config: RunConfig, schema: Schema) -> tuple[str, ...]:
+    """Return the protected columns that the evaluation looks at."""
+    named = config.evaluate.groups if config.evaluate else None
+    return schema.with_role("protected") if named is None else named
+
+
+def target_of(config: RunConfig, schema: Schema) -> str | None:
+    """Return the label column that utility is measured on."""
+    named = config.evaluate.target if config.evaluate else None
+    labels = schema.with_role("label")
+    return named or (labels[0] if labels else None)
+
+
+def _require_columns(config: RunConfig, schema: Schema, path: Path) -> None:
+    if config.evaluate is None:
+        return
+    for name in (*groups_of(config, schema), *filter(None, [target_of(config, schema)])):
+        if schema.column(name).kind != "category":
+            raise ConfigError(
+                f"evaluate: expected categories as target and groups, got the number {name!r}.",
+                where=str(path),
+                next_step="Name a column with categories, or leave it out.",
+            )
+
+
+def _override(document: Any, overrides: Sequence[str]) -> None:
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    for text in overrides:
+        keys, sign, value = text.partition("=")
+        parts = keys.split(".")
+        if not sign or not all(parts):
+            raise ConfigError("Expected --set a.b=value.", where="--set", next_step="Name the key, then its value.")
+        node = document
+        for part in parts[:-1]:
+            if not isinstance(node, dict):
+                raise ConfigError(f"{keys}: expected the key of a section.", where="--set")
+            node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise ConfigError(f"{keys}: expected the key of a section.", where="--set")
+        try:
+            node[parts[-1]] = YAML(typ="safe").load(value)
+        except YAMLError:
+            raise ConfigError(f"{keys}: expected a YAML value.", where="--set") from None
+
+
+def _digest(config: RunConfig, schema: Schema, generator: Any, policy: str) -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        release = version("synthgen-medical")
+    except PackageNotFoundError:
+        release = "not installed"
+    is_file = Path(policy).suffix in (".yaml", ".yml")
+    content = {
+        "config": config.model_dump(mode="json", by_alias=True),
+        "generator": generator.model_dump(mode="json"),
+        "schema": schema.digest(),
+        "policy": Path(policy).read_text(encoding="utf-8") if is_file and Path(policy).is_file() else policy,
+        "version": release,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

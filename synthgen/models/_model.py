@@ -1,0 +1,43 @@
+"""A fitted generator on disk: its own files, and the schema beside them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import cast
+
+from pydantic import ValidationError
+
+from synthgen import plugins
+from synthgen.errors import ConfigError
+from synthgen.models._base import TableModel
+from synthgen.schema import Schema
+
+SCHEMA_FILE, KIND_FILE = "schema.json", "generator.json"
+
+
+def save_model(model: TableModel, schema: Schema, generator: str, folder: Path) -> None:
+    """Write a model, its schema and its generator's name into an existing folder."""
+    model.save(folder)
+    (folder / SCHEMA_FILE).write_text(schema.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
+    (folder / KIND_FILE).write_text(json.dumps({"generator": generator}) + "\n", encoding="utf-8")
+
+
+def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
+    """Read a model where the data never was.
+
+    Returns:
+        The model, its schema, and its generator's name.
+
+    Raises:
+        ConfigError: the folder holds no model of this version.
+    """
+    try:
+        schema = Schema.model_validate_json((folder / SCHEMA_FILE).read_text(encoding="utf-8"))
+        generator = str(json.loads((folder / KIND_FILE).read_text(encoding="utf-8"))["generator"])
+    except (OSError, ValidationError, ValueError, KeyError, TypeError):
+        raise ConfigError(
+            "Expected the folder of a saved model.", where=str(folder), next_step="Name a folder that `save` wrote."
+        ) from None
+    module = plugins.load("synthgen.models", generator, prefix="tabular_")
+    return cast(TableModel, module.load(folder, schema)), schema, generator

@@ -1,0 +1,1 @@
+"""Decide, report, and bundle what may leave the building."""

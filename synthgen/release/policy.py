@@ -1,0 +1,151 @@
+"""What the gate holds a release to: thresholds with their sources, read from a file.
+
+A policy is data. The shipped ``default`` has no outside authority where its sources say "our policy";
+a hospital may write its own file with the same keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field as Key
+from pydantic import model_validator
+
+from synthgen import plugins, yamlfile
+from synthgen.errors import ConfigError
+from synthgen.settings import Settings
+
+Harm = Literal["above", "below", "outside"]
+WORDS = {"above": "at most", "below": "at least", "outside": "within plus or minus"}
+
+
+class Rule(Settings):
+    """One threshold.
+
+    Attributes:
+        metric: the metric's file name.
+        key: one of its estimates; exactly one of ``key`` and ``groups`` is given.
+        groups: one of its groupings: the rule holds for every group.
+        title: what is judged, in words.
+        harm: on which side of the threshold harm lies; ``outside`` is beyond plus or minus the threshold.
+        threshold: where harm begins; None if the rule only warns.
+        warn: where a warning begins, on the point estimate.
+        passes: ``harm-excluded`` passes if the 95 % interval holds no harm; ``harm-unproven`` passes if it
+            is not all harm.
+        unproven: what it means if the rule neither passes nor refuses.
+        missing: what it means if there is no answer.
+        decides: whether the rule counts as an answer of its head; a head without any cannot be signed.
+        source: where the threshold comes from.
+    """
+
+    metric: str
+    key: str | None = None
+    groups: str | None = None
+    title: str
+    harm: Harm
+    threshold: float | None = None
+    warn: float | None = None
+    passes: Literal["harm-excluded", "harm-unproven"] = "harm-excluded"
+    unproven: Literal["cannot-sign", "warn"] = "cannot-sign"
+    missing: Literal["cannot-sign", "warn", "silent"] = "warn"
+    decides: bool = False
+    source: str = Key(min_length=1)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Rule:
+        if (self.key is None) == (self.groups is None):
+            raise ValueError("a rule names either a key or groups")
+        if self.threshold is None and self.warn is None:
+            raise ValueError("a rule needs a threshold, or warn")
+        if self.harm == "outside" and self.threshold is not None and self.threshold <= 0:
+            raise ValueError("harm: outside needs a threshold above 0")
+        return self
+
+    @property
+    def name(self) -> str:
+        """``<metric>.<key>``, as reasons and reports name it."""
+        return f"{self.metric}.{self.key or self.groups}"
+
+    @property
+    def words(self) -> str:
+        """The bound in words, for the report."""
+        parts = []
+        if self.threshold is not None:
+            parts.append(f"{WORDS[self.harm]} {self.threshold:.4g}")
+        if self.warn is not None:
+            parts.append(f"warns {'below' if self.harm == 'below' else 'above'} {self.warn:.4g}")
+        return ", ".join(parts)
+
+
+class Policy(Settings):
+    """A named set of rules.
+
+    Attributes:
+        name: its name.
+        title: what it is for.
+        wrongful_refusal: largest probability that a release without any harm is refused, over all rules.
+        rules: the thresholds.
+    """
+
+    name: str
+    title: str
+    wrongful_refusal: float = Key(gt=0, lt=0.5)
+    rules: tuple[Rule, ...] = Key(min_length=1)
+
+    @model_validator(mode="after")
+    def _known(self) -> Policy:
+        known = plugins.names("synthgen.evaluate")
+        unknown = sorted({rule.metric for rule in self.rules} - set(known))
+        if unknown:
+            raise ValueError(f"rules name the metrics {unknown}, expected some of {known}")
+        names = [rule.name for rule in self.rules]
+        if len(set(names)) != len(names):
+            raise ValueError("two rules judge the same figure")
+        return self
+
+    @property
+    def residual_risk(self) -> float | None:
+        """The loosest bound on an attack's advantage, or None if the policy bounds none."""
+        bounds = [
+            rule.threshold for rule in self.rules if rule.key == "advantage" and rule.threshold is not None
+        ]
+        return max(bounds, default=None)
+
+    def thresholds(self) -> dict[str, str]:
+        """Return each rule's bound in words, by ``<metric>.<key>``."""
+        return {rule.name: rule.words for rule in self.rules}
+
+    def margins(self) -> Mapping[str, tuple[float, ...]]:
+        """Return the bounds of the rules over groups as numbers, by ``<metric>.<groups>``."""
+        return {
+            rule.name: (-rule.threshold, rule.threshold) if rule.harm == "outside" else (rule.threshold,)
+            for rule in self.rules
+            if rule.groups is not None and rule.threshold is not None
+        }
+
+
+def load_policy(name_or_path: str | Path) -> Policy:
+    """Read a shipped policy by name, or a policy file by path.
+
+    Raises:
+        ConfigError: there is no such policy, or the file is wrong, with its line.
+    """
+    text = str(name_or_path)
+    shipped = resources.files("synthgen.release") / "policies"
+    known = sorted(Path(item.name).stem for item in shipped.iterdir() if item.name.endswith(".yaml"))
+    if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
+        return _read(Path(name_or_path))
+    if text not in known:
+        raise ConfigError(
+            f"Expected one of the shipped policies {known} or a path to a .yaml file, got {text!r}.",
+            next_step="Correct `release.policy`.",
+        )
+    with resources.as_file(shipped / f"{text}.yaml") as path:
+        return _read(path)
+
+
+def _read(path: Path) -> Policy:
+    return yamlfile.parse(Policy, yamlfile.read(path), path=path)

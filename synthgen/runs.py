@@ -1,0 +1,166 @@
+"""A run's folder: what belongs to which config, what is finished, what may leave.
+
+    internal/   mode 0700: state, ingest counts, evaluation, the steward's report. Never leaves.
+    public/     the model, the synthetic records, the public report, the bundle
+
+The folder belongs to the hash of the resolved config, schema, policy and version. A finished stage is
+not run again; a partial run goes on with ``--resume``; another hash, or changed data, is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synthgen.errors import ConfigError, OperationError
+
+STATE = "state.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run's folder.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, *, digest: str, source: Mapping[str, Any], resume: bool) -> RunFolder:
+        """Make a folder for a config, or go on with the one that is there.
+
+        Args:
+            path: the folder.
+            digest: hash of all that the run depends on.
+            source: how to read the config again: path and overrides.
+            resume: go on with a partial run.
+
+        Raises:
+            ConfigError: the folder belongs to another config, is partial, or holds something else.
+            OperationError: the disk refused.
+        """
+        folder = cls(path)
+        if folder._state_file.exists():
+            folder._require(digest, resume)
+            return folder
+        if path.exists() and any(path.iterdir()):
+            raise ConfigError(
+                "Expected an empty folder or a run, found other files.",
+                where=str(path),
+                next_step="Choose another --output.",
+            )
+        try:
+            folder.internal.mkdir(parents=True, exist_ok=True)
+            folder.internal.chmod(0o700)
+            folder.public.mkdir(exist_ok=True)
+        except OSError as error:
+            raise OperationError("Expected to make the run's folder.", where=str(path)) from error
+        folder._write({"format": FORMAT, "digest": digest, "source": dict(source), "stages": {}})
+        return folder
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run.
+
+        Raises:
+            ConfigError: there is none.
+        """
+        folder = cls(path)
+        if not folder._state_file.is_file():
+            raise ConfigError(
+                "Expected the folder of a run, found none.", where=str(path), next_step="Check the path, or run first."
+            )
+        return folder
+
+    @property
+    def internal(self) -> Path:
+        """What never leaves."""
+        return self.path / "internal"
+
+    @property
+    def public(self) -> Path:
+        """What may leave."""
+        return self.path / "public"
+
+    @property
+    def model(self) -> Path:
+        """The fitted generator."""
+        return self.public / "model"
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What is known of the run, as JSON values."""
+        try:
+            content: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise OperationError("Expected a readable state file.", where=str(self._state_file)) from error
+        return content
+
+    def done(self, stage: str) -> dict[str, Any] | None:
+        """Return what a finished stage noted, or None."""
+        found: dict[str, Any] | None = self.state["stages"].get(stage)
+        return found
+
+    def mark(self, stage: str, **noted: Any) -> None:
+        """Note that a stage is finished."""
+        state = self.state
+        state["stages"][stage] = noted
+        self._write(state)
+
+    def write(self, name: str, content: Any) -> Path:
+        """Write JSON into ``internal``."""
+        path = self.internal / name
+        write_json(path, content)
+        return path
+
+    @property
+    def _state_file(self) -> Path:
+        return self.internal / STATE
+
+    def _require(self, digest: str, resume: bool) -> None:
+        state = self.state
+        if state["digest"] != digest:
+            raise ConfigError(
+                "Expected the folder of this config, found that of another config, schema, policy or version.",
+                where=str(self.path),
+                next_step="Choose another --output.",
+            )
+        if "finished" not in state["stages"] and not resume:
+            raise ConfigError(
+                "Expected a finished run, found a partial one.", where=str(self.path), next_step="Add --resume."
+            )
+
+    def _write(self, state: Mapping[str, Any]) -> None:
+        write_json(self._state_file, state)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that a crash leaves the old file or the new one.
+
+    Raises:
+        OperationError: the disk refused.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as stream:
+            json.dump(content, stream, indent=1, sort_keys=True, allow_nan=False)
+            stream.write("\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise OperationError("Expected to write a file.", where=str(path), next_step="Check the disk.") from error
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

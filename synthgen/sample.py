@@ -1,0 +1,180 @@
+"""Draw from a fitted model in batches, check what is drawn against the schema, write it.
+
+Everything here is post-processing: no real record is reached from this file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synthgen.errors import ConfigError, DataError, OperationError
+from synthgen.models._base import TableModel
+from synthgen.records import SyntheticTable
+from synthgen.schema import OTHER, Schema
+
+BATCH = 200_000
+REDRAWS = 100
+
+
+def draw(
+    model: TableModel,
+    schema: Schema,
+    n_records: int,
+    *,
+    seed: int,
+    shard: int = 0,
+    where: Mapping[str, Any] | None = None,
+    balance: str | None = None,
+) -> SyntheticTable:
+    """Draw records that keep the schema's hard rules.
+
+    Args:
+        model: a fitted generator.
+        schema: the table's public description.
+        n_records: records to draw.
+        seed: the same seed gives the same records, byte for byte.
+        shard: number of the shard; each has a random stream of its own.
+        where: conditions that every record keeps to exactly, see the generator's ``sample``.
+        balance: a column of categories of which each gets the same number of records.
+
+    Raises:
+        ConfigError: a condition or the column to balance is not usable.
+        DataError: the model gives a hard rule almost no chance.
+    """
+    if n_records < 0:
+        raise ConfigError(f"Expected 0 records or more, got {n_records}.", where="--records")
+    rng = np.random.default_rng([seed, shard])
+    parts = []
+    for condition, n in _portions(schema, n_records, where or {}, balance):
+        for start in range(0, max(n, 1), BATCH):
+            parts.append(_lawful(model, schema, min(BATCH, n - start), rng=rng, where=condition))
+    frame = pd.concat([part.frame for part in parts], ignore_index=True) if len(parts) > 1 else parts[0].frame
+    if balance is not None:
+        frame = frame.iloc[rng.permutation(len(frame))].reset_index(drop=True)
+    return SyntheticTable(schema, frame)
+
+
+def _portions(
+    schema: Schema, n_records: int, where: Mapping[str, Any], balance: str | None
+) -> Iterator[tuple[dict[str, Any], int]]:
+    """Yield conditions with the number of records for each."""
+    if balance is None:
+        yield dict(where), n_records
+        return
+    column = schema.column(balance)
+    labels = [label for label in column.labels if label != OTHER or OTHER in (column.field.constraints.enum or ())]
+    if not labels or balance in where:
+        raise ConfigError(
+            f"Expected a column of categories without a condition of its own, got {balance!r}.", where="--balance"
+        )
+    each, rest = divmod(n_records, len(labels))
+    for i, label in enumerate(labels):
+        yield {**where, balance: label}, each + int(i < rest)
+
+
+def _lawful(
+    model: TableModel, schema: Schema, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any]
+) -> SyntheticTable:
+    """Draw records and draw anew those that break a hard rule."""
+    table = model.sample(n_records, rng=rng, where=where)
+    for _ in range(REDRAWS):
+        broken = violations(table)
+        if not broken.any():
+            return table
+        fresh = model.sample(int(broken.sum()), rng=rng, where=where).frame
+        kept = table.frame[~broken]
+        order = np.argsort(np.concatenate([np.flatnonzero(~broken), np.flatnonzero(broken)]), kind="stable")
+        frame = pd.concat([kept, fresh], ignore_index=True).iloc[order].reset_index(drop=True)
+        table = replace(table, frame=frame)
+    raise DataError(
+        f"Expected records that keep the schema's {len(schema.parsed_rules)} hard rules, got {int(broken.sum())} "
+        f"that break one after {REDRAWS} draws.",
+        where="sample",
+        next_step="Check the rules against the condition asked for.",
+    )
+
+
+def violations(table: SyntheticTable) -> np.ndarray:
+    """Return, for each record, whether it breaks a hard rule."""
+    broken = np.zeros(len(table), dtype=bool)
+    for rule in table.schema.parsed_rules:
+        broken |= rule.violated(table.frame)
+    return broken
+
+
+def write_table(table: SyntheticTable, path: Path, *, first: int = 1) -> None:
+    """Write a table as a drop-in for the input: CSV or Parquet by the file's ending.
+
+    CSV is UTF-8 with commas, the schema's first missing token, and booleans in the schema's words.
+
+    Args:
+        table: synthetic records.
+        path: ``.csv`` or ``.parquet``.
+        first: the first sequential id.
+
+    Raises:
+        ConfigError: another ending.
+        OperationError: the disk refused; no partial file is left.
+    """
+    kind = path.suffix.removeprefix(".")
+    if kind not in ("csv", "parquet"):
+        raise ConfigError("Expected a file that ends in .csv or .parquet.", where=path.name)
+    frame = replace(table, first_id=first).to_pandas()
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "parquet":
+            frame.to_parquet(partial, index=False, compression="zstd")
+        else:
+            _as_text(frame, table.schema).to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OperationError(
+            f"Expected to write the table, got {type(error).__name__}.",
+            where=str(path),
+            next_step="Check space and permissions, and run again.",
+        ) from error
+
+
+def write_shards(
+    model: TableModel, schema: Schema, n_records: int, folder: Path, *, shards: int, seed: int, **options: Any
+) -> list[Path]:
+    """Write ``shards`` Parquet files that together hold ``n_records``; a shard that is there is left alone.
+
+    Each shard depends on seed and number alone, so a farm can write them in any order and again.
+    """
+    paths = []
+    each, rest = divmod(n_records, shards)
+    first = 1
+    for shard in range(shards):
+        n = each + int(shard < rest)
+        path = folder / f"part-{shard:05d}-of-{shards:05d}.parquet"
+        if not path.exists():
+            table = draw(model, schema, n, seed=seed, shard=shard, **options)
+            write_table(table, path, first=first)
+        paths.append(path)
+        first += n
+    return paths
+
+
+def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Return cells as the schema's words have them in a CSV."""
+    out = {}
+    for field in schema.fields:
+        if field.name not in frame:
+            continue
+        values = frame[field.name]
+        if isinstance(values.dtype, pd.BooleanDtype):
+            values = values.astype(object).map({True: field.true_values[0], False: field.false_values[0]})
+        elif pd.api.types.is_datetime64_any_dtype(values.dtype):
+            values = values.dt.strftime("%Y-%m-%d")
+        out[field.name] = values.astype(object).where(values.notna(), next(iter(schema.tokens(field)), ""))
+    return pd.DataFrame(out)
