@@ -1,0 +1,80 @@
+"""Draw from a run's model for the ``sample`` verb: conditions as text, one file or shards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from synthgen.errors import ConfigError
+from synthgen.models._model import load_model
+from synthgen.sample import draw, write_shards, write_table
+
+
+def sample(
+    run: Path,
+    records: int,
+    output: Path,
+    *,
+    where: Sequence[str],
+    balance: str | None,
+    shards: int,
+    seed: int,
+    tell: Callable[[str, float], None],
+) -> dict[str, Any]:
+    """Draw records into a file, or into a folder of Parquet shards.
+
+    Args:
+        run: a run's folder, or a saved model's.
+        records: records to draw.
+        output: ``FILE.csv``, ``FILE.parquet``, or a folder.
+        where: conditions as text, see `condition`.
+        balance: a column whose categories get equal shares.
+        shards: files, if ``output`` is a folder.
+        seed: the same seed gives the same bytes.
+        tell: told what is being done.
+
+    Returns:
+        What was written, as JSON values.
+
+    Raises:
+        ConfigError: the run, a condition or the output is not usable.
+    """
+    folder = run / "public" / "model" if (run / "public" / "model").is_dir() else run
+    model, schema, _ = load_model(folder)
+    held = dict(condition(text) for text in where)
+    tell("sample", 0.0)
+    if output.suffix in (".csv", ".parquet"):
+        if shards != 1:
+            raise ConfigError("Expected a folder as output of several shards, got a file.", where="--shards")
+        table = draw(model, schema, records, seed=seed, where=held, balance=balance)
+        write_table(table, output)
+        paths = [output]
+    else:
+        paths = write_shards(model, schema, records, output, shards=shards, seed=seed, where=held, balance=balance)
+    tell("done", 1.0)
+    return {"records": records, "files": [str(path) for path in paths], "seed": seed}
+
+
+def condition(text: str) -> tuple[str, Any]:
+    """Return column and value of a condition.
+
+    ``sex=F`` is one category, ``race=A|B`` one of several, ``age=65..80`` an interval, ``weight=`` missing.
+
+    Raises:
+        ConfigError: there is no ``=``.
+
+    Example:
+        >>> condition("age=65..80")
+        ('age', ('65', '80'))
+    """
+    column, sign, value = text.partition("=")
+    if not sign or not column.strip():
+        raise ConfigError("Expected a condition such as sex=F.", where="--where", next_step="Write column=value.")
+    value = value.strip()
+    if not value:
+        return column.strip(), None
+    low, dots, high = value.partition("..")
+    if dots:
+        return column.strip(), (low, high)
+    return column.strip(), value.split("|") if "|" in value else value

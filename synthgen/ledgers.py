@@ -1,0 +1,59 @@
+"""The ledger's verbs: what `synthgen.privacy.ledger` answers, as JSON values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from synthgen.privacy.ledger import Ledger
+
+
+def open_cohort(
+    url: str, cohort: str, *, epsilon: float, delta: float, disjoint_from: Sequence[str], reason: str
+) -> dict[str, Any]:
+    """Open a cohort, or change its cap for a recorded reason."""
+    ledger = Ledger.connect(url, base=Path.cwd())
+    ledger.open_cohort(cohort, epsilon=epsilon, delta=delta, disjoint_from=disjoint_from, reason=reason)
+    return {"ledger_created": ledger.created, **_cohort(ledger, cohort)}
+
+
+def show(url: str, cohort: str | None) -> dict[str, Any]:
+    """Return caps, what is spent and left, and the entries."""
+    ledger = Ledger.connect(url, base=Path.cwd(), create=False)
+    names = [ledger.cohort(cohort).name] if cohort else ledger.cohorts()
+    entries = [
+        {"seq": e.seq, "time": e.time, "cohort": e.cohort, "kind": e.kind, "content": dict(e.content)}
+        for e in ledger.entries(cohort)
+    ]
+    orphans = [entry.seq for entry in ledger.orphans()]
+    cohorts = [_cohort(ledger, name) for name in names]
+    return {"cohorts": cohorts, "entries": entries, "orphans": orphans, "head": ledger.head()}
+
+
+def resolve(url: str, reservation: int, reason: str) -> dict[str, Any]:
+    """Write off an orphaned reservation; its spend is kept."""
+    ledger = Ledger.connect(url, base=Path.cwd(), create=False)
+    ledger.write_off(reservation, reason)
+    return {"resolved": reservation, "spend": "kept"}
+
+
+def verify(url: str, head: str | None) -> dict[str, Any]:
+    """Return every sign that the ledger was edited."""
+    ledger = Ledger.connect(url, base=Path.cwd(), create=False)
+    problems = [{"seq": problem.seq, "message": problem.message} for problem in ledger.verify(head=head)]
+    return {"verified": not problems, "problems": problems}
+
+
+def _cohort(ledger: Ledger, name: str) -> dict[str, Any]:
+    spent = ledger.spent(name)
+    return {
+        "cohort": name,
+        "cap": {"epsilon": spent.cap, "delta": spent.delta},
+        "epsilon": spent.epsilon,
+        "used": spent.used,
+        "left": spent.left,
+        "spends": spent.entries,
+        "counts_with": [other for other in spent.cohorts if other != name],
+        "looks": ledger.looks(name),
+    }
