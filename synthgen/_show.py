@@ -49,7 +49,9 @@ def show(outcome: dict[str, Any]) -> str:
         lines += [f"  [{r['head']}] {r['severity']}: {r['message']}" for r in outcome["reasons"]]
     if outcome.get("unit") == "row":
         red = ("", "") if os.environ.get("NO_COLOR") else ("\x1b[31m", "\x1b[0m")
-        lines.append(f"{red[0]}The protected unit is the ROW: a patient with several rows is not protected.{red[1]}")
+        lines.append(
+            f"{red[0]}The protected unit is the ROW: a patient with several rows is not protected.{red[1]}"
+        )
     for key, value in outcome.items():
         if key not in ("verdict", "reasons", "heads", "results", "entries"):
             lines += _lines(key, value, 0)
@@ -63,7 +65,9 @@ def _lines(key: str, value: Any, depth: int) -> list[str]:
     if isinstance(value, dict):
         return [f"{pad}{key}:", *(line for k, v in value.items() for line in _lines(str(k), v, depth + 1))]
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
-        rows = [", ".join(f"{k}={_text(v)}" for k, v in item.items() if v not in (None, "")) for item in value]
+        rows = [
+            ", ".join(f"{k}={_text(v)}" for k, v in item.items() if v not in (None, "")) for item in value
+        ]
         return [f"{pad}{key}:", *(f"{pad}  - {row}" for row in rows)]
     return [f"{pad}{key}: {_text(value)}"]
 

@@ -30,7 +30,12 @@ class Model:
     generator: str
 
     def sample(
-        self, n_records: int, *, where: Mapping[str, Any] | None = None, balance: str | None = None, seed: int = 0
+        self,
+        n_records: int,
+        *,
+        where: Mapping[str, Any] | None = None,
+        balance: str | None = None,
+        seed: int = 0,
     ) -> SyntheticTable:
         """Draw records. Costs no privacy; the same seed gives the same records, byte for byte.
 

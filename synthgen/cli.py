@@ -20,14 +20,18 @@ from synthgen.errors import ConfigError, SynthgenError
 
 app = typer.Typer(
     name="synthgen",
-    help="Synthetic medical cohorts under patient-level differential privacy, with the evidence to release them.",
+    help="Synthetic medical cohorts under patient-level differential privacy, with their evidence.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-schema_app = typer.Typer(help="Draft, check and simulate a schema.", no_args_is_help=True, rich_markup_mode=None)
-ledger_app = typer.Typer(help="The organisation's privacy budget.", no_args_is_help=True, rich_markup_mode=None)
+schema_app = typer.Typer(
+    help="Draft, check and simulate a schema.", no_args_is_help=True, rich_markup_mode=None
+)
+ledger_app = typer.Typer(
+    help="The organisation's privacy budget.", no_args_is_help=True, rich_markup_mode=None
+)
 app.add_typer(schema_app, name="schema")
 app.add_typer(ledger_app, name="ledger")
 
@@ -73,7 +77,8 @@ def _exit_code(arguments: list[str], as_json: bool) -> int:
     except (KeyboardInterrupt, click.exceptions.Abort):
         return _fail(_problem("interrupted", "Interrupted.", "Go on with --resume."), 130, as_json)
     except click.exceptions.ClickException as error:
-        where = error.ctx.command_path if getattr(error, "ctx", None) else "synthgen"
+        context = getattr(error, "ctx", None)
+        where = str(context.command_path) if context else "synthgen"
         return _fail(_problem("config", error.format_message(), "See --help.", where), 2, as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -87,7 +92,9 @@ def _exit_code(arguments: list[str], as_json: bool) -> int:
             trace = trace.tb_next
         place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
         message = f"Unexpected {type(error).__name__}. This is a bug."
-        return _fail(_problem("failure", message, "Report it; SYNTHGEN_DEBUG=1 shows more.", place), 1, as_json)
+        return _fail(
+            _problem("failure", message, "Report it; SYNTHGEN_DEBUG=1 shows more.", place), 1, as_json
+        )
 
 
 def _problem(code: str, message: str, next_step: str, where: str = "") -> dict[str, str]:
@@ -219,7 +226,9 @@ def evaluate(
     holdout: Annotated[Path | None, typer.Option(help="Real records that it has not seen.")] = None,
     synthetic: Annotated[Path | None, typer.Option(help="What is to be judged.")] = None,
     schema: Annotated[Path | None, typer.Option(help="Their schema.")] = None,
-    reference: Annotated[Path | None, typer.Option(help="An attacker's records; else half of the holdout.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="An attacker's records; else half of the holdout.")
+    ] = None,
     epsilon: Annotated[float | None, typer.Option(help="The generator's claim.")] = None,
     delta: Annotated[float | None, typer.Option(help="The generator's claim.")] = None,
     policy: Annotated[str, typer.Option(help="Name or path of a policy.")] = "default",
@@ -237,11 +246,19 @@ def evaluate(
     given = {"--real": real, "--holdout": holdout, "--synthetic": synthetic, "--schema": schema}
     lacking = [name for name, value in given.items() if value is None]
     if lacking:
-        raise ConfigError(f"Expected a run, or {lacking}.", where="synthgen evaluate", next_step="See --help.")
+        raise ConfigError(
+            f"Expected a run, or {lacking}.", where="synthgen evaluate", next_step="See --help."
+        )
     if (epsilon is None) != (delta is None):
         raise ConfigError("Expected both --epsilon and --delta, or none.", where="synthgen evaluate")
     claim = None if epsilon is None or delta is None else (epsilon, delta)
-    paths = {"train": real, "holdout": holdout, "reference": reference, "synthetic": synthetic, "schema": schema}
+    paths = {
+        "train": real,
+        "holdout": holdout,
+        "reference": reference,
+        "synthetic": synthetic,
+        "schema": schema,
+    }
     found = {name: path for name, path in paths.items() if path is not None}
     return _judged(files.evaluate(found, policy=policy, claim=claim, seed=seed, report=report, tell=_tell()))
 
@@ -250,7 +267,9 @@ def evaluate(
 def release(
     run: Path,
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")],
-    override: Annotated[str | None, typer.Option(help="Reason for releasing against the gate; recorded.")] = None,
+    override: Annotated[
+        str | None, typer.Option(help="Reason for releasing against the gate; recorded.")
+    ] = None,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Write the bundle of an evaluated run, if the gate allows it."""
@@ -265,7 +284,9 @@ def verify(bundle: Path, json_: Json = False) -> dict[str, Any]:
     from synthgen.release.bundle import verify_bundle
 
     if not bundle.is_dir():
-        raise ConfigError("Expected the folder of a bundle, found none.", where=str(bundle), next_step="Check the path.")
+        raise ConfigError(
+            "Expected the folder of a bundle, found none.", where=str(bundle), next_step="Check the path."
+        )
     problems = [{"file": problem.file, "message": problem.message} for problem in verify_bundle(bundle)]
     outcome = {"bundle": str(bundle), "verified": not problems, "problems": problems}
     if problems:
@@ -277,7 +298,9 @@ def verify(bundle: Path, json_: Json = False) -> dict[str, Any]:
 def schema_init(
     table: Path,
     output: Annotated[Path, typer.Option("-o", "--output", help="The schema to write.")],
-    suggest: Annotated[bool, typer.Option("--suggest", help="Also read types and domains, unconfirmed.")] = False,
+    suggest: Annotated[
+        bool, typer.Option("--suggest", help="Also read types and domains, unconfirmed.")
+    ] = False,
     delimiter: Delimiter = ",",
     encoding: Encoding = "utf-8",
     decimal: Decimal = ".",

@@ -195,7 +195,9 @@ def _override(document: Any, overrides: Sequence[str]) -> None:
         keys, sign, value = text.partition("=")
         parts = keys.split(".")
         if not sign or not all(parts):
-            raise ConfigError("Expected --set a.b=value.", where="--set", next_step="Name the key, then its value.")
+            raise ConfigError(
+                "Expected --set a.b=value.", where="--set", next_step="Name the key, then its value."
+            )
         node = document
         for part in parts[:-1]:
             if not isinstance(node, dict):

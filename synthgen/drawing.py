@@ -51,7 +51,9 @@ def sample(
         write_table(table, output)
         paths = [output]
     else:
-        paths = write_shards(model, schema, records, output, shards=shards, seed=seed, where=held, balance=balance)
+        paths = write_shards(
+            model, schema, records, output, shards=shards, seed=seed, where=held, balance=balance
+        )
     tell("done", 1.0)
     return {"records": records, "files": [str(path) for path in paths], "seed": seed}
 
@@ -70,7 +72,9 @@ def condition(text: str) -> tuple[str, Any]:
     """
     column, sign, value = text.partition("=")
     if not sign or not column.strip():
-        raise ConfigError("Expected a condition such as sex=F.", where="--where", next_step="Write column=value.")
+        raise ConfigError(
+            "Expected a condition such as sex=F.", where="--where", next_step="Write column=value."
+        )
     value = value.strip()
     if not value:
         return column.strip(), None

@@ -26,7 +26,14 @@ from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import Cohort, RealTable, SyntheticTable
 from synthgen.release.gate import Policy, Verdict, decide, load_policy
-from synthgen.release.record import Composition, Deployment, Judgement, Override, privacy_record, replace_one_epsilon
+from synthgen.release.record import (
+    Composition,
+    Deployment,
+    Judgement,
+    Override,
+    privacy_record,
+    replace_one_epsilon,
+)
 from synthgen.runs import RunFolder
 
 Tell = Callable[[str, float], None]
@@ -77,7 +84,9 @@ def evaluate_run(
             claim=claim,
         )
         results = tuple(
-            evaluate_all(inputs, seed=loaded.config.seed, progress=lambda name, done: tell(f"evaluate: {name}", done))
+            evaluate_all(
+                inputs, seed=loaded.config.seed, progress=lambda name, done: tell(f"evaluate: {name}", done)
+            )
         )
     verdict = decide(results, policy)
     record = _record(loaded, plan, ledger, table, verdict, policy, looks=looks, mu=mu)
@@ -102,7 +111,9 @@ def stored(folder: RunFolder) -> Judged:
         record = json.loads((folder.internal / "record.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise ConfigError(
-            "Expected an evaluated run, found none.", where=str(folder.path), next_step="Run `synthgen evaluate` first."
+            "Expected an evaluated run, found none.",
+            where=str(folder.path),
+            next_step="Run `synthgen evaluate` first.",
         ) from None
     results = tuple(results_from_json(content["results"]))
     return Judged(verdict_from_json(content["verdict"]), results, record, record["evaluation"]["looks"])

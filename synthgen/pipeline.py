@@ -9,7 +9,7 @@ table opened. What is decided, drawn or judged is decided, drawn or judged in th
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.parts import keep_records, part_of
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import Cohort, SyntheticTable
-from synthgen.runs import RunFolder, file_digest
+from synthgen.runs import RunFolder, file_digest, write_json
 from synthgen.sample import draw, write_table
 
 Tell = Callable[[str, float], None]
@@ -55,7 +55,9 @@ class Stopwatch:
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 2)
 
 
-def run(loaded: Loaded, output: Path, *, overrides: Sequence[str] = (), resume: bool = False, tell: Tell = _quiet) -> dict[str, Any]:
+def run(
+    loaded: Loaded, output: Path, *, overrides: Sequence[str] = (), resume: bool = False, tell: Tell = _quiet
+) -> dict[str, Any]:
     """Run the whole line into a folder. A finished run is not run again.
 
     Args:
@@ -95,7 +97,9 @@ def run(loaded: Loaded, output: Path, *, overrides: Sequence[str] = (), resume: 
     return outcome
 
 
-def fit(loaded: Loaded, output: Path, *, overrides: Sequence[str] = (), resume: bool = False, tell: Tell = _quiet) -> dict[str, Any]:
+def fit(
+    loaded: Loaded, output: Path, *, overrides: Sequence[str] = (), resume: bool = False, tell: Tell = _quiet
+) -> dict[str, Any]:
     """Fit and save the model only; `run` on the same folder goes on from there."""
     folder = _folder(loaded, output, overrides, resume or (output / "internal" / "state.json").exists())
     clock = Stopwatch()
@@ -150,7 +154,8 @@ def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None)
         warn("A new ledger was made.")
     if loaded.config.cohort not in ledger.cohorts():
         ledger.open_cohort(loaded.config.cohort, epsilon=budget.epsilon, delta=budget.delta)
-        warn(f"Cohort {loaded.config.cohort!r} was opened with a cap of epsilon {budget.epsilon:g} at {budget.delta:g}.")
+        cap = f"epsilon {budget.epsilon:g} at delta {budget.delta:g}"
+        warn(f"Cohort {loaded.config.cohort!r} was opened with a cap of {cap}.")
     return ledger
 
 
@@ -158,7 +163,9 @@ def read_cohort(loaded: Loaded) -> Cohort:
     """Read the table, strip it, and part its patients. Only a holder of a reservation calls this."""
     source = loaded.config.data.table
     digest = _data_digest(loaded)
-    raw = ingest.read_raw(loaded.table, delimiter=source.delimiter, encoding=source.encoding, decimal=source.decimal)
+    raw = ingest.read_raw(
+        loaded.table, delimiter=source.delimiter, encoding=source.encoding, decimal=source.decimal
+    )
     stripped = deidentify.strip(raw, loaded.schema, where=str(loaded.table))
     table, report = ingest.canonical(
         stripped.frame,
@@ -230,7 +237,10 @@ def spend(
             raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
     with clock("fit"):
         model: TableModel = loaded.generator.fit(
-            cohort.train, plan, noise=NoiseSource.system(), progress=lambda what, done: tell(f"fit: {what}", done)
+            cohort.train,
+            plan,
+            noise=NoiseSource.system(),
+            progress=lambda what, done: tell(f"fit: {what}", done),
         )
         if keep is not None:
             keep.mkdir(parents=True, exist_ok=True)
@@ -286,7 +296,45 @@ def evaluate(run_path: Path, *, tell: Tell = _quiet) -> dict[str, Any]:
     table = _sample(loaded, folder, tell)
     with clock("evaluate"):
         judged = judge.evaluate_run(loaded, folder, plan_of(loaded, folder), cohort, table, tell)
-    return {**judge.outcome(loaded, judged), "run": str(folder.path), "bundle": None, "seconds": clock.seconds}
+    return {
+        **judge.outcome(loaded, judged),
+        "run": str(folder.path),
+        "bundle": None,
+        "seconds": clock.seconds,
+    }
+
+
+def evaluate_public(run_path: Path, epsilon: float, *, tell: Tell = _quiet) -> dict[str, Any]:
+    """Spend ``epsilon`` on a figure of held-out patients that may be published.
+
+    Raises:
+        BudgetExceeded: the cap would be exceeded; no record was read.
+        ConfigError: the run holds nothing out.
+    """
+    from dp_accounting import dp_event
+
+    from synthgen.privacy.accountant import calibrate_rho
+    from synthgen.published import fidelity
+
+    loaded, folder = reload(run_path)
+    held = _holdout(loaded)
+    if not held:
+        raise ConfigError("Expected a run that holds patients out.", where=str(loaded.path))
+    plan, delta = plan_of(loaded, folder), loaded.config.budget.delta
+    rho = calibrate_rho(epsilon, delta)
+    ledger = open_ledger(loaded)
+    event = dp_event.ZCDpEvent(rho)
+    number = ledger.reserve(loaded.config.cohort, event, purpose="evaluate --public", run=loaded.digest[:16])
+    _require_same_data(folder, loaded)
+    cohort = read_cohort(loaded)
+    table = _sample(loaded, folder, tell)
+    tell("evaluate", 0.0)
+    patients = max(1, round(plan.patients / (1 - held) * held / 2))
+    figures = fidelity(cohort.holdout, table, rho=rho, patients=patients, noise=NoiseSource.system())
+    ledger.commit(number, detail={"figure": "one-way total variation"})
+    outcome = {"fidelity": figures, "epsilon": epsilon, "delta": delta, "unit": plan.unit}
+    write_json(folder.public / f"evaluation_public_{number}.json", outcome)
+    return {**outcome, "run": str(folder.path)}
 
 
 def release(run_path: Path, output: Path, *, override: str | None = None) -> dict[str, Any]:
@@ -297,12 +345,19 @@ def release(run_path: Path, output: Path, *, override: str | None = None) -> dic
     judged = judge.stored(folder)
     table = _sample(loaded, folder, _quiet)
     bundle = judge.release(loaded, judged, table, output, override=override)
-    return {**judge.outcome(loaded, judged), "run": str(folder.path), "bundle": str(bundle), "override": override}
+    return {
+        **judge.outcome(loaded, judged),
+        "run": str(folder.path),
+        "bundle": str(bundle),
+        "override": override,
+    }
 
 
 def _data_digest(loaded: Loaded) -> str:
     if not loaded.table.is_file():
-        raise DataError("Expected a table, found no file.", where=str(loaded.table), next_step="Check data.table.path.")
+        raise DataError(
+            "Expected a table, found no file.", where=str(loaded.table), next_step="Check data.table.path."
+        )
     return file_digest(loaded.table)
 
 
@@ -364,5 +419,7 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
         "expected_error": {
             str(size): None if noise is None else round(1.96 * noise / size, 4) for size in (100, 1000)
         },
-        "seconds": round(8 + 0.9 * len(loaded.schema.columns) + 2e-6 * plan.patients * len(loaded.schema.columns), 0),
+        "seconds": round(
+            8 + 0.9 * len(loaded.schema.columns) + 2e-6 * plan.patients * len(loaded.schema.columns), 0
+        ),
     }

@@ -22,7 +22,9 @@ def names(package: str, *, prefix: str = "") -> list[str]:
     """
     root = importlib.import_module(package)
     found = (module.name for module in pkgutil.iter_modules(root.__path__))
-    return sorted(name.removeprefix(prefix) for name in found if not name.startswith("_") and name.startswith(prefix))
+    return sorted(
+        name.removeprefix(prefix) for name in found if not name.startswith("_") and name.startswith(prefix)
+    )
 
 
 def load(package: str, name: str, *, prefix: str = "") -> ModuleType:
@@ -34,6 +36,8 @@ def load(package: str, name: str, *, prefix: str = "") -> ModuleType:
     known = names(package, prefix=prefix)
     if name not in known:
         raise ConfigError(
-            f"Expected one of {known}, got {name!r}.", where=package, next_step="Correct the name in the config."
+            f"Expected one of {known}, got {name!r}.",
+            where=package,
+            next_step="Correct the name in the config.",
         )
     return importlib.import_module(f"{package}.{prefix}{name}")

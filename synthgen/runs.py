@@ -76,7 +76,9 @@ class RunFolder:
         folder = cls(path)
         if not folder._state_file.is_file():
             raise ConfigError(
-                "Expected the folder of a run, found none.", where=str(path), next_step="Check the path, or run first."
+                "Expected the folder of a run, found none.",
+                where=str(path),
+                next_step="Check the path, or run first.",
             )
         return folder
 
@@ -129,13 +131,15 @@ class RunFolder:
         state = self.state
         if state["digest"] != digest:
             raise ConfigError(
-                "Expected the folder of this config, found that of another config, schema, policy or version.",
+                "Expected this config's folder, found that of another config, schema, policy or version.",
                 where=str(self.path),
                 next_step="Choose another --output.",
             )
         if "finished" not in state["stages"] and not resume:
             raise ConfigError(
-                "Expected a finished run, found a partial one.", where=str(self.path), next_step="Add --resume."
+                "Expected a finished run, found a partial one.",
+                where=str(self.path),
+                next_step="Add --resume.",
             )
 
     def _write(self, state: Mapping[str, Any]) -> None:
@@ -157,7 +161,9 @@ def write_json(path: Path, content: Any) -> None:
             os.fsync(stream.fileno())
         partial.replace(path)
     except OSError as error:
-        raise OperationError("Expected to write a file.", where=str(path), next_step="Check the disk.") from error
+        raise OperationError(
+            "Expected to write a file.", where=str(path), next_step="Check the disk."
+        ) from error
 
 
 def file_digest(path: Path) -> str:

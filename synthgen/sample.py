@@ -69,10 +69,13 @@ def _portions(
         yield dict(where), n_records
         return
     column = schema.column(balance)
-    labels = [label for label in column.labels if label != OTHER or OTHER in (column.field.constraints.enum or ())]
+    labels = [
+        label for label in column.labels if label != OTHER or OTHER in (column.field.constraints.enum or ())
+    ]
     if not labels or balance in where:
         raise ConfigError(
-            f"Expected a column of categories without a condition of its own, got {balance!r}.", where="--balance"
+            f"Expected a column of categories without a condition of its own, got {balance!r}.",
+            where="--balance",
         )
     each, rest = divmod(n_records, len(labels))
     for i, label in enumerate(labels):
@@ -94,8 +97,8 @@ def _lawful(
         frame = pd.concat([kept, fresh], ignore_index=True).iloc[order].reset_index(drop=True)
         table = replace(table, frame=frame)
     raise DataError(
-        f"Expected records that keep the schema's {len(schema.parsed_rules)} hard rules, got {int(broken.sum())} "
-        f"that break one after {REDRAWS} draws.",
+        f"Expected records that keep the hard rules, got {int(broken.sum())} that break one of "
+        f"{len(schema.parsed_rules)} after {REDRAWS} draws.",
         where="sample",
         next_step="Check the rules against the condition asked for.",
     )

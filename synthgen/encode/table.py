@@ -66,14 +66,19 @@ class Grid:
         if self.edges:
             numbers = values.to_numpy(float)
             absent = np.isnan(numbers)
-            cells = np.searchsorted(np.array(self.edges), np.where(absent, self.edges[0], numbers), side="right") - 1
+            cells = (
+                np.searchsorted(np.array(self.edges), np.where(absent, self.edges[0], numbers), side="right")
+                - 1
+            )
             cells = np.clip(cells, 0, self.n_values - 1)
         else:
             cells = values.cat.codes.to_numpy().astype(np.int64)
             absent = cells < 0
         if self.missing is None:
             if absent.any():
-                raise ValueError(f"Expected no missing value in column {self.column.name!r}, got {int(absent.sum())}.")
+                raise ValueError(
+                    f"Expected no missing value in column {self.column.name!r}, got {int(absent.sum())}."
+                )
             return cells.astype(np.int32)
         return np.where(absent, self.missing, cells).astype(np.int32)
 
@@ -90,7 +95,7 @@ class Grid:
         cells = np.asarray(cells)
         if not self.edges:
             codes = np.where(cells == self.missing, -1, cells) if self.missing is not None else cells
-            categories = pd.Index(self.column.labels)
+            categories: pd.Index = pd.Index(list(self.column.labels))
             return pd.Series(pd.Categorical.from_codes(codes, categories=categories), name=self.column.name)
         inside = np.minimum(cells, self.n_values - 1)
         low, high = self._ends(inside)

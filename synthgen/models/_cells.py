@@ -93,7 +93,7 @@ def _join_neighbours(noisy: np.ndarray, n_target: int, least: float) -> np.ndarr
     step = roots.sum() / max(n_target - int(spike.sum()), 1)
     coarse = np.zeros(len(noisy), dtype=np.int64)
     group, walked, held = 0, 0.0, 0.0
-    for i, count in enumerate(counts):
+    for i in range(len(counts)):
         full = walked >= step and held >= least
         if i and (full or spike[i] or spike[i - 1]):
             group, walked, held = group + 1, 0.0, 0.0
@@ -139,4 +139,4 @@ def _shares(coarse: np.ndarray, noisy: np.ndarray, sigma: float) -> np.ndarray:
     kept = np.maximum(0.0, 1.0 - sigma**2 * (size - 1) / np.maximum(spread, 1e-9))[coarse]
     counts = np.maximum(mean + kept * (noisy - mean), 0.0)
     mass = np.bincount(coarse, weights=counts)[coarse]
-    return np.where(mass > 0, counts / np.where(mass > 0, mass, 1.0), 1.0 / size[coarse])
+    return np.asarray(np.where(mass > 0, counts / np.where(mass > 0, mass, 1.0), 1.0 / size[coarse]))

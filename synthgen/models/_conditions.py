@@ -46,12 +46,15 @@ def _condition(grid: Grid, value: Any) -> Condition:
     if not grid.is_ordered:
         wanted = list(value) if isinstance(value, (list, tuple, set)) else [value]
         return Condition(name, _labels(grid, wanted))
-    low, high = (value[0], value[1]) if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
+    low, high = (
+        (value[0], value[1]) if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
+    )
     interval = (_number(grid, low), _number(grid, high))
     cells = grid.touches(*interval)
     if not cells.any():
         raise ConfigError(
-            f"Column {name!r}: expected values within its public bounds.", next_step="See the schema's constraints."
+            f"Column {name!r}: expected values within its public bounds.",
+            next_step="See the schema's constraints.",
         )
     return Condition(name, cells, interval)
 

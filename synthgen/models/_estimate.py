@@ -103,7 +103,8 @@ def estimate(
     mbi = _mbi()
     domain = mbi.Domain(tuple(sizes), tuple(sizes.values()))
     constraints = tuple(
-        mbi.Constraint(domain.project(clique), invalid=np.argwhere(mask)) for clique, mask in forbidden.items()
+        mbi.Constraint(domain.project(clique), invalid=np.argwhere(mask))
+        for clique, mask in forbidden.items()
     )
     linear = [_linear(mbi, measurement) for measurement in measurements]
     total = total_of(measurements)
@@ -118,7 +119,9 @@ def _linear(mbi: Any, measurement: Measurement) -> Any:
     if isinstance(measurement.sigma, float):
         return mbi.LinearMeasurement(counts, measurement.attributes, measurement.sigma)
     weights = 1.0 / measurement.sigma.ravel()
-    return mbi.LinearMeasurement(counts * weights, measurement.attributes, 1.0, query=mbi.WeightedQuery(weights))
+    return mbi.LinearMeasurement(
+        counts * weights, measurement.attributes, 1.0, query=mbi.WeightedQuery(weights)
+    )
 
 
 def _calibrated(mbi: Any, model: Any, domain: Any, constraints: tuple[Any, ...]) -> JunctionTree:
@@ -140,7 +143,9 @@ def _calibrated(mbi: Any, model: Any, domain: Any, constraints: tuple[Any, ...])
             parent = parents.get(clique)
             separator = tuple(name for name in clique if parent is not None and name in parent)
             where[clique] = len(nodes)
-            nodes.append(Node(clique, -1 if parent is None else where[parent], separator, table / table.sum()))
+            nodes.append(
+                Node(clique, -1 if parent is None else where[parent], separator, table / table.sum())
+            )
     return JunctionTree(tuple(nodes))
 
 
@@ -148,7 +153,7 @@ def _mbi() -> Any:
     """Import mbi with 64-bit arithmetic, which it needs above 100,000 records."""
     import jax
 
-    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_enable_x64", True)  # type: ignore[no-untyped-call]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import mbi

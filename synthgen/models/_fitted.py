@@ -59,7 +59,8 @@ class FittedMarginal:
             drawn = self.tree.sample(n_records, rng=rng, masks=masks)
         except ValueError as error:
             raise ConfigError(
-                f"The model gives no chance to the condition on {sorted(held)}.", next_step="Widen the condition."
+                f"The model gives no chance to the condition on {sorted(held)}.",
+                next_step="Widen the condition.",
             ) from error
         columns = {}
         for name, grid in encoder.grids.items():
@@ -116,11 +117,15 @@ def load(folder: Path, schema: Schema) -> FittedMarginal:
         raise ConfigError("Expected a saved marginal model.", where=str(folder)) from error
     if meta.get("format") != FORMAT or meta.get("schema") != schema.digest():
         raise ConfigError(
-            "Expected a model of this format and schema.", where=str(folder), next_step="Use the schema of the fit."
+            "Expected a model of this format and schema.",
+            where=str(folder),
+            next_step="Use the schema of the fit.",
         )
     nodes = tuple(
         Node(tuple(attributes), parent, tuple(separator), tensors[f"node.{i}"])
         for i, (attributes, parent, separator) in enumerate(meta["nodes"])
     )
-    merging = {name: Merging(tensors[f"coarse.{i}"], tensors[f"share.{i}"]) for i, name in enumerate(meta["columns"])}
+    merging = {
+        name: Merging(tensors[f"coarse.{i}"], tensors[f"share.{i}"]) for i, name in enumerate(meta["columns"])
+    }
     return FittedMarginal(schema, JunctionTree(nodes), merging, meta["fine_cells"])

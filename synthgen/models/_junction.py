@@ -86,7 +86,11 @@ class JunctionTree:
         return min(fitting, key=lambda i: self.nodes[i].table.size)
 
     def sample(
-        self, n_records: int, *, rng: np.random.Generator, masks: Mapping[Attributes, np.ndarray] | None = None
+        self,
+        n_records: int,
+        *,
+        rng: np.random.Generator,
+        masks: Mapping[Attributes, np.ndarray] | None = None,
     ) -> dict[str, np.ndarray]:
         """Draw records whose clique marginals match the model's to within about one record a cell.
 

@@ -72,7 +72,11 @@ def fit(
         tell(f"round {i + 1} of {len(per_round)}", 0.2 + 0.8 * i / len(per_round))
         _round(records, state, _candidates(schema, numbers), numbers, len(part))
         state.tree, state.model = estimate(
-            state.measured, state.sizes, iterations=iterations, forbidden=state.forbidden, warm_start=state.model
+            state.measured,
+            state.sizes,
+            iterations=iterations,
+            forbidden=state.forbidden,
+            warm_start=state.model,
         )
     tell("done", 1.0)
     return FittedMarginal(schema, state.tree, merging, numbers["fine_cells"])
@@ -82,7 +86,9 @@ def _open(data: RealTable, encoder: Encoder, numbers: Mapping[str, Any], noise: 
     codes, n_units = data.unit_codes()
     sizes = {name: grid.n_cells for name, grid in encoder.grids.items()}
     spender = RhoFilter(numbers["rho"])
-    return Records(encoder.encode(data.frame), lattice_weights(codes, n_units), sizes, spender=spender, noise=noise)
+    return Records(
+        encoder.encode(data.frame), lattice_weights(codes, n_units), sizes, spender=spender, noise=noise
+    )
 
 
 def _one_ways(records: Records, encoder: Encoder, numbers: Mapping[str, Any]) -> dict[str, Measurement]:
@@ -127,9 +133,13 @@ def _role_pairs(
     pairs = [records.measure(clique, part) for clique, part in zip(cliques, parts, strict=True)]
     forbidden = _zeros.structural(schema, encoder, merging, max_cells=numbers["max_cells"])
     forbidden = {
-        clique: mask for clique, mask in forbidden.items() if tree_cells(sizes, [*cliques, clique]) <= numbers["max_cells"]
+        clique: mask
+        for clique, mask in forbidden.items()
+        if tree_cells(sizes, [*cliques, clique]) <= numbers["max_cells"]
     }
-    tree = star(singles, [pair for pair in pairs if labels[0] in pair.attributes], labels[0] if labels else None)
+    tree = star(
+        singles, [pair for pair in pairs if labels[0] in pair.attributes], labels[0] if labels else None
+    )
     return _State([*singles, *pairs], [*cliques, *forbidden], sizes, tree, forbidden=forbidden)
 
 
@@ -152,7 +162,11 @@ def _round(
     chosen: list[Attributes] = []
     for _ in range(n_select):
         fits = affordable(found, state.cliques, state.sizes, numbers["max_cells"])
-        live = [c for c, ok in zip(found, fits, strict=True) if ok and not any(set(c.attributes) <= set(t) for t in chosen)]
+        live = [
+            c
+            for c, ok in zip(found, fits, strict=True)
+            if ok and not any(set(c.attributes) <= set(t) for t in chosen)
+        ]
         if not live:
             break
         pick = records.select(live, expected, sigma=numbers["sigma_clique"], rho=rho_select)

@@ -19,7 +19,9 @@ SCHEMA_FILE, KIND_FILE = "schema.json", "generator.json"
 def save_model(model: TableModel, schema: Schema, generator: str, folder: Path) -> None:
     """Write a model, its schema and its generator's name into an existing folder."""
     model.save(folder)
-    (folder / SCHEMA_FILE).write_text(schema.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8")
+    (folder / SCHEMA_FILE).write_text(
+        schema.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8"
+    )
     (folder / KIND_FILE).write_text(json.dumps({"generator": generator}) + "\n", encoding="utf-8")
 
 
@@ -37,7 +39,9 @@ def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
         generator = str(json.loads((folder / KIND_FILE).read_text(encoding="utf-8"))["generator"])
     except (OSError, ValidationError, ValueError, KeyError, TypeError):
         raise ConfigError(
-            "Expected the folder of a saved model.", where=str(folder), next_step="Name a folder that `save` wrote."
+            "Expected the folder of a saved model.",
+            where=str(folder),
+            next_step="Name a folder that `save` wrote.",
         ) from None
     module = plugins.load("synthgen.models", generator, prefix="tabular_")
     return cast(TableModel, module.load(folder, schema)), schema, generator

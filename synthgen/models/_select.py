@@ -92,7 +92,9 @@ class Records:
         return [self._sizes[name] for name in attributes]
 
     def _exact(self, attributes: Attributes) -> np.ndarray:
-        return weighted_marginal([self._cells[name] for name in attributes], self._shape(attributes), self._weights)
+        return weighted_marginal(
+            [self._cells[name] for name in attributes], self._shape(attributes), self._weights
+        )
 
 
 def expected_counts(

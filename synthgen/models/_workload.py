@@ -37,7 +37,8 @@ def candidates(
         names: all columns, in the schema's order.
         labels: columns with role label.
         protected: columns with role protected.
-        weights: weight of a ``pair``, a pair with a ``protected`` column, a ``label_triple``, a ``protected_triple``.
+        weights: weight of a ``pair``, a pair with a ``protected`` column, a ``label_triple``,
+            a ``protected_triple``.
     """
     rest = [name for name in names if name not in labels]
     found = []

@@ -62,4 +62,6 @@ def _all_in(broken: np.ndarray, merging: list[Merging]) -> np.ndarray:
     flat = np.ravel_multi_index([part.ravel() for part in index], shape)
     size = int(np.prod(shape))
     whole = np.bincount(flat, minlength=size)
-    return np.asarray((np.bincount(flat, weights=broken.ravel(), minlength=size) == whole) & (whole > 0)).reshape(shape)
+    return np.asarray(
+        (np.bincount(flat, weights=broken.ravel(), minlength=size) == whole) & (whole > 0)
+    ).reshape(shape)

@@ -21,7 +21,6 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from synthgen.encode.table import Encoder
 from synthgen.models import _marginal_fit as fitting
 from synthgen.models._base import Progress
 from synthgen.models._fitted import FittedMarginal, load
@@ -153,7 +152,17 @@ def _stages(numbers: Mapping[str, Any]) -> list[tuple[str, float, float | None, 
     rows: list[tuple[str, float, float | None, str]] = [
         ("one-way marginals", numbers["share_one"], numbers["sigma_one"], "every column, on public cells"),
         ("pairs with a label", numbers["share_role"], None, "noise by size of the pair"),
-        ("selection", numbers["share_select"], None, f"{numbers['n_cliques']} cliques by exponential mechanism"),
-        ("selected cliques", numbers["share_cliques"], numbers["sigma_clique"], f"{numbers['rounds']} rounds"),
+        (
+            "selection",
+            numbers["share_select"],
+            None,
+            f"{numbers['n_cliques']} cliques by exponential mechanism",
+        ),
+        (
+            "selected cliques",
+            numbers["share_cliques"],
+            numbers["sigma_clique"],
+            f"{numbers['rounds']} rounds",
+        ),
     ]
     return [row for row in rows if row[1] > 0]

@@ -86,7 +86,7 @@ def cohort(schema: Schema) -> Callable[[int, int], RealTable]:
 
 @pytest.fixture(scope="session")
 def rows(cohort: Callable[[int, int], RealTable]) -> Callable[[int, int], pd.DataFrame]:
-    """Return ``rows(n, seed)``: one record each of n fresh patients, which is what a perfect generator gives."""
+    """Return ``rows(n, seed)``: one record each of n fresh patients, as a perfect generator gives."""
 
     def draw(n: int, seed: int) -> pd.DataFrame:
         return one_record_each(cohort(n, seed), n, rng=np.random.default_rng(seed))

@@ -123,7 +123,11 @@ def test_independent_samples_are_wrongly_refused_at_most_once_in_a_hundred(
     build: Build, rows: Rows, n: int, allowed: int
 ) -> None:
     """100 seeds; at the promised rate of 1 % more than one refusal comes with probability .26, at most."""
-    verdicts = [judge(build(lambda train, n: rows(n, 5000 + s), n=n, seed=100 + s), s) for s in range(100)]
+
+    def verdict(seed: int) -> Verdict:
+        return judge(build(lambda train, n: rows(n, 5000 + seed), n=n, seed=100 + seed), seed)
+
+    verdicts = [verdict(seed) for seed in range(100)]
     said = [verdict.verdict for verdict in verdicts]
     print(n, {word: said.count(word) for word in sorted(set(said))})
     assert said.count("refuse") <= allowed

@@ -1,0 +1,267 @@
+"""The gate's three ways, on hand-made results."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from synthgen.errors import ConfigError, DataError
+from synthgen.evaluate._base import HEADS, Estimate, Head, MetricResult, Status
+from synthgen.release.gate import Policy, Verdict, decide, load_policy, verdict_from_json
+
+NONE = Estimate(math.nan, math.nan, math.nan, 3, "insufficient")
+Estimates = dict[str, Estimate]
+
+
+def about(value: float, half: float = 0.01) -> Estimate:
+    return Estimate(value, value - half, value + half, 1000)
+
+
+def result(
+    name: str, estimates: Estimates, groups: dict[str, Estimates] | None = None, status: Status = "ok"
+) -> MetricResult:
+    head: Head = name.partition("_")[0]  # type: ignore[assignment]
+    return MetricResult(
+        name, head, name, estimates, "lower", True, "As defined.", groups=groups or {}, status=status
+    )
+
+
+def harmless() -> dict[str, MetricResult]:
+    attack = {"advantage": about(0.0)} | {f"beyond_claim_{r}pct": about(-0.02) for r in ("10", "1", "0.1")}
+    made = [
+        result("fidelity_tvd", {"excess1": about(0.01), "excess2": about(0.02)}),
+        result("utility_tstr", {"mean.gap": about(-0.01)}),
+        result(
+            "fairness_representation",
+            {"worst": about(0.05)},
+            {"log_ratio": {"F": about(0.05), "M": about(0)}},
+        ),
+        result("fairness_utility_gap", {"worst": about(0.0)}, {"gap": {"F": about(0.0), "M": about(0.0)}}),
+        result("leakage_claim", {"epsilon": about(0.9, 0.0), "looks": about(1, 0.0)}),
+        result("leakage_nearest_neighbour", attack),
+        result("leakage_density_ratio", attack),
+        result("leakage_exact_match", {"difference": about(0.0)}),
+    ]
+    return {one.name: one for one in made}
+
+
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy("default")
+
+
+def judged(policy: Policy, **changes: MetricResult | None) -> Verdict:
+    held = harmless() | changes
+    return decide([one for one in held.values() if one is not None], policy)
+
+
+def single(name: str, key: str, estimate: Estimate) -> dict[str, MetricResult]:
+    kept = harmless()[name]
+    return {name: replace(kept, estimates={**kept.estimates, key: estimate})}
+
+
+def group(name: str, key: str, estimate: Estimate) -> dict[str, MetricResult]:
+    kept = harmless()[name]
+    return {name: replace(kept, groups={key: {**kept.groups[key], "F": estimate}})}
+
+
+def test_results_without_harm_are_released_without_a_word(policy: Policy) -> None:
+    verdict = judged(policy)
+    assert (verdict.verdict, verdict.reasons) == ("release", ())
+    assert {head: held["status"] for head, held in verdict.heads.items()} == dict.fromkeys(HEADS, "pass")
+
+
+PLAIN = [
+    ("fidelity_tvd", "excess1", 0.05, 1),
+    ("fidelity_tvd", "excess2", 0.05, 1),
+    ("utility_tstr", "mean.gap", -0.05, -1),
+    ("leakage_nearest_neighbour", "advantage", 0.09, 1),
+    ("leakage_density_ratio", "advantage", 0.09, 1),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "threshold", "harm"), PLAIN)
+def test_proven_harm_refuses_and_open_harm_cannot_be_signed(
+    policy: Policy, name: str, key: str, threshold: float, harm: int
+) -> None:
+    proven = judged(policy, **single(name, key, about(threshold + 0.05 * harm)))
+    straddling = judged(policy, **single(name, key, about(threshold)))
+    excluded = judged(policy, **single(name, key, about(threshold - 0.011 * harm)))
+    assert [proven.verdict, straddling.verdict, excluded.verdict] == ["refuse", "cannot-sign", "release"]
+    assert [reason.metric for reason in proven.reasons] == [f"{name}.{key}"]
+    assert proven.heads[name.partition("_")[0]]["status"] == "refuse"
+
+
+@pytest.mark.parametrize(
+    ("name", "key"), [("leakage_exact_match", "difference"), ("leakage_density_ratio", "beyond_claim_1pct")]
+)
+def test_a_bound_of_nothing_passes_as_long_as_the_interval_holds_it(
+    policy: Policy, name: str, key: str
+) -> None:
+    assert judged(policy, **single(name, key, about(0.009))).verdict == "release"
+    assert judged(policy, **single(name, key, about(0.015))).verdict == "cannot-sign"
+    assert judged(policy, **single(name, key, about(0.05))).verdict == "refuse"
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "beyond"),
+    [
+        ("fairness_representation", "log_ratio", -0.5),
+        ("fairness_representation", "log_ratio", 0.5),
+        ("fairness_utility_gap", "gap", -0.2),
+    ],
+)
+def test_a_group_refuses_only_if_its_whole_interval_lies_beyond(
+    policy: Policy, name: str, key: str, beyond: float
+) -> None:
+    proven = judged(policy, **group(name, key, about(beyond)))
+    straddling = judged(policy, **group(name, key, about(beyond, 1.0)))
+    small = judged(policy, **group(name, key, NONE))
+    assert [proven.verdict, straddling.verdict, small.verdict] == ["refuse", "release", "release"]
+    assert all("F" in v.reasons[0].message for v in (proven, straddling, small))
+    assert [v.reasons[0].severity for v in (straddling, small)] == ["warn", "warn"]
+
+
+def test_a_reason_states_value_interval_threshold_and_source(policy: Policy) -> None:
+    message = judged(policy, **single("utility_tstr", "mean.gap", about(-0.2))).reasons[0].message
+    assert all(text in message for text in ("-0.2", "-0.21 to -0.19", "at least -0.05", "Source: our policy"))
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_head_that_nobody_measured_cannot_be_signed(policy: Policy, head: str) -> None:
+    gone = {name: None for name in harmless() if name.startswith(head)}
+    verdict = judged(policy, **gone)
+    assert verdict.verdict == "cannot-sign"
+    assert verdict.heads[head]["status"] == "cannot-sign"
+
+
+def test_nothing_at_all_cannot_be_signed(policy: Policy) -> None:
+    assert decide([], policy).verdict == "cannot-sign"
+
+
+def test_attacks_without_power_sign_nothing_but_may_still_refuse(policy: Policy) -> None:
+    names = ("leakage_nearest_neighbour", "leakage_density_ratio")
+    held = harmless()
+    powerless = {name: replace(held[name], status="insufficient", note="It misses copies.") for name in names}
+    verdict = judged(policy, **powerless)
+    assert verdict.verdict == "cannot-sign"
+    assert any("It misses copies." in reason.message for reason in verdict.reasons)
+    one = judged(policy, **{names[0]: powerless[names[0]]})
+    assert (one.verdict, one.heads["leakage"]["status"]) == ("release", "warn")
+    estimates = {**held[names[0]].estimates, "advantage": about(0.5)}
+    harmful = replace(powerless[names[0]], estimates=estimates)
+    assert judged(policy, **{names[0]: harmful}).verdict == "refuse"
+
+
+def test_epsilon_warns_above_one_and_refuses_above_ten(policy: Policy) -> None:
+    verdicts = [
+        judged(policy, **single("leakage_claim", "epsilon", about(e, 0.0))) for e in (1.0, 1.5, 10.0, 10.5)
+    ]
+    assert [v.verdict for v in verdicts] == ["release", "release", "release", "refuse"]
+    assert [[r.severity for r in v.reasons] for v in verdicts] == [[], ["warn"], ["warn"], ["refuse"]]
+
+
+def test_refusal_outranks_an_open_question_and_comes_first(policy: Policy) -> None:
+    changes = single("fidelity_tvd", "excess1", about(0.05)) | single("utility_tstr", "mean.gap", about(-0.3))
+    verdict = judged(policy, **changes)
+    assert verdict.verdict == "refuse"
+    assert [reason.severity for reason in verdict.reasons] == ["refuse", "cannot-sign"]
+
+
+def test_more_comparisons_ask_for_more_proof_of_harm(policy: Policy) -> None:
+    # 2.6 standard errors beyond the threshold: proven if it is one of few comparisons, not if one of many.
+    estimate = about(-0.05 - 0.01 / 1.96 * 3.6)
+    few = judged(policy, **group("fairness_utility_gap", "gap", estimate))
+    crowd = {f"g{i}": about(0.0) for i in range(400)} | {"F": estimate}
+    many = judged(
+        policy,
+        fairness_utility_gap=replace(harmless()["fairness_utility_gap"], groups={"gap": crowd}),
+    )
+    assert (few.verdict, many.verdict) == ("refuse", "release")
+
+
+def test_generators_without_harm_are_refused_at_most_as_often_as_the_policy_says(policy: Policy) -> None:
+    """2,000 draws at the border of zero harm, where the error is largest.
+
+    At a true rate of .01 more than 35 refusals have a probability under .001; the seed is fixed. Without
+    the correction the rate is about .05 and the test fails, as its second half shows.
+    """
+    rng = np.random.default_rng(0)
+    keys = [
+        (f"leakage_{a}", f"beyond_claim_{r}pct")
+        for a in ("nearest_neighbour", "density_ratio")
+        for r in (10, 1)
+    ]
+    keys.append(("leakage_exact_match", "difference"))
+
+    def refusals(wrongful: float) -> int:
+        loose = policy.model_copy(update={"wrongful_refusal": wrongful})
+        count = 0
+        for _ in range(2000):
+            held = harmless()
+            for name, key in keys:
+                drawn = about(float(rng.normal(0, 0.01 / 1.96)))
+                held[name] = replace(held[name], estimates={**held[name].estimates, key: drawn})
+            count += decide(list(held.values()), loose).verdict == "refuse"
+        return count
+
+    assert refusals(policy.wrongful_refusal) <= 35
+    assert refusals(0.49) > 35
+
+
+def test_a_verdict_survives_json(policy: Policy) -> None:
+    verdict = judged(policy, **single("utility_tstr", "mean.gap", NONE))
+    text = json.dumps(verdict.to_json(), allow_nan=False)
+    assert verdict_from_json(json.loads(text)).to_json() == verdict.to_json()
+    with pytest.raises(DataError):
+        verdict_from_json({"verdict": "release"})
+
+
+def test_every_threshold_of_the_default_policy_names_its_source(policy: Policy) -> None:
+    assert {rule.metric.partition("_")[0] for rule in policy.rules if rule.decides} == set(HEADS)
+    assert all(rule.source for rule in policy.rules)
+    assert policy.wrongful_refusal == 0.01
+    assert policy.residual_risk == 0.09
+    assert set(policy.margins()) == {"fairness_representation.log_ratio", "fairness_utility_gap.gap"}
+    assert "at least -0.05" in policy.thresholds()["utility_tstr.mean.gap"]
+
+
+def test_an_unknown_policy_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="default"):
+        load_policy("lenient")
+
+
+WRONG = [
+    ("metric: fidelity_tvd", "metric: fidelity_tv", "fidelity_tv"),
+    ("key: excess1", "kee: excess1", "kee"),
+    ("threshold: 0.05", 'threshold: "0.05"', "threshold"),
+    ("wrongful_refusal: 0.01", "wrongful_refusal: 1.5", "wrongful_refusal"),
+    ("key: excess2", "key: excess1", "two rules"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "named"), WRONG)
+def test_a_wrong_policy_file_is_refused_with_its_place(
+    tmp_path: Path, policy: Policy, old: str, new: str, named: str
+) -> None:
+    from synthgen.release import policy as module
+
+    text = (Path(module.__file__).parent / "policies" / "default.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load_policy(str(path)) == policy
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=named) as caught:
+        load_policy(str(path))
+    assert "mine.yaml" in caught.value.where
+
+
+def test_a_key_that_a_metric_does_not_give_is_a_config_error(policy: Policy) -> None:
+    rule = policy.rules[0].model_copy(update={"key": "excess3"})
+    with pytest.raises(ConfigError, match="excess1"):
+        decide(list(harmless().values()), policy.model_copy(update={"rules": (rule,)}))
