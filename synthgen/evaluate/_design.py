@@ -99,12 +99,18 @@ def group_codes(column: Column, values: pd.Series) -> tuple[np.ndarray, list[str
     Numbers fall into ``GROUP_BINS`` equal widths between the public bounds; missing is a group.
     """
     codes = cell_codes(column, values, bins=GROUP_BINS)
-    if column.kind == "category":
-        words = [str(label) for label in column.labels]
-    else:
-        edges = np.linspace(column.minimum, column.maximum, _n_bins(column, GROUP_BINS) + 1)
-        words = [f"{low:g}..{high:g}" for low, high in pairwise(edges)]
+    words = [str(label) for label in column.labels] if column.kind == "category" else _ranges(column)
     return codes, [f"{column.name}={word}" for word in [*words, "missing"]]
+
+
+def _ranges(column: Column) -> list[str]:
+    """Return the groups of a number in words; of an integer by the whole values that they hold."""
+    count = _n_bins(column, GROUP_BINS)
+    if column.kind != "integer":
+        edges = np.linspace(column.minimum, column.maximum, count + 1)
+        return [f"{low:g}..{high:g}" for low, high in pairwise(edges)]
+    whole = np.ceil(np.linspace(column.minimum, column.maximum + 1, count + 1)).astype(int)
+    return [f"{low}..{high - 1}" if high - low > 1 else f"{low}" for low, high in pairwise(whole)]
 
 
 def _n_bins(column: Column, bins: int) -> int:

@@ -23,6 +23,8 @@ from synthgen.evaluate._patients import one_record_each, sample_rows
 from synthgen.schema import Schema
 
 MAX_ROWS = 30_000
+MANY_ROWS = 10_000
+"""Rows from which on a fit gains by more than one thread; below, threads mostly wait for each other."""
 MIN_PATIENTS = 50
 """Positives and negatives, in patients, below which an AUROC says nothing (facts: P)."""
 SEED = 7
@@ -157,7 +159,10 @@ def _spread(model: Any, matrix: np.ndarray, truth: np.ndarray, test: np.ndarray,
     if len(seen) < 2 or len(test) == 0:
         spread[:, seen] = 1.0
         return spread
-    with warnings.catch_warnings():
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with sklearn
+
+    threads = 1 if len(matrix) < MANY_ROWS else None
+    with warnings.catch_warnings(), threadpool_limits(limits=threads):
         warnings.simplefilter("ignore")  # iterations are capped on purpose, and sklearn says so
         model.fit(matrix, truth)
     if hasattr(model, "n_jobs"):
@@ -198,7 +203,9 @@ def _forest(schema: Schema, target: str, frame: pd.DataFrame, holdout: pd.DataFr
     names = _features(schema, target)
     train, test = (np.nan_to_num(ordinal(schema, part, names)[0], nan=-1.0) for part in (frame, holdout))
     leaf = max(5, rows // 2000)
-    model = RandomForestClassifier(n_estimators=100, min_samples_leaf=leaf, n_jobs=-1, random_state=SEED)
+    model = RandomForestClassifier(
+        n_estimators=100, min_samples_leaf=leaf, n_jobs=1 if rows < MANY_ROWS else -1, random_state=SEED
+    )
     return _spread(model, train, _labels(schema, target, frame), test, len(schema.column(target).labels))
 
 

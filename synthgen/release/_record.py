@@ -19,6 +19,7 @@ Json = dict[str, Any]
 Positive = Key(gt=0)
 Probability = Key(ge=0, lt=1)
 Sha256 = Key(pattern=r"^[0-9a-f]{64}$")
+Head = Key(pattern=r"^([0-9]+:)?[0-9a-f]{64}$")
 Text = Key(min_length=1)
 
 
@@ -136,7 +137,7 @@ class PlanBlock(Settings):
 class LedgerBlock(Settings):
     """The cohort's ledger with this release: all events, composed jointly; ``mu`` of the whole curve.
 
-    ``head`` is the hash of the ledger's last row when the bundle was made.
+    ``head`` is number and hash of the ledger's last row when the bundle was made.
     """
 
     cohort: str = Text
@@ -146,7 +147,7 @@ class LedgerBlock(Settings):
     mu: float | None = Key(gt=0)
     cap_epsilon: float = Positive
     events: tuple[Json, ...] = Key(min_length=1)
-    head: str = Sha256
+    head: str = Head
 
 
 class DataBlock(Settings):

@@ -76,7 +76,8 @@ def test_a_result_is_named_as_its_file_and_says_what_it_measures(name: str, inpu
     assert (result.name, result.head) == (name, name.partition("_")[0])
     assert result.title
     assert result.definition
-    assert result.estimates and result.status == "ok", result.note
+    assert result.estimates
+    assert result.status == "ok", result.note
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -27,9 +28,8 @@ def test_cells_are_labels_in_order_one_cell_an_integer_equal_widths_and_a_last_o
 @settings(derandomize=True, max_examples=50, deadline=None)
 @given(value=st.floats(0, 10), bins=st.integers(2, 50))
 def test_a_number_lies_between_the_edges_of_its_cell(value: float, bins: int) -> None:
-    schema = Schema.model_validate_json(
-        '{"unit": "row", "fields": [{"name": "x", "type": "number", "constraints": {"minimum": 0, "maximum": 10}}]}'
-    )
+    field = {"name": "x", "type": "number", "constraints": {"minimum": 0, "maximum": 10}}
+    schema = Schema.model_validate_json(json.dumps({"unit": "row", "fields": [field]}))
     cell = int(cell_codes(schema.columns[0], pd.Series([value]), bins=bins)[0])
     width = 10 / bins
     assert cell * width - 1e-9 <= value <= (cell + 1) * width + 1e-9
@@ -53,9 +53,8 @@ def test_a_different_label_and_a_missing_value_are_one_apart_and_numbers_their_p
 
 
 def test_a_wide_category_has_a_bounded_code_whose_squared_distances_are_one_on_average() -> None:
-    labels = ", ".join(f'"c{i}"' for i in range(300))
-    text = f'{{"unit": "row", "fields": [{{"name": "x", "type": "string", "constraints": {{"enum": [{labels}]}}}}]}}'
-    schema = Schema.model_validate_json(text)
+    field = {"name": "x", "type": "string", "constraints": {"enum": [f"c{i}" for i in range(300)]}}
+    schema = Schema.model_validate_json(json.dumps({"unit": "row", "fields": [field]}))
     frame = pd.DataFrame({"x": pd.Categorical(schema.columns[0].labels, categories=schema.columns[0].labels)})
     points = euclidean(schema, frame, ["x"])
     assert points.shape == (300, CODE_LENGTH)
@@ -78,3 +77,15 @@ def test_groups_are_named_by_column_and_label_and_numbers_by_their_range(
     assert [names[i] for i in codes] == ["sex=F", "sex=missing"]
     codes, names = group_codes(tiny_schema.column("lab"), frame["lab"])
     assert [names[i] for i in codes] == ["lab=8..10", "lab=missing"]
+    codes, names = group_codes(tiny_schema.column("score"), pd.Series([0.0, 3.0]))
+    assert [names[i] for i in codes] == ["score=0", "score=3"]
+
+
+def test_groups_of_an_integer_are_named_by_the_values_that_they_hold() -> None:
+    field = {"name": "age", "type": "integer", "constraints": {"minimum": 18, "maximum": 100}}
+    schema = Schema.model_validate_json(json.dumps({"unit": "row", "fields": [field]}))
+    ages = pd.Series(np.arange(18.0, 101.0))
+    codes, names = group_codes(schema.columns[0], ages)
+    for age, code in zip(ages, codes, strict=True):
+        low, high = names[code].removeprefix("age=").split("..")
+        assert int(low) <= age <= int(high)

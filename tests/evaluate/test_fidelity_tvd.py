@@ -59,7 +59,7 @@ def test_total_variation_is_the_brute_force_mean_with_patients_weighing_one(
 def test_the_excess_of_an_independent_sample_lies_around_zero_and_its_interval_covers(
     build: Callable[..., Inputs], rows: Callable[[int, int], pd.DataFrame]
 ) -> None:
-    """20 seeds: a mean beyond 3 standard errors comes with probability 3e-3; at most 4 misses but for 3e-3."""
+    """20 seeds: a mean beyond 3 standard errors has probability 3e-3, more than 4 misses have 3e-3."""
     found = []
     for seed in range(20):
         inputs = build(lambda train, n, seed=seed: rows(n, 300 + seed), n=400, seed=50 + seed)

@@ -48,7 +48,7 @@ def coverage(method: str, share: float, other: float, *, shrink: float = 1.0) ->
 def test_intervals_of_two_shares_cover_the_truth_and_shrunken_ones_do_not(
     method: str, share: float, other: float
 ) -> None:
-    """2,000 repetitions: a true coverage of .95 stays above .935 but for 1e-3; a half-wide interval covers .67."""
+    """2,000 repetitions: .95 stays above .935 but for 1e-3; a half-wide interval covers .67."""
     assert coverage(method, share, other) >= 0.935
     assert coverage(method, share, other, shrink=0.5) < 0.8
 

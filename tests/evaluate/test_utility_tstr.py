@@ -41,7 +41,7 @@ def test_areas_are_those_of_sklearn_with_patients_weighing_one(inputs: Inputs) -
         gaps.append(areas["synthetic"] - areas["real"])
         assert result.estimates[f"{learner}.gap"].value == pytest.approx(gaps[-1])
     assert result.estimates["mean.gap"].value == pytest.approx(np.mean(gaps))
-    assert min(result.estimates[f"{learner}.real"].value for learner in _learners.LEARNERS) > 0.75
+    assert min(result.estimates[f"{learner}.real"].value for learner in _learners.LEARNERS) > 0.7
 
 
 def test_an_independent_sample_loses_nothing_and_shuffled_labels_lose_everything(

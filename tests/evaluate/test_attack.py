@@ -1,0 +1,127 @@
+"""The statistics of an attack: no bias by chance, exact rates, the claim's curve, the positive control."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from dp_accounting import dp_event
+
+from synthgen.evaluate import _attack
+from synthgen.evaluate._base import Claim, Inputs
+from synthgen.privacy.events import to_json
+
+Build = Callable[..., Inputs]
+Rows = Callable[[int, int], pd.DataFrame]
+
+
+def test_an_attack_that_knows_nothing_has_no_advantage_on_average_and_the_naive_one_has() -> None:
+    """1,000 repetitions: a mean beyond 3.3 standard errors comes with probability 1e-3; 95 % coverage at least."""
+    rng = np.random.default_rng(0)
+    found, naive = [], []
+    for _ in range(1000):
+        members, others = rng.normal(size=300), rng.normal(size=200)
+        found.append(_attack.advantage(members, others, rng=rng))
+        steps = np.sort(np.concatenate([members, others]))
+        naive.append(max(np.mean(members >= t) - np.mean(others >= t) for t in steps[::10]))
+    values = np.array([estimate.value for estimate in found])
+    assert abs(values.mean()) < 3.3 * values.std() / math.sqrt(1000)
+    assert np.mean(naive) > 0.05
+    assert np.mean([estimate.low <= 0 <= estimate.high for estimate in found]) >= 0.93
+
+
+def test_the_advantage_of_two_shifted_normals_is_the_analytic_one() -> None:
+    """Best advantage of N(1, 1) against N(0, 1): 2 Phi(1/2) - 1 = .383; standard deviation .004."""
+    rng = np.random.default_rng(1)
+    estimate = _attack.advantage(rng.normal(1, 1, 30_000), rng.normal(size=30_000), rng=rng)
+    assert estimate.value == pytest.approx(0.383, abs=0.013)
+
+
+def test_ties_favour_nobody() -> None:
+    rng = np.random.default_rng(2)
+    rates = _attack.true_positive_rates(np.zeros(2000), np.zeros(2000), claim=None, rng=rng)
+    assert rates["tpr_10pct"].value == pytest.approx(0.1, abs=0.025)
+    assert abs(_attack.advantage(np.zeros(2000), np.zeros(2000), rng=rng).value) < 0.06
+
+
+def test_a_rate_needs_ten_expected_non_members() -> None:
+    rng = np.random.default_rng(3)
+    rates = _attack.true_positive_rates(rng.normal(size=500), rng.normal(size=999), claim=None, rng=rng)
+    assert rates["tpr_10pct"].status == "ok"
+    assert rates["tpr_1pct"].status == "insufficient"
+    assert rates["beyond_claim_10pct"].status == "insufficient"
+
+
+def test_the_claim_is_exceeded_wrongly_at_most_at_its_rate_and_a_true_excess_is_seen() -> None:
+    """1,000 attacks that reach exactly what mu = 1 allows: both bounds at 2.5 % make false alarms rare (< 2.5 %)."""
+    claim = Claim(epsilon=4.0, delta=1e-5, event=to_json(dp_event.GaussianDpEvent(1.0)))
+    rng = np.random.default_rng(4)
+    alarms = seen = 0
+    for _ in range(200):
+        others = rng.normal(size=1500)
+        rates = _attack.true_positive_rates(rng.normal(1.0, 1, 1000), others, claim=claim, rng=rng)
+        alarms += rates["beyond_claim_10pct"].low > 0
+        worse = _attack.true_positive_rates(rng.normal(1.6, 1, 1000), others, claim=claim, rng=rng)
+        seen += worse["beyond_claim_10pct"].low > 0
+    assert alarms <= 5
+    assert seen >= 190
+
+
+def test_the_allowed_rate_follows_the_curve_and_without_one_epsilon_and_delta() -> None:
+    curve = Claim(epsilon=4.0, delta=1e-5, event=to_json(dp_event.GaussianDpEvent(1.0)))
+    assert _attack.allowed(curve, 0.1) == pytest.approx(0.3891, abs=2e-3)
+    bare = Claim(epsilon=math.log(2), delta=0.01)
+    assert _attack.allowed(bare, 0.1) == pytest.approx(0.21)
+    assert _attack.allowed(bare, 0.9) == pytest.approx(1 - (1 - 0.01 - 0.9) / 2)
+    assert _attack.allowed(Claim(epsilon=2000.0, delta=0.0), 0.1) == 1.0
+
+
+def test_a_scorer_that_sees_nothing_fails_its_control_and_counts_as_missing(build: Build, rows: Rows) -> None:
+    inputs = build(lambda train, n: rows(n, 800), n=1000)
+    blind = np.random.default_rng(0)
+
+    def run(scorer: Any) -> Any:
+        return _attack.run(
+            inputs,
+            scorer,
+            name="leakage_x",
+            title="x",
+            definition="x",
+            limits={},
+            rng=np.random.default_rng(0),
+        )
+
+    result = run(lambda planted, suspects: blind.normal(size=len(suspects)))
+    assert result.status == "insufficient"
+    assert result.details["control"]["detected"] is False
+
+    def exact(planted: pd.DataFrame, suspects: pd.DataFrame) -> np.ndarray:
+        known = set(map(str, planted.itertuples(index=False)))
+        return np.array([str(row) in known for row in suspects.itertuples(index=False)], dtype=float)
+
+    result = run(exact)
+    assert result.status == "ok"
+    assert result.details["control"]["advantage"] == pytest.approx(0.5, abs=0.03)
+    assert abs(result.estimates["advantage"].value) < 0.09
+
+
+def test_without_a_reference_or_with_few_patients_there_is_no_answer(build: Build, rows: Rows) -> None:
+    inputs = build(lambda train, n: rows(n, 800), n=200)
+    none = inputs.reference.select(np.zeros(len(inputs.reference), dtype=bool))
+    few = inputs.holdout.select(np.arange(len(inputs.holdout)) < 40)
+    for changed in (replace(inputs, reference=none), replace(inputs, holdout=few)):
+        result = _attack.run(
+            changed,
+            lambda planted, suspects: np.zeros(len(suspects)),
+            name="leakage_x",
+            title="x",
+            definition="x",
+            limits={},
+            rng=np.random.default_rng(0),
+        )
+        assert result.status == "insufficient"

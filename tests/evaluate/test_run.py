@@ -1,0 +1,66 @@
+"""All metrics, in order, each with a stream of its own; results survive JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthgen.errors import DataError
+from synthgen.evaluate import fidelity_tvd
+from synthgen.evaluate._base import HEADS, Inputs
+from synthgen.evaluate._run import evaluate_all, metric_names
+from synthgen.evaluate._store import results_from_json, results_to_json
+
+
+@pytest.fixture(scope="module")
+def inputs(build: Callable[..., Inputs], rows: Callable[[int, int], pd.DataFrame]) -> Inputs:
+    return build(lambda train, n: rows(n, 950), n=300)
+
+
+def test_every_head_has_a_metric_and_helpers_are_none() -> None:
+    names = metric_names()
+    assert {name.partition("_")[0] for name in names} == set(HEADS)
+    assert all(not name.startswith("_") for name in names)
+
+
+def test_all_metrics_run_in_order_and_progress_ends_at_one(inputs: Inputs) -> None:
+    told: list[tuple[str, float]] = []
+    results = evaluate_all(inputs, seed=3, progress=lambda name, done: told.append((name, done)))
+    assert [result.name for result in results] == metric_names()
+    assert [name for name, _ in told] == [*metric_names(), "done"]
+    assert told[-1][1] == 1.0
+
+
+def test_a_metrics_result_depends_on_the_seed_and_not_on_its_neighbours(inputs: Inputs) -> None:
+    first, again = (evaluate_all(replace(inputs), seed=3) for _ in range(2))
+    assert results_to_json(first) == results_to_json(again)
+    other = evaluate_all(replace(inputs), seed=4)
+    assert results_to_json(first) != results_to_json(other)
+
+
+def test_results_survive_json_with_nan_as_null(inputs: Inputs) -> None:
+    results = evaluate_all(inputs, seed=3)
+    text = json.dumps(results_to_json(results), allow_nan=False)
+    assert "null" in text
+    back = results_from_json(json.loads(text))
+    assert results_to_json(back) == results_to_json(results)
+    assert [result.estimates.keys() for result in back] == [result.estimates.keys() for result in results]
+
+
+@pytest.mark.parametrize("content", [[{"name": "x"}], [{"estimates": [], "groups": {}}], ["text"]])
+def test_results_of_another_form_are_refused(content: list[object]) -> None:
+    with pytest.raises(DataError, match="Evaluate again"):
+        results_from_json(content)  # type: ignore[arg-type]
+
+
+def test_numpy_values_become_plain_json(inputs: Inputs) -> None:
+    result = fidelity_tvd.evaluate(inputs, rng=np.random.default_rng(0))
+    changed = replace(
+        result, details={"a": np.float64(1.5), "b": np.array([1, 2]), "c": (np.bool_(True), np.inf)}
+    )
+    assert results_to_json([changed])[0]["details"] == {"a": 1.5, "b": [1, 2], "c": [True, None]}
