@@ -60,8 +60,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _exit_code(arguments: list[str], as_json: bool) -> int:
-    import click
-
+    # Newer Typer carries its own Click, so the exceptions are found through Typer's names.
+    usage: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:
         outcome = app(args=arguments, prog_name="synthgen", standalone_mode=False)
         if isinstance(outcome, int) and outcome:
@@ -74,12 +74,13 @@ def _exit_code(arguments: list[str], as_json: bool) -> int:
         return refused.exit_code
     except SynthgenError as error:
         return _fail(error.to_json(), error.exit_code, as_json)
-    except (KeyboardInterrupt, click.exceptions.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         return _fail(_problem("interrupted", "Interrupted.", "Go on with --resume."), 130, as_json)
-    except click.exceptions.ClickException as error:
+    except usage as error:
         context = getattr(error, "ctx", None)
         where = str(context.command_path) if context else "synthgen"
-        return _fail(_problem("config", error.format_message(), "See --help.", where), 2, as_json)
+        message = str(getattr(error, "message", "Expected other arguments."))
+        return _fail(_problem("config", message, "See --help.", where), 2, as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dp_accounting.dp_event import ComposedDpEvent, DpEvent
 
 from synthgen.config import Loaded, groups_of, target_of
 from synthgen.errors import ConfigError, GateRefused
@@ -199,7 +200,7 @@ def _record(
         epsilon=spent.epsilon,
         delta=spent.delta,
         cap=spent.cap,
-        events=(to_json(spent.event),),
+        events=tuple(to_json(event) for event in _parts(spent.event)),
         head=ledger.head(),
         mu=mu,
         replace_one=counted if plan.patients_counted else None,
@@ -217,6 +218,11 @@ def _record(
         schema=loaded.schema,
         files={f"{loaded.config.cohort}.{kind}": len(table) for kind in loaded.config.release.formats},
     )
+
+
+def _parts(event: DpEvent) -> list[DpEvent]:
+    """Return the ledger's entries, which it composes into one event."""
+    return list(event.events) if isinstance(event, ComposedDpEvent) else [event]
 
 
 def _holdout(loaded: Loaded) -> float:
