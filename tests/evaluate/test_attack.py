@@ -21,7 +21,7 @@ Rows = Callable[[int, int], pd.DataFrame]
 
 
 def test_an_attack_that_knows_nothing_has_no_advantage_on_average_and_the_naive_one_has() -> None:
-    """1,000 repetitions: a mean beyond 3.3 standard errors comes with probability 1e-3; 95 % coverage at least."""
+    """1,000 repetitions: a mean beyond 3.3 standard errors has probability 1e-3; 95 % coverage at least."""
     rng = np.random.default_rng(0)
     found, naive = [], []
     for _ in range(1000):
@@ -58,7 +58,7 @@ def test_a_rate_needs_ten_expected_non_members() -> None:
 
 
 def test_the_claim_is_exceeded_wrongly_at_most_at_its_rate_and_a_true_excess_is_seen() -> None:
-    """1,000 attacks that reach exactly what mu = 1 allows: both bounds at 2.5 % make false alarms rare (< 2.5 %)."""
+    """1,000 attacks at exactly what mu = 1 allows: bounds at 2.5 % make false alarms rare (< 2.5 %)."""
     claim = Claim(epsilon=4.0, delta=1e-5, event=to_json(dp_event.GaussianDpEvent(1.0)))
     rng = np.random.default_rng(4)
     alarms = seen = 0

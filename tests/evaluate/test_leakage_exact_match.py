@@ -16,7 +16,7 @@ from synthgen.schema import Schema
 
 @pytest.fixture
 def inputs(tiny: Callable[..., Any], tiny_schema: Schema) -> Inputs:
-    """100 training patients with a record of their own and a shared one; 60 holdout patients; 20 copied, 3 by luck."""
+    """100 training patients, each a record of its own and a shared one; 60 holdout; 20 copied, 3 by luck."""
     own = [("F", 0, 0.01 * i, True) for i in range(100)]
     shared = [("M", 1, 5.0, False)] * 100
     held = [("F", 2, 0.01 * i, np.nan) for i in range(60)]
