@@ -41,14 +41,14 @@ class Progress:
             self._stream.write("\r\x1b[2K")
 
 
-def show(outcome: dict[str, Any]) -> str:
+def show(outcome: dict[str, Any], *, color: bool) -> str:
     """Return an outcome as text: the verdict with its reasons first, then the rest as indented lines."""
     lines: list[str] = []
     if "verdict" in outcome:
         lines.append(f"Verdict: {outcome['verdict']}")
         lines += [f"  [{r['head']}] {r['severity']}: {r['message']}" for r in outcome["reasons"]]
     if outcome.get("unit") == "row":
-        red = ("", "") if os.environ.get("NO_COLOR") else ("\x1b[31m", "\x1b[0m")
+        red = ("\x1b[31m", "\x1b[0m") if color and not os.environ.get("NO_COLOR") else ("", "")
         lines.append(
             f"{red[0]}The protected unit is the ROW: a patient with several rows is not protected.{red[1]}"
         )

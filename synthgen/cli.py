@@ -118,7 +118,7 @@ def _print(outcome: dict[str, Any], as_json: bool) -> None:
         return
     from synthgen._show import show
 
-    sys.stdout.write(show(outcome))
+    sys.stdout.write(show(outcome, color=sys.stdout.isatty()))
 
 
 def _tell() -> Callable[[str, float], None]:

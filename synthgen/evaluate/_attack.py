@@ -9,9 +9,11 @@ that misses those counts as missing.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -195,13 +197,19 @@ def allowed(claim: Claim, false_positive_rate: float) -> float:
     Source: Kairouz, Oh and Viswanath (2015), arXiv:1311.0776, Theorem 2.1.
     """
     if claim.event is not None:
-        from synthgen.privacy.accountant import tradeoff
-        from synthgen.privacy.events import from_json
-
-        return tradeoff([from_json(claim.event)], false_positive_rate)
+        return _on_the_curve(json.dumps(claim.event, sort_keys=True), false_positive_rate)
     power = math.exp(min(claim.epsilon, 700.0))
     steep = power * false_positive_rate + claim.delta
     return max(0.0, min(1.0, steep, 1 - (1 - claim.delta - false_positive_rate) / power))
+
+
+@lru_cache(maxsize=256)
+def _on_the_curve(event: str, false_positive_rate: float) -> float:
+    """Return the trade-off curve at a rate; remembered, since all attacks ask at the same few rates."""
+    from synthgen.privacy.accountant import tradeoff
+    from synthgen.privacy.events import from_json
+
+    return tradeoff([from_json(json.loads(event))], false_positive_rate)
 
 
 def _ranks(

@@ -27,6 +27,7 @@ MANY_ROWS = 10_000
 """Rows from which on a fit gains by more than one thread; below, threads mostly wait for each other."""
 MIN_PATIENTS = 50
 """Positives and negatives, in patients, below which an AUROC says nothing (facts: P)."""
+MAX_TREES = 300
 SEED = 7
 ARMS = ("real", "synthetic")
 LEARNERS = ("logistic", "boosting", "forest")
@@ -190,11 +191,17 @@ def _boosting(
     names = _features(schema, target)
     train, categories = ordinal(schema, frame, names)
     narrow = categories & np.array([len(schema.column(name).labels) <= 255 for name in names], dtype=bool)
+    n_labels = len(schema.column(target).labels)
+    rounds = 100 if n_labels <= 2 else max(10, MAX_TREES // n_labels)  # a round grows a tree a label
     model = HistGradientBoostingClassifier(
-        max_iter=100, max_leaf_nodes=15, categorical_features=narrow, early_stopping=False, random_state=SEED
+        max_iter=rounds,
+        max_leaf_nodes=15,
+        categorical_features=narrow,
+        early_stopping=False,
+        random_state=SEED,
     )
     test = ordinal(schema, holdout, names)[0]
-    return _spread(model, train, _labels(schema, target, frame), test, len(schema.column(target).labels))
+    return _spread(model, train, _labels(schema, target, frame), test, n_labels)
 
 
 def _forest(schema: Schema, target: str, frame: pd.DataFrame, holdout: pd.DataFrame, rows: int) -> np.ndarray:

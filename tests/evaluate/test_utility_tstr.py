@@ -69,8 +69,9 @@ def test_a_synthetic_table_of_one_label_scores_one_half(inputs: Inputs) -> None:
 
 
 def test_a_label_of_many_categories_is_scored_one_against_the_rest(inputs: Inputs) -> None:
-    result = utility_tstr.evaluate(replace(inputs, target="ward"), rng=np.random.default_rng(0))
-    found = _learners.predictions(replace(inputs, target="ward"))
+    wards = replace(inputs, target="ward")
+    result = utility_tstr.evaluate(wards, rng=np.random.default_rng(0))
+    found = _learners.predictions(wards)
     labels = found.classes(np.ones(len(found.truth), dtype=bool))
     assert len(labels) > 3
     weights = inputs.holdout.unit_weights()
