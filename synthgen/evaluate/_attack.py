@@ -9,9 +9,11 @@ that misses those counts as missing.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,6 @@ import pandas as pd
 
 from synthgen.evaluate._auc import delong
 from synthgen.evaluate._base import Claim, Estimate, Inputs, MetricResult
-from synthgen.evaluate._claimed import beyond_claim
 from synthgen.evaluate._design import group_codes
 from synthgen.evaluate._intervals import clopper_pearson, difference_of_shares, insufficient
 from synthgen.evaluate._patients import maximum_by_patient, sample_patients
@@ -172,9 +173,43 @@ def true_positive_rates(
         estimate = Estimate(hits / len(members), low, high, n=len(members))
         estimates[f"tpr_{name}"] = estimate
         estimates[f"beyond_claim_{name}"] = (
-            insufficient(0) if claim is None else beyond_claim(claim, estimate, above, len(others))
+            insufficient(0) if claim is None else _beyond(claim, estimate, above, len(others))
         )
     return estimates
+
+
+def _beyond(claim: Claim, rate: Estimate, above: int, n_others: int) -> Estimate:
+    """Return a true positive rate minus the claim's, both ends on the false positive rate's own interval."""
+    low, high = clopper_pearson(above, n_others)
+    return Estimate(
+        value=rate.value - allowed(claim, above / n_others),
+        low=rate.low - allowed(claim, high),
+        high=rate.high - allowed(claim, low),
+        n=rate.n,
+    )
+
+
+def allowed(claim: Claim, false_positive_rate: float) -> float:
+    """Return the largest true positive rate that the claim allows.
+
+    The claim's whole curve decides where its event is known, otherwise (epsilon, delta) alone.
+
+    Source: Kairouz, Oh and Viswanath (2015), arXiv:1311.0776, Theorem 2.1.
+    """
+    if claim.event is not None:
+        return _on_the_curve(json.dumps(claim.event, sort_keys=True), false_positive_rate)
+    power = math.exp(min(claim.epsilon, 700.0))
+    steep = power * false_positive_rate + claim.delta
+    return max(0.0, min(1.0, steep, 1 - (1 - claim.delta - false_positive_rate) / power))
+
+
+@lru_cache(maxsize=256)
+def _on_the_curve(event: str, false_positive_rate: float) -> float:
+    """Return the trade-off curve at a rate; remembered, since all attacks ask at the same few rates."""
+    from synthgen.privacy.accountant import tradeoff
+    from synthgen.privacy.events import from_json
+
+    return tradeoff([from_json(json.loads(event))], false_positive_rate)
 
 
 def _ranks(

@@ -16,14 +16,11 @@ DEFINITION = (
 
 
 def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
-    """Return the claim as estimates without error.
+    """Return the claim as estimates without error: ``epsilon``, ``delta``, ``mu`` if known, ``looks``.
 
     Args:
         inputs: see `Inputs`; only the claim is read.
         rng: not used.
-
-    Returns:
-        ``epsilon``, ``delta``, ``looks``, and ``mu`` if it is known.
     """
     claim = inputs.claim
     if claim is None:

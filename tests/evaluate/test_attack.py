@@ -59,7 +59,7 @@ def test_a_rate_needs_ten_expected_non_members() -> None:
 
 @pytest.mark.slow
 def test_the_claim_is_exceeded_wrongly_at_most_at_its_rate_and_a_true_excess_is_seen() -> None:
-    """200 attacks at exactly what mu = 1 allows; an alarm needs both ends: over 5 alarms have under 1e-3."""
+    """1,000 attacks at exactly what mu = 1 allows: bounds at 2.5 % make false alarms rare (< 2.5 %)."""
     claim = Claim(epsilon=4.0, delta=1e-5, event=to_json(dp_event.GaussianDpEvent(1.0)))
     rng = np.random.default_rng(4)
     alarms = seen = 0
@@ -71,6 +71,15 @@ def test_the_claim_is_exceeded_wrongly_at_most_at_its_rate_and_a_true_excess_is_
         seen += worse["beyond_claim_10pct"].low > 0
     assert alarms <= 5
     assert seen >= 190
+
+
+def test_the_allowed_rate_follows_the_curve_and_without_one_epsilon_and_delta() -> None:
+    curve = Claim(epsilon=4.0, delta=1e-5, event=to_json(dp_event.GaussianDpEvent(1.0)))
+    assert _attack.allowed(curve, 0.1) == pytest.approx(0.3891, abs=2e-3)
+    bare = Claim(epsilon=math.log(2), delta=0.01)
+    assert _attack.allowed(bare, 0.1) == pytest.approx(0.21)
+    assert _attack.allowed(bare, 0.9) == pytest.approx(1 - (1 - 0.01 - 0.9) / 2)
+    assert _attack.allowed(Claim(epsilon=2000.0, delta=0.0), 0.1) == 1.0
 
 
 def test_a_scorer_that_sees_nothing_fails_its_control_and_counts_as_missing(build: Build, rows: Rows) -> None:

@@ -4,259 +4,264 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from synthgen.errors import ConfigError, DataError
-from synthgen.evaluate._base import Estimate, MetricResult
-from synthgen.release.gate import Policy, Rule, Verdict, decide, load_policy, verdict_from_json
+from synthgen.evaluate._base import HEADS, Estimate, Head, MetricResult, Status
+from synthgen.release.gate import Policy, Verdict, decide, load_policy, verdict_from_json
 
-DEFAULT = load_policy("default")
-
-
-def around(value: float, half: float, n: int = 5000) -> Estimate:
-    return Estimate(value, value - half, value + half, n)
+NONE = Estimate(math.nan, math.nan, math.nan, 3, "insufficient")
+Estimates = dict[str, Estimate]
 
 
-def nothing(n: int = 3) -> Estimate:
-    return Estimate(math.nan, math.nan, math.nan, n, "insufficient")
+def about(value: float, half: float = 0.01) -> Estimate:
+    return Estimate(value, value - half, value + half, 1000)
 
 
-def result(name: str, estimates: Mapping[str, Estimate], **more: Any) -> MetricResult:
-    head: Any = name.partition("_")[0]
-    return MetricResult(name, head, name, estimates, "lower", True, "As defined.", **more)
+def result(
+    name: str, estimates: Estimates, groups: dict[str, Estimates] | None = None, status: Status = "ok"
+) -> MetricResult:
+    head: Head = name.partition("_")[0]  # type: ignore[assignment]
+    return MetricResult(
+        name, head, name, estimates, "lower", True, "As defined.", groups=groups or {}, status=status
+    )
 
 
-def attack(name: str, advantage: Estimate, beyond: Estimate | None = None, **more: Any) -> MetricResult:
-    far = around(-0.2, 0.02)
-    keys = {f"beyond_claim_{rate}": far for rate in ("10pct", "1pct")}
-    estimates = {"advantage": advantage, **keys, "beyond_claim_0.1pct": nothing()}
-    if beyond is not None:
-        estimates["beyond_claim_1pct"] = beyond
-    return result(name, estimates, **more)
-
-
-def good() -> dict[str, MetricResult]:
-    """Return results that pass everywhere."""
-    claim = {"epsilon": around(0.9, 0), "delta": around(1e-6, 0), "looks": around(1, 0)}
-    results = [
-        result("fidelity_tvd", {"excess1": around(0.01, 0.005), "excess2": around(0.02, 0.005)}),
-        result("utility_tstr", {"mean.gap": around(-0.01, 0.01)}),
-        result("fairness_representation", {}, groups={"log_ratio": {"sex=F": around(0.01, 0.05)}}),
-        result("fairness_utility_gap", {}, groups={"gap": {"sex=F": around(0.0, 0.03)}}),
-        result("leakage_claim", claim),
-        attack("leakage_nearest_neighbour", around(0.01, 0.03)),
-        attack("leakage_density_ratio", around(0.01, 0.03)),
-        result("leakage_exact_match", {"difference": around(0.001, 0.002)}),
+def harmless() -> dict[str, MetricResult]:
+    attack = {"advantage": about(0.0)} | {f"beyond_claim_{r}pct": about(-0.02) for r in ("10", "1", "0.1")}
+    made = [
+        result("fidelity_tvd", {"excess1": about(0.01), "excess2": about(0.02)}),
+        result("utility_tstr", {"mean.gap": about(-0.01)}),
+        result(
+            "fairness_representation",
+            {"worst": about(0.05)},
+            {"log_ratio": {"F": about(0.05), "M": about(0)}},
+        ),
+        result("fairness_utility_gap", {"worst": about(0.0)}, {"gap": {"F": about(0.0), "M": about(0.0)}}),
+        result("leakage_claim", {"epsilon": about(0.9, 0.0), "looks": about(1, 0.0)}),
+        result("leakage_nearest_neighbour", attack),
+        result("leakage_density_ratio", attack),
+        result("leakage_exact_match", {"difference": about(0.0)}),
     ]
-    return {item.name: item for item in results}
+    return {one.name: one for one in made}
 
 
-def judged(*changed: MetricResult, without: str = "") -> Verdict:
-    results = {**good(), **{item.name: item for item in changed}}
-    results.pop(without, None)
-    return decide(list(results.values()), DEFAULT)
+@pytest.fixture(scope="module")
+def policy() -> Policy:
+    return load_policy("default")
 
 
-def test_results_without_harm_are_released_without_reasons() -> None:
-    verdict = judged()
-    assert verdict.verdict == "release"
-    assert verdict.reasons == ()
-    assert {head["status"] for head in verdict.heads.values()} == {"pass"}
+def judged(policy: Policy, **changes: MetricResult | None) -> Verdict:
+    held = harmless() | changes
+    return decide([one for one in held.values() if one is not None], policy)
+
+
+def single(name: str, key: str, estimate: Estimate) -> dict[str, MetricResult]:
+    kept = harmless()[name]
+    return {name: replace(kept, estimates={**kept.estimates, key: estimate})}
+
+
+def group(name: str, key: str, estimate: Estimate) -> dict[str, MetricResult]:
+    kept = harmless()[name]
+    return {name: replace(kept, groups={key: {**kept.groups[key], "F": estimate}})}
+
+
+def test_results_without_harm_are_released_without_a_word(policy: Policy) -> None:
+    verdict = judged(policy)
+    assert (verdict.verdict, verdict.reasons) == ("release", ())
+    assert {head: held["status"] for head, held in verdict.heads.items()} == dict.fromkeys(HEADS, "pass")
+
+
+PLAIN = [
+    ("fidelity_tvd", "excess1", 0.05, 1),
+    ("fidelity_tvd", "excess2", 0.05, 1),
+    ("utility_tstr", "mean.gap", -0.05, -1),
+    ("leakage_nearest_neighbour", "advantage", 0.09, 1),
+    ("leakage_density_ratio", "advantage", 0.09, 1),
+]
+
+
+@pytest.mark.parametrize(("name", "key", "threshold", "harm"), PLAIN)
+def test_proven_harm_refuses_and_open_harm_cannot_be_signed(
+    policy: Policy, name: str, key: str, threshold: float, harm: int
+) -> None:
+    proven = judged(policy, **single(name, key, about(threshold + 0.05 * harm)))
+    straddling = judged(policy, **single(name, key, about(threshold)))
+    excluded = judged(policy, **single(name, key, about(threshold - 0.011 * harm)))
+    assert [proven.verdict, straddling.verdict, excluded.verdict] == ["refuse", "cannot-sign", "release"]
+    assert [reason.metric for reason in proven.reasons] == [f"{name}.{key}"]
+    assert proven.heads[name.partition("_")[0]]["status"] == "refuse"
 
 
 @pytest.mark.parametrize(
-    ("changed", "expected"),
+    ("name", "key"), [("leakage_exact_match", "difference"), ("leakage_density_ratio", "beyond_claim_1pct")]
+)
+def test_a_bound_of_nothing_passes_as_long_as_the_interval_holds_it(
+    policy: Policy, name: str, key: str
+) -> None:
+    assert judged(policy, **single(name, key, about(0.009))).verdict == "release"
+    assert judged(policy, **single(name, key, about(0.015))).verdict == "cannot-sign"
+    assert judged(policy, **single(name, key, about(0.05))).verdict == "refuse"
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "beyond"),
     [
-        (result("fidelity_tvd", {"excess1": around(0.2, 0.02), "excess2": around(0.0, 0.01)}), "refuse"),
-        (
-            result("fidelity_tvd", {"excess1": around(0.06, 0.02), "excess2": around(0.0, 0.01)}),
-            "cannot-sign",
-        ),
-        (result("utility_tstr", {"mean.gap": around(-0.2, 0.02)}), "refuse"),
-        (result("utility_tstr", {"mean.gap": around(-0.04, 0.02)}), "cannot-sign"),
-        (result("utility_tstr", {"mean.gap": around(-0.04, 0.005)}), "release"),
-        (attack("leakage_density_ratio", around(0.3, 0.03)), "refuse"),
-        (attack("leakage_density_ratio", around(0.08, 0.03)), "cannot-sign"),
-        (attack("leakage_density_ratio", around(0.05, 0.03)), "release"),
-        (attack("leakage_density_ratio", around(0.01, 0.03), around(0.1, 0.02)), "refuse"),
-        (attack("leakage_density_ratio", around(0.01, 0.03), around(-0.01, 0.02)), "release"),
-        (result("leakage_exact_match", {"difference": around(0.01, 0.002)}), "refuse"),
-        (result("leakage_exact_match", {"difference": around(0.003, 0.0025)}), "cannot-sign"),
+        ("fairness_representation", "log_ratio", -0.5),
+        ("fairness_representation", "log_ratio", 0.5),
+        ("fairness_utility_gap", "gap", -0.2),
     ],
 )
-def test_proven_harm_refuses_excluded_harm_passes_and_between_cannot_be_signed(
-    changed: MetricResult, expected: str
+def test_a_group_refuses_only_if_its_whole_interval_lies_beyond(
+    policy: Policy, name: str, key: str, beyond: float
 ) -> None:
-    verdict = judged(changed)
-    assert verdict.verdict == expected
-    assert {reason.head for reason in verdict.reasons} <= {changed.head}
-    assert verdict.heads[changed.head]["status"] == ("pass" if expected == "release" else expected)
+    proven = judged(policy, **group(name, key, about(beyond)))
+    straddling = judged(policy, **group(name, key, about(beyond, 1.0)))
+    small = judged(policy, **group(name, key, NONE))
+    assert [proven.verdict, straddling.verdict, small.verdict] == ["refuse", "release", "release"]
+    assert all("F" in v.reasons[0].message for v in (proven, straddling, small))
+    assert [v.reasons[0].severity for v in (straddling, small)] == ["warn", "warn"]
 
 
-@pytest.mark.parametrize(
-    ("value", "half", "severity"),
-    [(-0.6, 0.1, "refuse"), (0.6, 0.1, "refuse"), (-0.3, 0.2, "warn"), (0.1, 0.2, "warn"), (0.1, 0.05, None)],
-)
-def test_a_group_refuses_only_if_its_whole_interval_lies_beyond_and_warns_otherwise(
-    value: float, half: float, severity: str | None
-) -> None:
-    groups = {"log_ratio": {"sex=F": around(0, 0.01), "race=B": around(value, half)}}
-    verdict = judged(result("fairness_representation", {}, groups=groups))
-    assert [reason.severity for reason in verdict.reasons] == ([severity] if severity else [])
-    assert all("race=B" in reason.message and "sex=F" not in reason.message for reason in verdict.reasons)
+def test_a_reason_states_value_interval_threshold_and_source(policy: Policy) -> None:
+    message = judged(policy, **single("utility_tstr", "mean.gap", about(-0.2))).reasons[0].message
+    assert all(text in message for text in ("-0.2", "-0.21 to -0.19", "at least -0.05", "Source: our policy"))
 
 
-def test_small_cells_warn_and_are_named_and_a_head_of_small_cells_only_cannot_be_signed() -> None:
-    groups = {"log_ratio": {"sex=F": around(0, 0.01), "race=B": nothing()}}
-    verdict = judged(result("fairness_representation", {}, groups=groups))
-    assert verdict.verdict == "release"
-    assert "too few patients to judge race=B" in verdict.reasons[0].message
-    only = judged(result("fairness_representation", {}, groups={"log_ratio": {"race=B": nothing()}}))
-    assert only.verdict == "cannot-sign"
-
-
-def test_an_interval_beyond_the_threshold_that_the_number_of_comparisons_explains_does_not_refuse() -> None:
-    """Of 60 groups one lies 2.2 standard errors beyond: by chance, one in 36 does."""
-    beyond = around(-0.05 - 2.2 * 0.02, 1.96 * 0.02)
-    groups = {"gap": {f"g={i}": around(0, 0.03) for i in range(59)} | {"g=x": beyond}}
-    assert judged(result("fairness_utility_gap", {}, groups=groups)).verdict == "release"
-    certain = {"gap": {**groups["gap"], "g=x": around(-0.05 - 5 * 0.02, 1.96 * 0.02)}}
-    assert judged(result("fairness_utility_gap", {}, groups=certain)).verdict == "refuse"
-
-
-def test_results_at_the_very_threshold_are_refused_at_most_at_the_policys_rate() -> None:
-    """10,000 draws of 40 groups with harm exactly at the margin: at 1 % over 130 refusals come with 2e-3."""
-    rule = next(rule for rule in DEFAULT.rules if rule.name == "fairness_utility_gap.gap")
-    policy = DEFAULT.model_copy(update={"rules": (rule,)})
-    rng = np.random.default_rng(0)
-    refused = naive = 0
-    for _ in range(10_000):
-        values = rng.normal(-0.05, 0.01, 40)
-        # The widest group decides; the rest pass or warn. Judging it alone keeps the test fast.
-        worst = around(float(values.min()), 1.96 * 0.01)
-        widened = stats.norm.isf(policy.wrongful_refusal / 40)
-        refused += worst.value + widened * 0.01 < -0.05
-        naive += worst.high < -0.05
-    assert refused <= 130
-    assert naive > 5000
-    groups = {"gap": {f"g={i}": around(-0.05, 1.96 * 0.01) for i in range(39)}}
-    edge = -0.05 - widened * 0.01
-    for shift, expected in ((-1e-5, True), (1e-5, False)):
-        groups["gap"]["g=x"] = around(edge + shift, 1.959963984540054 * 0.01)
-        verdict = decide([result("fairness_utility_gap", {}, groups=groups)], policy)
-        assert (verdict.verdict == "refuse") is expected
-
-
-@pytest.mark.parametrize("head", ["fidelity", "utility", "fairness", "leakage"])
-def test_a_missing_head_cannot_be_signed(head: str) -> None:
-    left = [item for item in good().values() if item.head != head]
-    verdict = decide(left, DEFAULT)
+@pytest.mark.parametrize("head", HEADS)
+def test_a_head_that_nobody_measured_cannot_be_signed(policy: Policy, head: str) -> None:
+    gone = {name: None for name in harmless() if name.startswith(head)}
+    verdict = judged(policy, **gone)
     assert verdict.verdict == "cannot-sign"
-    assert any(reason.head == head and reason.severity == "cannot-sign" for reason in verdict.reasons)
     assert verdict.heads[head]["status"] == "cannot-sign"
-    assert verdict.heads[head]["metrics"] == {}
 
 
-def test_nothing_at_all_cannot_be_signed() -> None:
-    assert decide([], DEFAULT).verdict == "cannot-sign"
+def test_nothing_at_all_cannot_be_signed(policy: Policy) -> None:
+    assert decide([], policy).verdict == "cannot-sign"
 
 
-def test_one_attack_without_power_warns_and_none_with_power_cannot_be_signed() -> None:
-    blind = {"status": "insufficient", "note": "The attack misses copies."}
-    one = judged(attack("leakage_density_ratio", around(0.0, 0.03), **blind))
-    assert one.verdict == "release"
-    assert any("misses copies" in reason.message for reason in one.reasons)
-    both = judged(
-        attack("leakage_density_ratio", around(0.0, 0.03), **blind),
-        attack("leakage_nearest_neighbour", around(0.0, 0.03), **blind),
-    )
-    assert both.verdict == "cannot-sign"
+def test_attacks_without_power_sign_nothing_but_may_still_refuse(policy: Policy) -> None:
+    names = ("leakage_nearest_neighbour", "leakage_density_ratio")
+    held = harmless()
+    powerless = {name: replace(held[name], status="insufficient", note="It misses copies.") for name in names}
+    verdict = judged(policy, **powerless)
+    assert verdict.verdict == "cannot-sign"
+    assert any("It misses copies." in reason.message for reason in verdict.reasons)
+    one = judged(policy, **{names[0]: powerless[names[0]]})
+    assert (one.verdict, one.heads["leakage"]["status"]) == ("release", "warn")
+    estimates = {**held[names[0]].estimates, "advantage": about(0.5)}
+    harmful = replace(powerless[names[0]], estimates=estimates)
+    assert judged(policy, **{names[0]: harmful}).verdict == "refuse"
 
 
-def test_harm_that_an_attack_proves_refuses_even_if_its_control_failed() -> None:
-    blind = attack("leakage_density_ratio", around(0.4, 0.03), status="insufficient", note="No power.")
-    assert judged(blind).verdict == "refuse"
+def test_epsilon_warns_above_one_and_refuses_above_ten(policy: Policy) -> None:
+    verdicts = [
+        judged(policy, **single("leakage_claim", "epsilon", about(e, 0.0))) for e in (1.0, 1.5, 10.0, 10.5)
+    ]
+    assert [v.verdict for v in verdicts] == ["release", "release", "release", "refuse"]
+    assert [[r.severity for r in v.reasons] for v in verdicts] == [[], ["warn"], ["warn"], ["refuse"]]
 
 
-@pytest.mark.parametrize(
-    ("epsilon", "expected", "status"),
-    [(1.0, "release", "pass"), (2.0, "release", "warn"), (11.0, "refuse", "refuse")],
-)
-def test_epsilon_warns_above_one_and_refuses_above_ten(epsilon: float, expected: str, status: str) -> None:
-    verdict = judged(result("leakage_claim", {"epsilon": around(epsilon, 0), "looks": around(1, 0)}))
-    assert verdict.verdict == expected
-    assert verdict.heads["leakage"]["status"] == status
-
-
-def test_no_claim_warns() -> None:
-    none = result("leakage_claim", {}, status="not-applicable", note="No guarantee was claimed.")
-    verdict = judged(none)
-    assert verdict.verdict == "release"
-    assert [reason.message for reason in verdict.reasons if "No guarantee" in reason.message]
-
-
-def test_an_infinite_epsilon_is_refused() -> None:
-    endless = Estimate(math.inf, math.inf, math.inf, 0)
-    assert judged(result("leakage_claim", {"epsilon": endless, "looks": around(1, 0)})).verdict == "refuse"
-    unknown = Estimate(math.nan, math.nan, math.nan, 0)
-    verdict = judged(result("leakage_claim", {"epsilon": unknown, "looks": around(1, 0)}))
-    assert [reason.severity for reason in verdict.reasons] == ["warn"]
-
-
-def test_a_second_look_at_the_holdout_warns() -> None:
-    verdict = judged(result("leakage_claim", {"epsilon": around(0.5, 0), "looks": around(2, 0)}))
-    assert [reason.metric for reason in verdict.reasons] == ["leakage_claim.looks"]
-
-
-def test_reasons_state_value_interval_threshold_source_and_the_patients_needed() -> None:
-    verdict = judged(result("utility_tstr", {"mean.gap": around(-0.03, 0.04, n=1000)}))
-    message = verdict.reasons[0].message
-    for words in (
-        "-0.03",
-        "-0.07 to 0.01",
-        "at least -0.05",
-        "our policy",
-        "4,000 patients instead of 1,000",
-    ):
-        assert words in message
-
-
-def test_the_gravest_reason_comes_first() -> None:
-    verdict = judged(
-        result("leakage_claim", {"epsilon": around(2.0, 0), "looks": around(1, 0)}),
-        result("utility_tstr", {"mean.gap": around(-0.04, 0.02)}),
-        attack("leakage_density_ratio", around(0.3, 0.03)),
-    )
-    assert [reason.severity for reason in verdict.reasons] == ["refuse", "cannot-sign", "warn"]
+def test_refusal_outranks_an_open_question_and_comes_first(policy: Policy) -> None:
+    changes = single("fidelity_tvd", "excess1", about(0.05)) | single("utility_tstr", "mean.gap", about(-0.3))
+    verdict = judged(policy, **changes)
     assert verdict.verdict == "refuse"
+    assert [reason.severity for reason in verdict.reasons] == ["refuse", "cannot-sign"]
 
 
-def test_a_rule_for_a_figure_that_does_not_exist_is_a_config_error() -> None:
-    rule = Rule(metric="fidelity_tvd", key="exces1", title="x", harm="above", threshold=1.0, source="x")
-    policy = Policy(name="x", title="x", wrongful_refusal=0.01, rules=(rule,))
-    with pytest.raises(ConfigError, match="excess1"):
-        decide(list(good().values()), policy)
+def test_more_comparisons_ask_for_more_proof_of_harm(policy: Policy) -> None:
+    # 2.6 standard errors beyond the threshold: proven if it is one of few comparisons, not if one of many.
+    estimate = about(-0.05 - 0.01 / 1.96 * 3.6)
+    few = judged(policy, **group("fairness_utility_gap", "gap", estimate))
+    crowd = {f"g{i}": about(0.0) for i in range(400)} | {"F": estimate}
+    many = judged(
+        policy,
+        fairness_utility_gap=replace(harmless()["fairness_utility_gap"], groups={"gap": crowd}),
+    )
+    assert (few.verdict, many.verdict) == ("refuse", "release")
 
 
-def test_a_verdict_survives_json() -> None:
-    verdict = judged(attack("leakage_density_ratio", around(0.3, 0.03)))
+def test_generators_without_harm_are_refused_at_most_as_often_as_the_policy_says(policy: Policy) -> None:
+    """2,000 draws at the border of zero harm, where the error is largest.
+
+    At a true rate of .01 more than 35 refusals have a probability under .001; the seed is fixed. Without
+    the correction the rate is about .05 and the test fails, as its second half shows.
+    """
+    rng = np.random.default_rng(0)
+    keys = [
+        (f"leakage_{a}", f"beyond_claim_{r}pct")
+        for a in ("nearest_neighbour", "density_ratio")
+        for r in (10, 1)
+    ]
+    keys.append(("leakage_exact_match", "difference"))
+
+    def refusals(wrongful: float) -> int:
+        loose = policy.model_copy(update={"wrongful_refusal": wrongful})
+        count = 0
+        for _ in range(2000):
+            held = harmless()
+            for name, key in keys:
+                drawn = about(float(rng.normal(0, 0.01 / 1.96)))
+                held[name] = replace(held[name], estimates={**held[name].estimates, key: drawn})
+            count += decide(list(held.values()), loose).verdict == "refuse"
+        return count
+
+    assert refusals(policy.wrongful_refusal) <= 35
+    assert refusals(0.49) > 35
+
+
+def test_a_verdict_survives_json(policy: Policy) -> None:
+    verdict = judged(policy, **single("utility_tstr", "mean.gap", NONE))
     text = json.dumps(verdict.to_json(), allow_nan=False)
-    back = verdict_from_json(json.loads(text))
-    assert back == verdict
-    figures = back.heads["leakage"]["metrics"]["leakage_density_ratio.advantage"]
-    assert figures["status"] == "refuse"
-    assert figures["threshold"] == 0.09
-    with pytest.raises(DataError, match="Evaluate again"):
+    assert verdict_from_json(json.loads(text)).to_json() == verdict.to_json()
+    with pytest.raises(DataError):
         verdict_from_json({"verdict": "release"})
 
 
-def test_the_order_of_results_does_not_matter() -> None:
-    results = list(good().values())
-    results[1] = replace(results[1], estimates={"mean.gap": around(-0.2, 0.02)})
-    assert decide(results, DEFAULT).reasons == decide(results[::-1], DEFAULT).reasons
+def test_every_threshold_of_the_default_policy_names_its_source(policy: Policy) -> None:
+    assert {rule.metric.partition("_")[0] for rule in policy.rules if rule.decides} == set(HEADS)
+    assert all(rule.source for rule in policy.rules)
+    assert policy.wrongful_refusal == 0.01
+    assert policy.residual_risk == 0.09
+    assert set(policy.margins()) == {"fairness_representation.log_ratio", "fairness_utility_gap.gap"}
+    assert "at least -0.05" in policy.thresholds()["utility_tstr.mean.gap"]
+
+
+def test_an_unknown_policy_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="default"):
+        load_policy("lenient")
+
+
+WRONG = [
+    ("metric: fidelity_tvd", "metric: fidelity_tv", "fidelity_tv"),
+    ("key: excess1", "kee: excess1", "kee"),
+    ("threshold: 0.05", 'threshold: "0.05"', "threshold"),
+    ("wrongful_refusal: 0.01", "wrongful_refusal: 1.5", "wrongful_refusal"),
+    ("key: excess2", "key: excess1", "two rules"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "named"), WRONG)
+def test_a_wrong_policy_file_is_refused_with_its_place(
+    tmp_path: Path, policy: Policy, old: str, new: str, named: str
+) -> None:
+    from synthgen.release import policy as module
+
+    text = (Path(module.__file__).parent / "policies" / "default.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load_policy(str(path)) == policy
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+    with pytest.raises(ConfigError, match=named) as caught:
+        load_policy(str(path))
+    assert "mine.yaml" in caught.value.where
+
+
+def test_a_key_that_a_metric_does_not_give_is_a_config_error(policy: Policy) -> None:
+    rule = policy.rules[0].model_copy(update={"key": "excess3"})
+    with pytest.raises(ConfigError, match="excess1"):
+        decide(list(harmless().values()), policy.model_copy(update={"rules": (rule,)}))
