@@ -86,7 +86,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     twos = _pairs(len(columns), rng)
     tables = {1: _distances(sides, draws, ones, sizes), 2: _distances(sides, draws, twos, sizes)}
     names = [column.name for column in columns]
-    estimates = _estimates({way: table.mean(axis=0) for way, table in tables.items()}, n_holdout)
+    estimates = _estimates(tables, n_holdout)
     unweighted = _distances({**sides, "holdout": _flat(sides["holdout"])}, draws, ones, sizes).mean(axis=0)
     details = {
         "rows": rows,
@@ -142,13 +142,13 @@ def _distances(
     return table
 
 
-def _estimates(means: dict[int, np.ndarray], n: int) -> dict[str, Estimate]:
+def _estimates(tables: dict[int, np.ndarray], n: int) -> dict[str, Estimate]:
     """Return the six numbers; a table of one column has no pairs."""
     estimates: dict[str, Estimate] = {}
-    for way, mean in means.items():
-        ok = bool(np.isfinite(mean[:, 0]).all())
-        for key, draws in (("tvd", mean[0]), ("ceiling", mean[1]), ("excess", mean[0] - mean[1])):
-            estimates[f"{key}{way}"] = from_draws(draws, n=n) if ok else insufficient(n)
+    for way, table in tables.items():
+        both = table.mean(axis=0) if len(table) else np.full((2, DRAWS + 1), np.nan)
+        for key, draws in (("tvd", both[0]), ("ceiling", both[1]), ("excess", both[0] - both[1])):
+            estimates[f"{key}{way}"] = from_draws(draws, n=n)
     return estimates
 
 

@@ -154,7 +154,7 @@ def _widening(policy: Policy, asked: Sequence[tuple[Rule, Estimate]]) -> float:
 
 def _outcome(rule: Rule, result: MetricResult | None, estimate: Estimate, factor: float) -> Outcome:
     """Judge one estimate. Proven harm counts even where an attack failed its control."""
-    if estimate.status != "ok" or not math.isfinite(estimate.value):
+    if estimate.status != "ok" or math.isnan(estimate.value):
         return "missing"
     if rule.threshold is not None and _depth(rule, estimate, factor, least=True) > 0:
         return "refuse"
@@ -168,8 +168,10 @@ def _outcome(rule: Rule, result: MetricResult | None, estimate: Estimate, factor
 
 def _depth(rule: Rule, estimate: Estimate, factor: float, *, least: bool) -> float:
     """Return how far into harm the interval's mildest (``least``) or worst end lies; negative outside."""
-    low = estimate.value - factor * (estimate.value - estimate.low)
-    high = estimate.value + factor * (estimate.high - estimate.value)
+    low = high = estimate.value
+    if estimate.low < estimate.high:  # an exact value may be infinite, and has no ends to widen
+        low -= factor * (estimate.value - estimate.low)
+        high += factor * (estimate.high - estimate.value)
     threshold = float(rule.threshold or 0.0)
     if rule.harm == "above":
         return (low if least else high) - threshold

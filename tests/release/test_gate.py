@@ -166,6 +166,11 @@ def test_epsilon_warns_above_one_and_refuses_above_ten(policy: Policy) -> None:
     assert [[r.severity for r in v.reasons] for v in verdicts] == [[], ["warn"], ["warn"], ["refuse"]]
 
 
+def test_an_infinite_epsilon_is_refused(policy: Policy) -> None:
+    endless = Estimate(math.inf, math.inf, math.inf, 0)
+    assert judged(policy, **single("leakage_claim", "epsilon", endless)).verdict == "refuse"
+
+
 def test_refusal_outranks_an_open_question_and_comes_first(policy: Policy) -> None:
     changes = single("fidelity_tvd", "excess1", about(0.05)) | single("utility_tstr", "mean.gap", about(-0.3))
     verdict = judged(policy, **changes)
