@@ -116,6 +116,42 @@ def test_a_patient_moves_every_marginal_by_at_most_one_lattice_weight_in_l1_and_
         assert np.sqrt((moved**2).sum()) <= LATTICE
 
 
+@pytest.mark.parametrize(("n_records", "kind"), [(1, "spread"), (40, "spread"), (40, "outlier")])
+def test_each_vector_that_a_whole_fit_measures_moves_by_at_most_its_sensitivity(
+    schema: Schema, monkeypatch: pytest.MonkeyPatch, n_records: int, kind: str
+) -> None:
+    """With noise off, a fit on D asks its queries; D' with the worst patient answers the same ones."""
+    base = cohort(schema, 300)
+    both = joined(base, extreme(schema, n_records, kind))
+    asked: list[tuple[Any, tuple[str, ...], np.ndarray]] = []
+    merged: list[Any] = []
+    measure, coarsen = _select.Records.measure, _select.Records.coarsen
+
+    def spy(self: Any, attributes: tuple[str, ...], rho: float) -> Any:
+        asked.append((merged[-1] if merged else None, attributes, self._exact(attributes)))
+        return measure(self, attributes, rho)
+
+    def watch(self: Any, merging: Any) -> None:
+        merged.append(merging)
+        coarsen(self, merging)
+
+    monkeypatch.setattr(_select.Records, "measure", spy)
+    monkeypatch.setattr(_select.Records, "coarsen", watch)
+    config = Config(iterations=50)
+    plan = config.plan(schema, epsilon=1.0, delta=1e-6, patients=300)
+    config.fit(base, plan, noise=NoiseSource.none())
+    encoder = Encoder.of(schema, fine_cells=plan.parameters["fine_cells"])
+    cells, weights = encoder.encode(both.frame), lattice_weights(*both.unit_codes())
+    assert {len(attributes) for _, attributes, _ in asked} >= {1, 2}
+    assert len(merged) == 1
+    for merging, attributes, exact in asked:
+        columns = [cells[n] if merging is None else merging[n].coarse[cells[n]] for n in attributes]
+        sizes = [encoder.grids[n].n_cells if merging is None else merging[n].n_coarse for n in attributes]
+        moved = np.abs(weighted_marginal(columns, sizes, weights) - exact).astype(float)
+        assert moved.sum() <= LATTICE
+        assert np.sqrt((moved**2).sum()) <= LATTICE
+
+
 def test_counting_each_record_as_one_would_break_that_bound(schema: Schema) -> None:
     worst = extreme(schema, 40, "spread")
     cells = Encoder.of(schema, fine_cells=40).encode(worst.frame)["age"]
