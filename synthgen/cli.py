@@ -64,6 +64,8 @@ def _exit_code(arguments: list[str], as_json: bool) -> int:
     usage: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
     try:
         outcome = app(args=arguments, prog_name="synthgen", standalone_mode=False)
+        if outcome == 130:  # what Typer makes of an interrupt
+            raise KeyboardInterrupt
         if isinstance(outcome, int) and outcome:
             return outcome
         if isinstance(outcome, dict):

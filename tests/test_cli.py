@@ -171,6 +171,40 @@ def test_run_without_evaluation_cannot_be_signed_and_is_done_once(
     assert len(list((place / "shards").iterdir())) == 3
 
 
+def test_a_crash_in_the_fit_keeps_the_spend_and_a_new_fit_is_charged_anew(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synthgen.models.tabular_marginal import Config
+
+    def crash(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    url, run = f"sqlite:///{place / 'ledger.db'}", ["run", place / "run.yaml", "--output", place / "run"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Config, "fit", crash)
+        assert call(capsys, *run)[0] == 130
+    shown = call(capsys, "ledger", "show", "--ledger", url)[1]
+    assert shown["cohorts"][0]["spends"] == 1
+    assert len(shown["orphans"]) == 1
+    assert call(capsys, *run)[0] == 2
+    assert call(capsys, *run, "--resume")[0] == 4
+    number = shown["orphans"][0]
+    assert call(capsys, "ledger", "resolve", number, "--reason", "crashed", "--ledger", url)[0] == 0
+    assert call(capsys, *run, "--resume")[0] == 4
+    cap = ["ledger", "open", "tiny", "--epsilon", 3, "--delta", 1e-6, "--reason", "a crash", "--ledger", url]
+    assert call(capsys, *cap)[0] == 0
+    assert call(capsys, *run, "--resume")[0] == 5
+    assert call(capsys, "ledger", "show", "--ledger", url)[1]["cohorts"][0]["spends"] == 2
+
+
+def test_changed_data_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["run", place / "run.yaml", "--output", place / "run"]
+    assert call(capsys, *run)[0] == 5
+    with (place / "tiny.csv").open("a") as stream:
+        stream.write("p9999,44,F,true\n")
+    assert call(capsys, *run)[0] == 2
+
+
 def test_schema_verbs(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table, schema = place / "tiny.csv", place / "tiny.schema.yaml"
     assert call(capsys, "schema", "init", table, "-o", place / "draft.yaml", "--suggest")[0] == 0

@@ -1,0 +1,90 @@
+"""What every table generator keeps to. Found by file name: a new generator is tested by being there."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthgen import plugins
+from synthgen.models._base import TableConfig, TableModel
+from synthgen.models._model import load_model, save_model
+from synthgen.privacy.accountant import epsilon_of
+from synthgen.privacy.noise import NoiseSource
+from synthgen.records import RealTable
+from synthgen.sample import draw
+from synthgen.schema import Schema
+
+NAMES = plugins.names("synthgen.models", prefix="tabular_")
+SCHEMA = {
+    "unit": {"column": "patient", "max_records": 3},
+    "fields": [
+        {"name": "patient", "type": "string", "role": "id"},
+        {"name": "age", "type": "integer", "constraints": {"minimum": 0, "maximum": 110}},
+        {"name": "sex", "type": "string", "role": "protected", "constraints": {"enum": ["F", "M"]}},
+        {"name": "ill", "type": "boolean", "role": "label", "constraints": {"required": True}},
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def schema() -> Schema:
+    return Schema.model_validate_json(json.dumps(SCHEMA))
+
+
+@pytest.fixture(scope="module")
+def fitted(schema: Schema) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    n = 900
+    frame = pd.DataFrame(
+        {
+            "age": np.where(rng.random(n) < 0.1, np.nan, rng.integers(0, 111, n)),
+            "sex": pd.Categorical.from_codes(rng.integers(-1, 2, n), categories=["F", "M"]),
+            "ill": pd.Categorical.from_codes(rng.integers(0, 2, n), categories=[False, True]),
+        }
+    )
+    data = RealTable(schema, frame, np.array([f"p{i // 3}" for i in range(n)], dtype=object))
+    models = {}
+    for name in NAMES:
+        config = plugins.load("synthgen.models", name, prefix="tabular_").Config()
+        assert isinstance(config, TableConfig)
+        plan = config.plan(schema, epsilon=2.0, delta=1e-6, patients=300)
+        models[name] = config.fit(data, plan, noise=NoiseSource.for_tests(0))
+    return models
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plan_keeps_to_its_epsilon_and_is_the_same_each_time(name: str, schema: Schema) -> None:
+    config = plugins.load("synthgen.models", name, prefix="tabular_").Config()
+    plans = [config.plan(schema, epsilon=0.7, delta=1e-6, patients=300) for _ in range(2)]
+    assert plans[0] == plans[1]
+    assert epsilon_of([plans[0].event], 1e-6, adaptive=True) <= 0.7
+    json.dumps(dict(plans[0].parameters))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("n_records", [0, 1, 5000])
+def test_samples_have_the_schemas_columns_and_domains(
+    name: str, n_records: int, fitted: dict[str, Any], schema: Schema
+) -> None:
+    assert isinstance(fitted[name], TableModel)
+    table = draw(fitted[name], schema, n_records, seed=1)
+    assert list(table.to_pandas().columns) == [field.name for field in schema.fields]
+    assert len(table) == n_records
+    assert table.frame["age"].dropna().between(0, 110).all()
+    assert not table.frame["ill"].isna().any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_conditions_are_exact_and_a_saved_model_draws_the_same(
+    name: str, fitted: dict[str, Any], schema: Schema, tmp_path: Path
+) -> None:
+    save_model(fitted[name], schema, name, tmp_path)
+    assert not [file for file in tmp_path.iterdir() if file.suffix not in (".json", ".safetensors")]
+    model, loaded_schema, generator = load_model(tmp_path)
+    assert (loaded_schema, generator) == (schema, name)
+    tables = [draw(m, schema, 200, seed=4, where={"sex": "F"}) for m in (fitted[name], model)]
+    assert tables[0].frame.equals(tables[1].frame)
+    assert (tables[0].frame["sex"] == "F").all()
