@@ -89,7 +89,7 @@ def fit(
         BudgetExceeded: the cap would be exceeded; no record was read.
         DataError: the table does not keep to its schema.
     """
-    from synthgen import pipeline
+    from synthgen.spending import Stopwatch, spend
 
     table, schema = Path(table).resolve(), Path(schema).resolve()
     options = {"name": generator} if isinstance(generator, str) else dict(generator)
@@ -108,7 +108,7 @@ def fit(
         policy="default",
         digest="python",
     )
-    fitted, _, _ = pipeline.spend(loaded, pipeline.Stopwatch(), run="python")
+    fitted, _, _ = spend(loaded, Stopwatch(), run="python")
     return Model(fitted, loaded.schema, loaded.generator.name)
 
 

@@ -162,6 +162,11 @@ def generator_settings(options: Mapping[str, Any], *, path: Path = Path("generat
     return yamlfile.parse(module.Config, dict(options), path=path, at=("generator",))
 
 
+def holdout_of(config: RunConfig) -> float:
+    """Return the part of the patients that is held out; 0 without an evaluation."""
+    return config.evaluate.holdout if config.evaluate else 0.0
+
+
 def groups_of(config: RunConfig, schema: Schema) -> tuple[str, ...]:
     """Return the protected columns that the evaluation looks at."""
     named = config.evaluate.groups if config.evaluate else None

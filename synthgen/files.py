@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from synthgen.errors import ConfigError, OperationError
+from synthgen.models._base import Progress
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema, load_schema
 
@@ -59,16 +60,14 @@ def evaluate(
     claim: tuple[float, float] | None,
     seed: int,
     report: Path | None,
-    tell: Callable[[str, float], None],
+    tell: Progress,
 ) -> dict[str, Any]:
     """Judge files: ``train``, ``holdout``, ``synthetic``, ``schema``, and ``reference`` if there is one."""
-    from synthgen import judge
-
     schema = load_schema(paths["schema"])
     parts = {name: _read(paths[name], schema) for name in ("train", "holdout", "reference") if name in paths}
     frame = _read(paths["synthetic"], schema, ids="optional").frame
     table = SyntheticTable(schema, frame)
-    return judge.evaluate_files(parts, table, policy=policy, claim=claim, seed=seed, tell=tell, report=report)
+    return evaluate_tables(parts, table, policy=policy, claim=claim, seed=seed, tell=tell, report=report)
 
 
 def _read(path: Path, schema: Schema, *, ids: Literal["required", "optional"] = "required") -> RealTable:
@@ -91,3 +90,77 @@ def epsilon_of_text(text: str) -> float:
     if name != "epsilon" or not 0 < epsilon < float("inf"):
         raise ConfigError("Expected --public epsilon=E with E > 0.", where="--public")
     return epsilon
+
+
+def evaluate_tables(
+    parts: Mapping[str, RealTable],
+    table: SyntheticTable,
+    *,
+    policy: str,
+    claim: tuple[float, float] | None,
+    seed: int,
+    tell: Progress,
+    report: Path | None = None,
+) -> dict[str, Any]:
+    """Judge a table of any generator.
+
+    Args:
+        parts: ``train`` and ``holdout``, and ``reference`` if the attacker's records are given; else half
+            of the holdout's patients are the reference, by a draw that only the seed fixes.
+        table: the synthetic records.
+        policy: name or path of a policy.
+        claim: epsilon and delta that the generator's maker claims, or None.
+        seed: of all draws.
+        tell: told what is being done.
+        report: where the internal report goes, or None.
+
+    Returns:
+        The verdict as JSON values.
+    """
+    from synthgen.evaluate._base import Claim, Inputs
+    from synthgen.evaluate._run import evaluate_all
+    from synthgen.evaluate._store import results_to_json
+    from synthgen.release.gate import decide, load_policy
+    from synthgen.release.report import ReportContent, marginals, write_report
+
+    train, holdout, reference = parts["train"], parts["holdout"], parts.get("reference")
+    if reference is None:
+        holdout, reference = _halves(holdout, seed)
+    schema = table.schema
+    labels = schema.with_role("label")
+    groups = tuple(name for name in schema.with_role("protected") if schema.column(name).kind == "category")
+    target = next((name for name in labels if schema.column(name).kind == "category"), None)
+    claimed = None if claim is None else Claim(claim[0], claim[1])
+    inputs = Inputs(schema, train, holdout, reference, table, target, groups, claimed)
+    rules = load_policy(policy)
+    results = evaluate_all(inputs, seed=seed, progress=lambda name, done: tell(f"evaluate: {name}", done))
+    verdict = decide(results, rules)
+    if report is not None:
+        content = ReportContent(
+            title="Evaluation of a synthetic table",
+            table=table,
+            verdict=verdict,
+            results=results,
+            real=marginals(schema, train.frame, train.unit_weights()),
+            thresholds=rules.thresholds(),
+            margins=rules.margins(),
+            claim=claim,
+        )
+        write_report(report, content, edition="internal")
+    shown = verdict.to_json()
+    return {
+        **{key: shown[key] for key in ("verdict", "reasons", "heads")},
+        "epsilon": claim[0] if claim else None,
+        "delta": claim[1] if claim else None,
+        "unit": schema.unit.level,
+        "run": None,
+        "bundle": None,
+        "results": results_to_json(results),
+    }
+
+
+def _halves(table: RealTable, seed: int) -> tuple[RealTable, RealTable]:
+    """Part a table in two by patient."""
+    codes, n_units = table.unit_codes()
+    side = np.random.default_rng([seed, 7]).permutation(n_units) % 2 == 0
+    return table.select(side[codes]), table.select(~side[codes])

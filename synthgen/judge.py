@@ -9,12 +9,11 @@ from __future__ import annotations
 import datetime
 import getpass
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from dp_accounting.dp_event import ComposedDpEvent, DpEvent
 
 from synthgen.config import Loaded, groups_of, target_of
@@ -22,10 +21,11 @@ from synthgen.errors import ConfigError, GateRefused
 from synthgen.evaluate._base import Claim, Inputs, MetricResult
 from synthgen.evaluate._run import evaluate_all
 from synthgen.evaluate._store import results_to_json
+from synthgen.models._base import Progress
 from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.plan import PrivacyPlan
-from synthgen.records import Cohort, RealTable, SyntheticTable
+from synthgen.records import Cohort, SyntheticTable
 from synthgen.release.gate import Policy, Verdict, decide, load_policy
 from synthgen.release.record import (
     Composition,
@@ -36,8 +36,6 @@ from synthgen.release.record import (
     replace_one_epsilon,
 )
 from synthgen.runs import RunFolder
-
-Tell = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,12 @@ class Judged:
 
 
 def evaluate_run(
-    loaded: Loaded, folder: RunFolder, plan: PrivacyPlan, cohort: Cohort, table: SyntheticTable, tell: Tell
+    loaded: Loaded,
+    folder: RunFolder,
+    plan: PrivacyPlan,
+    cohort: Cohort,
+    table: SyntheticTable,
+    tell: Progress,
 ) -> Judged:
     """Look at the holdout, decide, and write both editions of the report.
 
@@ -90,7 +93,10 @@ def evaluate_run(
             )
         )
     verdict = decide(results, policy)
-    record = _record(loaded, plan, ledger, table, verdict, policy, looks=looks, mu=mu)
+    patients = loaded.config.budget.patients or cohort.n_units
+    record = _record(
+        loaded, plan, ledger, table, verdict, policy, cohort_patients=patients, looks=looks, mu=mu
+    )
     judged = Judged(verdict, results, record, looks)
     folder.write("evaluation.json", {"verdict": verdict.to_json(), "results": results_to_json(results)})
     folder.write("record.json", record)
@@ -188,15 +194,15 @@ def _record(
     verdict: Verdict,
     policy: Policy,
     *,
+    cohort_patients: int,
     looks: int,
     mu: float,
 ) -> dict[str, Any]:
-    budget = loaded.config.budget
     spent = ledger.spent(loaded.config.cohort)
     counted = replace_one_epsilon(lambda delta: epsilon_of([plan.event], delta), plan.delta)
     composition = Composition(
         cohort=loaded.config.cohort,
-        patients=budget.patients or round(plan.patients / (1 - _holdout(loaded))),
+        patients=cohort_patients,
         epsilon=spent.epsilon,
         delta=spent.delta,
         cap=spent.cap,
@@ -225,10 +231,6 @@ def _parts(event: DpEvent) -> list[DpEvent]:
     return list(event.events) if isinstance(event, ComposedDpEvent) else [event]
 
 
-def _holdout(loaded: Loaded) -> float:
-    return loaded.config.evaluate.holdout if loaded.config.evaluate else 0.0
-
-
 def _reports(
     loaded: Loaded, folder: RunFolder, judged: Judged, policy: Policy, cohort: Cohort, table: SyntheticTable
 ) -> None:
@@ -247,73 +249,3 @@ def _reports(
     )
     write_report(folder.internal / "report.html", content, edition="internal")
     write_report(folder.public / "report.html", content, edition="public")
-
-
-def evaluate_files(
-    parts: Mapping[str, RealTable],
-    table: SyntheticTable,
-    *,
-    policy: str,
-    claim: tuple[float, float] | None,
-    seed: int,
-    tell: Tell,
-    report: Path | None = None,
-) -> dict[str, Any]:
-    """Judge a table of any generator.
-
-    Args:
-        parts: ``train`` and ``holdout``, and ``reference`` if the attacker's records are given; else half
-            of the holdout's patients are the reference, by a draw that only the seed fixes.
-        table: the synthetic records.
-        policy: name or path of a policy.
-        claim: epsilon and delta that the generator's maker claims, or None.
-        seed: of all draws.
-        tell: told what is being done.
-        report: where the internal report goes, or None.
-
-    Returns:
-        The verdict as JSON values.
-    """
-    from synthgen.release.report import ReportContent, marginals, write_report
-
-    train, holdout, reference = parts["train"], parts["holdout"], parts.get("reference")
-    if reference is None:
-        holdout, reference = _halves(holdout, seed)
-    schema = table.schema
-    labels = schema.with_role("label")
-    groups = tuple(name for name in schema.with_role("protected") if schema.column(name).kind == "category")
-    target = next((name for name in labels if schema.column(name).kind == "category"), None)
-    claimed = None if claim is None else Claim(claim[0], claim[1])
-    inputs = Inputs(schema, train, holdout, reference, table, target, groups, claimed)
-    rules = load_policy(policy)
-    results = evaluate_all(inputs, seed=seed, progress=lambda name, done: tell(f"evaluate: {name}", done))
-    verdict = decide(results, rules)
-    if report is not None:
-        content = ReportContent(
-            title="Evaluation of a synthetic table",
-            table=table,
-            verdict=verdict,
-            results=results,
-            real=marginals(schema, train.frame, train.unit_weights()),
-            thresholds=rules.thresholds(),
-            margins=rules.margins(),
-            claim=claim,
-        )
-        write_report(report, content, edition="internal")
-    shown = verdict.to_json()
-    return {
-        **{key: shown[key] for key in ("verdict", "reasons", "heads")},
-        "epsilon": claim[0] if claim else None,
-        "delta": claim[1] if claim else None,
-        "unit": schema.unit.level,
-        "run": None,
-        "bundle": None,
-        "results": results_to_json(results),
-    }
-
-
-def _halves(table: RealTable, seed: int) -> tuple[RealTable, RealTable]:
-    """Part a table in two by patient."""
-    codes, n_units = table.unit_codes()
-    side = np.random.default_rng([seed, 7]).permutation(n_units) % 2 == 0
-    return table.select(side[codes]), table.select(~side[codes])

@@ -8,55 +8,34 @@ table opened. What is decided, drawn or judged is decided, drawn or judged in th
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from synthgen.config import Loaded, load_config
-from synthgen.deidentify import table as deidentify
-from synthgen.errors import ConfigError, DataError
-from synthgen.ingest import table as ingest
-from synthgen.models._base import TableModel
-from synthgen.models._model import load_model, save_model
-from synthgen.privacy.ledger import Ledger
+from synthgen.config import Loaded, holdout_of, load_config
+from synthgen.errors import ConfigError
+from synthgen.models._base import Progress
+from synthgen.models._model import load_model
 from synthgen.privacy.noise import NoiseSource
-from synthgen.privacy.parts import keep_records, part_of
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import Cohort, SyntheticTable
 from synthgen.runs import RunFolder, file_digest, write_json
 from synthgen.sample import draw, write_table
+from synthgen.spending import Stopwatch, make_plan, open_ledger, quiet, read_cohort, spend
 
-Tell = Callable[[str, float], None]
 SYNTHETIC = "synthetic"
 
 
-def _quiet(what: str, done: float) -> None:
-    """Report nothing."""
-
-
-@dataclass
-class Stopwatch:
-    """Seconds by stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        """Time a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 2)
-
-
 def run(
-    loaded: Loaded, output: Path, *, overrides: Sequence[str] = (), resume: bool = False, tell: Tell = _quiet
+    loaded: Loaded,
+    output: Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    tell: Progress = quiet,
 ) -> dict[str, Any]:
     """Run the whole line into a folder. A finished run is not run again.
 
@@ -98,10 +77,15 @@ def run(
 
 
 def fit(
-    loaded: Loaded, output: Path, *, overrides: Sequence[str] = (), resume: bool = False, tell: Tell = _quiet
+    loaded: Loaded,
+    output: Path,
+    *,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    tell: Progress = quiet,
 ) -> dict[str, Any]:
     """Fit and save the model only; `run` on the same folder goes on from there."""
-    folder = _folder(loaded, output, overrides, resume or (output / "internal" / "state.json").exists())
+    folder = _folder(loaded, output, overrides, resume, goal="fit")
     clock = Stopwatch()
     _fit(loaded, folder, clock, tell)
     plan = folder.done("fit") or {}
@@ -117,151 +101,30 @@ def fit(
     }
 
 
-def make_plan(loaded: Loaded, *, patients: int | None = None) -> PrivacyPlan:
-    """Return the plan of a config: reads no record.
-
-    Args:
-        loaded: the config.
-        patients: patients of the cohort, where the config does not declare them.
-
-    Raises:
-        ConfigError: the number of patients is neither declared nor given.
-    """
-    budget = loaded.config.budget
-    n_patients = budget.patients or patients
-    if n_patients is None:
-        raise ConfigError(
-            "budget.patients: expected the public number of patients, found none.",
-            where=str(loaded.path),
-            next_step="Declare it; a plan reads no record.",
-        )
-    deidentify.refuse_identifiers(loaded.schema, where=loaded.config.data.table.schema_path)
-    n_train = max(1, round(n_patients * (1.0 - _holdout(loaded))))
-    try:
-        plan: PrivacyPlan = loaded.generator.plan(
-            loaded.schema, epsilon=budget.epsilon, delta=budget.delta, patients=n_train
-        )
-    except ValueError as error:
-        raise ConfigError(f"budget: {error}", where=str(loaded.path)) from error
-    return replace(plan, patients_counted=budget.patients is None)
-
-
-def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None) -> Ledger:
-    """Open the config's ledger; make it, and open the cohort, where they are not there, and say so."""
-    budget = loaded.config.budget
-    ledger = Ledger.connect(budget.ledger, base=loaded.base)
-    if ledger.created:
-        warn("A new ledger was made.")
-    if loaded.config.cohort not in ledger.cohorts():
-        ledger.open_cohort(loaded.config.cohort, epsilon=budget.epsilon, delta=budget.delta)
-        cap = f"epsilon {budget.epsilon:g} at delta {budget.delta:g}"
-        warn(f"Cohort {loaded.config.cohort!r} was opened with a cap of {cap}.")
-    return ledger
-
-
-def read_cohort(loaded: Loaded) -> Cohort:
-    """Read the table, strip it, and part its patients. Only a holder of a reservation calls this."""
-    source = loaded.config.data.table
-    digest = _data_digest(loaded)
-    raw = ingest.read_raw(
-        loaded.table, delimiter=source.delimiter, encoding=source.encoding, decimal=source.decimal
-    )
-    stripped = deidentify.strip(raw, loaded.schema, where=str(loaded.table))
-    table, report = ingest.canonical(
-        stripped.frame,
-        stripped.units,
-        loaded.schema,
-        decimal=source.decimal,
-        date_format=source.date_format,
-        where=str(loaded.table),
-    )
-    key = Ledger.connect(loaded.config.budget.ledger, base=loaded.base).cohort(loaded.config.cohort).key
-    table = table.select(keep_records(table.units, key=key, max_records=loaded.schema.unit.max_records))
-    held = _holdout(loaded)
-    shares = {"train": 1.0 - held, "reference": held / 2, "holdout": held / 2}
-    parts = part_of(table.units, key=key, shares={name: share for name, share in shares.items() if share > 0})
-    pieces = {name: table.select(parts == name) for name in shares}
-    return Cohort(**pieces, counts=report.to_json(), n_units=report.units, digest=digest)
-
-
-def _holdout(loaded: Loaded) -> float:
-    return loaded.config.evaluate.holdout if loaded.config.evaluate else 0.0
-
-
-def _folder(loaded: Loaded, output: Path, overrides: Sequence[str], resume: bool) -> RunFolder:
+def _folder(
+    loaded: Loaded, output: Path, overrides: Sequence[str], resume: bool, *, goal: str = "finished"
+) -> RunFolder:
     source = {"config": str(loaded.path), "overrides": list(overrides)}
-    return RunFolder.create(output, digest=loaded.digest, source=source, resume=resume)
+    return RunFolder.create(output, digest=loaded.digest, source=source, resume=resume, goal=goal)
 
 
-def _fit(loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Tell) -> Cohort | None:
+def _fit(loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Progress) -> Cohort | None:
     """Fit and save, once. A crash keeps the reservation; drawing anew is charged anew."""
     from synthgen.privacy.accountant import to_json
 
     if folder.done("fit") is not None:
         _require_same_data(folder, loaded)
         return None
-    model, plan, cohort = spend(loaded, clock, run=loaded.digest[:16], keep=folder.model, tell=tell)
-    del model
+    _, plan, cohort = spend(loaded, clock, run=loaded.digest[:16], keep=folder.model, tell=tell)
     folder.write("ingest.json", dict(cohort.counts))
     folder.write("data.json", {"sha256": cohort.digest})
-    shown = {"patients": plan.patients, "counted": plan.patients_counted, "event": to_json(plan.event)}
+    counted = cohort.n_units if plan.patients_counted else None
+    shown = {"patients": plan.patients, "counted": counted, "event": to_json(plan.event)}
     folder.mark("fit", plan=shown, seconds=dict(clock.seconds))
     return cohort
 
 
-def spend(
-    loaded: Loaded, clock: Stopwatch, *, run: str, keep: Path | None = None, tell: Tell = _quiet
-) -> tuple[TableModel, PrivacyPlan, Cohort]:
-    """Reserve the plan's event, then read, fit, save, and commit.
-
-    Args:
-        loaded: the config.
-        clock: seconds by stage.
-        run: name of the run, for the ledger.
-        keep: folder to save the model into before the spend is committed.
-        tell: told what is being done.
-
-    Raises:
-        BudgetExceeded: the cap would be exceeded; no record was read.
-    """
-    with clock("plan"):
-        plan = make_plan(loaded, patients=1000)
-        ledger = open_ledger(loaded, lambda text: tell(text, -1.0))
-        purpose = f"fit {loaded.generator.name}"
-        number = ledger.reserve(loaded.config.cohort, plan.event, purpose=purpose, run=run)
-    with clock("ingest"):
-        tell("ingest", 0.0)
-        cohort = read_cohort(loaded)
-        plan = _counted(loaded, plan, cohort.n_units) if plan.patients_counted else plan
-        if not len(cohort.train):
-            raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
-    with clock("fit"):
-        model: TableModel = loaded.generator.fit(
-            cohort.train,
-            plan,
-            noise=NoiseSource.system(),
-            progress=lambda what, done: tell(f"fit: {what}", done),
-        )
-        if keep is not None:
-            keep.mkdir(parents=True, exist_ok=True)
-            save_model(model, loaded.schema, loaded.generator.name, keep)
-    ledger.commit(number, detail={"generator": loaded.generator.name})
-    return model, plan, cohort
-
-
-def _counted(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
-    """Plan again with counted patients; the event that was reserved must stay the same."""
-    counted = make_plan(loaded, patients=n_units)
-    if counted.event != plan.event:
-        raise ConfigError(
-            "budget.patients: this generator's spend depends on it; expected it declared, found none.",
-            where=str(loaded.path),
-            next_step="Declare the public number of patients.",
-        )
-    return counted
-
-
-def _sample(loaded: Loaded, folder: RunFolder, tell: Tell) -> SyntheticTable:
+def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable:
     """Draw the release's records; the same seed gives the same ones, so this is done again on resume."""
     tell("sample", 0.0)
     model, schema, _ = load_model(folder.model)
@@ -278,13 +141,10 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Tell) -> SyntheticTable:
 
 def plan_of(loaded: Loaded, folder: RunFolder) -> PrivacyPlan:
     """Return the plan that a run's fit has spent."""
-    noted = (folder.done("fit") or {})["plan"]
-    if not noted["counted"]:
-        return make_plan(loaded)
-    return make_plan(loaded, patients=round(noted["patients"] / (1.0 - _holdout(loaded))))
+    return make_plan(loaded, patients=(folder.done("fit") or {})["plan"]["counted"])
 
 
-def evaluate(run_path: Path, *, tell: Tell = _quiet) -> dict[str, Any]:
+def evaluate(run_path: Path, *, tell: Progress = quiet) -> dict[str, Any]:
     """Judge an existing run once more: another look at its holdout, entered in the ledger."""
     from synthgen import judge
 
@@ -304,7 +164,7 @@ def evaluate(run_path: Path, *, tell: Tell = _quiet) -> dict[str, Any]:
     }
 
 
-def evaluate_public(run_path: Path, epsilon: float, *, tell: Tell = _quiet) -> dict[str, Any]:
+def evaluate_public(run_path: Path, epsilon: float, *, tell: Progress = quiet) -> dict[str, Any]:
     """Spend ``epsilon`` on a figure of held-out patients that may be published.
 
     Raises:
@@ -317,7 +177,7 @@ def evaluate_public(run_path: Path, epsilon: float, *, tell: Tell = _quiet) -> d
     from synthgen.published import fidelity
 
     loaded, folder = reload(run_path)
-    held = _holdout(loaded)
+    held = holdout_of(loaded.config)
     if not held:
         raise ConfigError("Expected a run that holds patients out.", where=str(loaded.path))
     plan, delta = plan_of(loaded, folder), loaded.config.budget.delta
@@ -343,7 +203,7 @@ def release(run_path: Path, output: Path, *, override: str | None = None) -> dic
 
     loaded, folder = reload(run_path)
     judged = judge.stored(folder)
-    table = _sample(loaded, folder, _quiet)
+    table = _sample(loaded, folder, quiet)
     bundle = judge.release(loaded, judged, table, output, override=override)
     return {
         **judge.outcome(loaded, judged),
@@ -353,17 +213,7 @@ def release(run_path: Path, output: Path, *, override: str | None = None) -> dic
     }
 
 
-def _data_digest(loaded: Loaded) -> str:
-    if not loaded.table.is_file():
-        raise DataError(
-            "Expected a table, found no file.", where=str(loaded.table), next_step="Check data.table.path."
-        )
-    return file_digest(loaded.table)
-
-
 def _require_same_data(folder: RunFolder, loaded: Loaded) -> None:
-    import json
-
     known = json.loads((folder.internal / "data.json").read_text(encoding="utf-8"))["sha256"]
     if loaded.table.is_file() and file_digest(loaded.table) != known:
         raise ConfigError(

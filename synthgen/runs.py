@@ -34,7 +34,9 @@ class RunFolder:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, *, digest: str, source: Mapping[str, Any], resume: bool) -> RunFolder:
+    def create(
+        cls, path: Path, *, digest: str, source: Mapping[str, Any], resume: bool, goal: str = "finished"
+    ) -> RunFolder:
         """Make a folder for a config, or go on with the one that is there.
 
         Args:
@@ -42,6 +44,7 @@ class RunFolder:
             digest: hash of all that the run depends on.
             source: how to read the config again: path and overrides.
             resume: go on with a partial run.
+            goal: the stage without which the run is partial for the caller.
 
         Raises:
             ConfigError: the folder belongs to another config, is partial, or holds something else.
@@ -49,7 +52,7 @@ class RunFolder:
         """
         folder = cls(path)
         if folder._state_file.exists():
-            folder._require(digest, resume)
+            folder._require(digest, resume, goal)
             return folder
         if path.exists() and any(path.iterdir()):
             raise ConfigError(
@@ -127,7 +130,7 @@ class RunFolder:
     def _state_file(self) -> Path:
         return self.internal / STATE
 
-    def _require(self, digest: str, resume: bool) -> None:
+    def _require(self, digest: str, resume: bool, goal: str) -> None:
         state = self.state
         if state["digest"] != digest:
             raise ConfigError(
@@ -135,7 +138,7 @@ class RunFolder:
                 where=str(self.path),
                 next_step="Choose another --output.",
             )
-        if "finished" not in state["stages"] and not resume:
+        if goal not in state["stages"] and not resume:
             raise ConfigError(
                 "Expected a finished run, found a partial one.",
                 where=str(self.path),

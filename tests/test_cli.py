@@ -197,6 +197,78 @@ def test_a_crash_in_the_fit_keeps_the_spend_and_a_new_fit_is_charged_anew(
     assert call(capsys, "ledger", "show", "--ledger", url)[1]["cohorts"][0]["spends"] == 2
 
 
+def test_a_wrong_path_costs_no_budget(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = ["run", place / "run.yaml", "--output", place / "run"]
+    (place / "tiny.csv").rename(place / "other.csv")
+    code, shown = call(capsys, *run)
+    assert (code, shown["error"]["code"]) == (3, "data")
+    (place / "other.csv").rename(place / "tiny.csv")
+    assert call(capsys, *run, "--resume")[0] == 5
+
+
+def test_a_partial_fit_needs_resume_like_a_run(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synthgen.models.tabular_marginal import Config
+
+    def crash(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    fit = ["fit", place / "run.yaml", "--output", place / "run"]
+    with monkeypatch.context() as patch:
+        patch.setattr(Config, "fit", crash)
+        assert call(capsys, *fit)[0] == 130
+    code, shown = call(capsys, *fit)
+    assert code == 2
+    assert "--resume" in shown["error"]["next"]
+
+
+def test_counted_patients_are_said_to_be_unprotected_and_a_public_figure_is_paid_for(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = CONFIG.replace(", patients: 600", "") + "evaluate: {holdout: 0.3}\n"
+    (place / "run.yaml").write_text(text)
+    code, shown = call(capsys, "run", place / "run.yaml", "--output", place / "run")
+    assert code in (0, 5)
+    assert set(shown["heads"]) == {"fidelity", "utility", "fairness", "leakage"}
+    record = json.loads((place / "run" / "internal" / "record.json").read_text())
+    assert record["claim"]["patients_counted"] is True
+    assert record["claim"]["cohort_patients"] == 600
+    assert record["claim"]["replace_one_epsilon"] > 1.0
+    assert "NOT protected" in (place / "run" / "public" / "report.html").read_text()
+    assert call(capsys, "plan", place / "run.yaml")[0] == 2
+
+    assert call(capsys, "evaluate", place / "run", "--public", "epsilon=0.5")[0] == 4
+    url = f"sqlite:///{place / 'ledger.db'}"
+    cap = ["ledger", "open", "tiny", "--epsilon", 2, "--delta", 1e-6, "--reason", "figures", "--ledger", url]
+    assert call(capsys, *cap)[0] == 0
+    code, figure = call(capsys, "evaluate", place / "run", "--public", "epsilon=0.5")
+    assert code == 0
+    assert 0 <= figure["fidelity"]["total_variation"] <= 1
+    assert call(capsys, "ledger", "show", "--ledger", url)[1]["cohorts"][0]["spends"] == 2
+    assert call(capsys, "evaluate", place / "run")[0] in (0, 5)
+    assert call(capsys, "ledger", "show", "--ledger", url)[1]["cohorts"][0]["looks"] == 2
+
+
+def test_files_of_any_generator_are_judged(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = (place / "tiny.csv").read_text().splitlines()
+    head, rows = lines[0], lines[1:]
+    for name, part in (("train", rows[:600]), ("holdout", rows[600:])):
+        (place / f"{name}.csv").write_text("\n".join([head, *part]) + "\n")
+    bare = [line.split(",", 1)[1] for line in [head, *rows[:600]]]
+    (place / "synthetic.csv").write_text("\n".join(bare) + "\n")
+    files = {name: place / f"{name}.csv" for name in ("train", "holdout", "synthetic")}
+    code, shown = call(
+        capsys,
+        *("evaluate", "--real", files["train"], "--holdout", files["holdout"]),
+        *("--synthetic", files["synthetic"], "--schema", place / "tiny.schema.yaml"),
+        *("--epsilon", 1, "--delta", 1e-6, "--report", place / "report.html"),
+    )
+    assert code in (0, 5)
+    assert {"verdict", "reasons", "epsilon", "delta", "unit", "heads"} <= set(shown)
+    assert (place / "report.html").read_text().startswith("<!doctype html>")
+
+
 def test_changed_data_is_refused(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = ["run", place / "run.yaml", "--output", place / "run"]
     assert call(capsys, *run)[0] == 5

@@ -133,13 +133,15 @@ class Config(Settings):
     def _numbers(self, schema: Schema, rho: float, patients: int) -> dict[str, Any]:
         """Return the plan's parameters: all public, JSON values."""
         n_columns = len(schema.columns)
-        has_role_pairs = bool(schema.with_role("label")) and n_columns > 1
-        share_role = self.share_role if has_role_pairs else 0.0
+        n_labels = len(schema.with_role("label"))
+        n_pairs = n_labels * n_columns - n_labels * (n_labels + 1) // 2
+        share_role = self.share_role if n_pairs else 0.0
         n_cliques = max(1, round(self.cliques * n_columns)) if n_columns > 1 else 0
         share_select = self.share_select if n_cliques else 0.0
         share_one = self._share_one(rho, patients, n_columns) if n_cliques else 1.0
         share_cliques = 1.0 - share_one - share_role - share_select if n_cliques else 0.0
         sigma_one = math.sqrt(n_columns / (2 * rho * share_one))
+        sigma_role = math.sqrt(n_pairs / (2 * rho * share_role)) if n_pairs else None
         sigma_clique = math.sqrt(max(n_cliques, 1) / (2 * rho * max(share_cliques, 1e-12)))
         fine = NOISY_ONE_WAY * patients / (NOISE_AT_FULL * sigma_one)
         target = math.sqrt(0.06 * patients / (NOISE_AT_FULL * sigma_clique)) if n_cliques else 40
@@ -152,6 +154,7 @@ class Config(Settings):
             "rounds": self.rounds,
             "n_cliques": n_cliques,
             "sigma_one": sigma_one,
+            "sigma_role": sigma_role,
             "sigma_clique": sigma_clique,
             "fine_cells": int(min(max(LEAST_CELLS * (fine // LEAST_CELLS), LEAST_CELLS), 100)),
             "coarse_cells": int(min(max(target, 4), 40)),
@@ -163,7 +166,12 @@ class Config(Settings):
 def _stages(numbers: Mapping[str, Any]) -> list[tuple[str, float, float | None, str]]:
     rows: list[tuple[str, float, float | None, str]] = [
         ("one-way marginals", numbers["share_one"], numbers["sigma_one"], "every column, on public cells"),
-        ("pairs with a label", numbers["share_role"], None, "noise by size of the pair"),
+        (
+            "pairs with a label",
+            numbers["share_role"],
+            numbers["sigma_role"],
+            "noise if all had one size; small pairs get more, large ones less",
+        ),
         (
             "selection",
             numbers["share_select"],

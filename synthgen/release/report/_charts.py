@@ -173,6 +173,8 @@ def _interval(axes: Axes, estimate: Estimate, place: float, colour: str, marker:
 
 
 def _legend(axes: Axes) -> None:
+    if not axes.get_legend_handles_labels()[0]:  # a group chart in which no group could be judged
+        return
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, handlelength=1.4, borderaxespad=0.2)
 
 

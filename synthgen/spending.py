@@ -1,0 +1,169 @@
+"""The one way to real records: a plan, a reservation in the ledger, then the table.
+
+Nothing else opens a table to fit on. What is read here is held in a `Cohort`, whose parts are disjoint by
+patient.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from synthgen.config import Loaded, holdout_of
+from synthgen.deidentify import table as deidentify
+from synthgen.errors import ConfigError, DataError
+from synthgen.ingest import table as ingest
+from synthgen.models._base import Progress, TableModel
+from synthgen.models._model import save_model
+from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.parts import keep_records, part_of
+from synthgen.privacy.plan import PrivacyPlan
+from synthgen.records import Cohort
+from synthgen.runs import file_digest
+
+
+def quiet(what: str, done: float) -> None:
+    """Report nothing."""
+
+
+@dataclass
+class Stopwatch:
+    """Seconds by stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Time a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 2)
+
+
+def make_plan(loaded: Loaded, *, patients: int | None = None) -> PrivacyPlan:
+    """Return the plan of a config: reads no record.
+
+    Args:
+        loaded: the config.
+        patients: patients of the cohort, where the config does not declare them.
+
+    Raises:
+        ConfigError: the number of patients is neither declared nor given.
+    """
+    budget = loaded.config.budget
+    n_patients = budget.patients or patients
+    if n_patients is None:
+        raise ConfigError(
+            "budget.patients: expected the public number of patients, found none.",
+            where=str(loaded.path),
+            next_step="Declare it; a plan reads no record.",
+        )
+    deidentify.refuse_identifiers(loaded.schema, where=loaded.config.data.table.schema_path)
+    n_train = max(1, round(n_patients * (1.0 - holdout_of(loaded.config))))
+    try:
+        plan: PrivacyPlan = loaded.generator.plan(
+            loaded.schema, epsilon=budget.epsilon, delta=budget.delta, patients=n_train
+        )
+    except ValueError as error:
+        raise ConfigError(f"budget: {error}", where=str(loaded.path)) from error
+    return replace(plan, patients_counted=budget.patients is None)
+
+
+def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None) -> Ledger:
+    """Open the config's ledger; make it, and open the cohort, where they are not there, and say so."""
+    budget = loaded.config.budget
+    ledger = Ledger.connect(budget.ledger, base=loaded.base)
+    if ledger.created:
+        warn("A new ledger was made.")
+    if loaded.config.cohort not in ledger.cohorts():
+        ledger.open_cohort(loaded.config.cohort, epsilon=budget.epsilon, delta=budget.delta)
+        cap = f"epsilon {budget.epsilon:g} at delta {budget.delta:g}"
+        warn(f"Cohort {loaded.config.cohort!r} was opened with a cap of {cap}.")
+    return ledger
+
+
+def spend(
+    loaded: Loaded, clock: Stopwatch, *, run: str, keep: Path | None = None, tell: Progress = quiet
+) -> tuple[TableModel, PrivacyPlan, Cohort]:
+    """Reserve the plan's event, then read, fit, save, and commit.
+
+    Args:
+        loaded: the config.
+        clock: seconds by stage.
+        run: name of the run, for the ledger.
+        keep: folder to save the model into before the spend is committed.
+        tell: told what is being done.
+
+    Raises:
+        BudgetExceeded: the cap would be exceeded; no record was read.
+        DataError: there is no table (nothing is reserved), or it does not keep to its schema.
+    """
+    if not loaded.table.is_file():  # asked before the reservation: a wrong path must not cost budget
+        raise DataError(
+            "Expected a table, found no file.", where=str(loaded.table), next_step="Check data.table.path."
+        )
+    with clock("plan"):
+        plan = make_plan(loaded, patients=1000)
+        ledger = open_ledger(loaded, lambda text: tell(text, -1.0))
+        purpose = f"fit {loaded.generator.name}"
+        number = ledger.reserve(loaded.config.cohort, plan.event, purpose=purpose, run=run)
+    with clock("ingest"):
+        tell("ingest", 0.0)
+        cohort = read_cohort(loaded)
+        plan = _counted(loaded, plan, cohort.n_units) if plan.patients_counted else plan
+        if not len(cohort.train):
+            raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
+    with clock("fit"):
+        model: TableModel = loaded.generator.fit(
+            cohort.train,
+            plan,
+            noise=NoiseSource.system(),
+            progress=lambda what, done: tell(f"fit: {what}", done),
+        )
+        if keep is not None:
+            keep.mkdir(parents=True, exist_ok=True)
+            save_model(model, loaded.schema, loaded.generator.name, keep)
+    ledger.commit(number, detail={"generator": loaded.generator.name})
+    return model, plan, cohort
+
+
+def _counted(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
+    """Plan again with counted patients; the event that was reserved must stay the same."""
+    counted = make_plan(loaded, patients=n_units)
+    if counted.event != plan.event:
+        raise ConfigError(
+            "budget.patients: this generator's spend depends on it; expected it declared, found none.",
+            where=str(loaded.path),
+            next_step="Declare the public number of patients.",
+        )
+    return counted
+
+
+def read_cohort(loaded: Loaded) -> Cohort:
+    """Read the table, strip it, and part its patients. Only a holder of a reservation calls this."""
+    source = loaded.config.data.table
+    raw = ingest.read_raw(
+        loaded.table, delimiter=source.delimiter, encoding=source.encoding, decimal=source.decimal
+    )
+    stripped = deidentify.strip(raw, loaded.schema, where=str(loaded.table))
+    table, report = ingest.canonical(
+        stripped.frame,
+        stripped.units,
+        loaded.schema,
+        decimal=source.decimal,
+        date_format=source.date_format,
+        where=str(loaded.table),
+    )
+    key = Ledger.connect(loaded.config.budget.ledger, base=loaded.base).cohort(loaded.config.cohort).key
+    table = table.select(keep_records(table.units, key=key, max_records=loaded.schema.unit.max_records))
+    held = holdout_of(loaded.config)
+    shares = {"train": 1.0 - held, "reference": held / 2, "holdout": held / 2}
+    parts = part_of(table.units, key=key, shares={name: share for name, share in shares.items() if share > 0})
+    pieces = {name: table.select(parts == name) for name in shares}
+    return Cohort(**pieces, counts=report.to_json(), n_units=report.units, digest=file_digest(loaded.table))
