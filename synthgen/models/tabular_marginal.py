@@ -57,7 +57,8 @@ class Config(Settings):
 
     name: Literal["marginal"] = "marginal"
     rounds: int = Field(default=2, ge=1, le=8)
-    cliques: float = Field(default=1.0, gt=0, le=8)
+    cliques: float = Field(default=2.0, gt=0, le=8)
+    most_cells: int = Field(default=40, ge=4, le=100)
     share_one: float | None = Field(default=None, gt=0, lt=1)
     share_role: float = Field(default=0.2, gt=0, lt=1)
     share_select: float = Field(default=0.1, gt=0, lt=1)
@@ -144,9 +145,10 @@ class Config(Settings):
         sigma_role = math.sqrt(n_pairs / (2 * rho * share_role)) if n_pairs else None
         sigma_clique = math.sqrt(max(n_cliques, 1) / (2 * rho * max(share_cliques, 1e-12)))
         fine = NOISY_ONE_WAY * patients / (NOISE_AT_FULL * sigma_one)
-        target = math.sqrt(0.06 * patients / (NOISE_AT_FULL * sigma_clique)) if n_cliques else 40
+        target = math.sqrt(0.2 * patients / (NOISE_AT_FULL * sigma_clique)) if n_cliques else 40
         return {
             "rho": rho,
+            "patients": patients,
             "share_one": share_one,
             "share_role": share_role,
             "share_select": share_select,
@@ -157,7 +159,7 @@ class Config(Settings):
             "sigma_role": sigma_role,
             "sigma_clique": sigma_clique,
             "fine_cells": int(min(max(LEAST_CELLS * (fine // LEAST_CELLS), LEAST_CELLS), 100)),
-            "coarse_cells": int(min(max(target, 4), 40)),
+            "coarse_cells": int(min(max(target, 4), self.most_cells)),
             "max_cells": self.max_cells,
             "weights": self.weights.model_dump(),
         }
