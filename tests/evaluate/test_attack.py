@@ -26,7 +26,7 @@ def test_an_attack_that_knows_nothing_has_no_advantage_on_average_and_the_naive_
     found, naive = [], []
     for _ in range(1000):
         members, others = rng.normal(size=300), rng.normal(size=200)
-        found.append(_attack.advantage(members, others, rng=rng))
+        found.append(_rates.advantage(members, others, rng=rng))
         steps = np.sort(np.concatenate([members, others]))
         naive.append(max(np.mean(members >= t) - np.mean(others >= t) for t in steps[::10]))
     values = np.array([estimate.value for estimate in found])
@@ -38,20 +38,20 @@ def test_an_attack_that_knows_nothing_has_no_advantage_on_average_and_the_naive_
 def test_the_advantage_of_two_shifted_normals_is_the_analytic_one() -> None:
     """Best advantage of N(1, 1) against N(0, 1): 2 Phi(1/2) - 1 = .383; standard deviation .004."""
     rng = np.random.default_rng(1)
-    estimate = _attack.advantage(rng.normal(1, 1, 30_000), rng.normal(size=30_000), rng=rng)
+    estimate = _rates.advantage(rng.normal(1, 1, 30_000), rng.normal(size=30_000), rng=rng)
     assert estimate.value == pytest.approx(0.383, abs=0.013)
 
 
 def test_ties_favour_nobody() -> None:
     rng = np.random.default_rng(2)
-    rates = _attack.true_positive_rates(np.zeros(2000), np.zeros(2000), claim=None, rng=rng)
+    rates = _rates.true_positive_rates(np.zeros(2000), np.zeros(2000), claim=None, rng=rng)
     assert rates["tpr_10pct"].value == pytest.approx(0.1, abs=0.025)
-    assert abs(_attack.advantage(np.zeros(2000), np.zeros(2000), rng=rng).value) < 0.06
+    assert abs(_rates.advantage(np.zeros(2000), np.zeros(2000), rng=rng).value) < 0.06
 
 
 def test_a_rate_needs_ten_expected_non_members() -> None:
     rng = np.random.default_rng(3)
-    rates = _attack.true_positive_rates(rng.normal(size=500), rng.normal(size=999), claim=None, rng=rng)
+    rates = _rates.true_positive_rates(rng.normal(size=500), rng.normal(size=999), claim=None, rng=rng)
     assert rates["tpr_10pct"].status == "ok"
     assert rates["tpr_1pct"].status == "insufficient"
     assert rates["beyond_claim_10pct"].status == "insufficient"
@@ -65,9 +65,9 @@ def test_the_claim_is_exceeded_wrongly_at_most_at_its_rate_and_a_true_excess_is_
     alarms = seen = 0
     for _ in range(200):
         others = rng.normal(size=1500)
-        rates = _attack.true_positive_rates(rng.normal(1.0, 1, 1000), others, claim=claim, rng=rng)
+        rates = _rates.true_positive_rates(rng.normal(1.0, 1, 1000), others, claim=claim, rng=rng)
         alarms += rates["beyond_claim_10pct"].low > 0
-        worse = _attack.true_positive_rates(rng.normal(1.6, 1, 1000), others, claim=claim, rng=rng)
+        worse = _rates.true_positive_rates(rng.normal(1.6, 1, 1000), others, claim=claim, rng=rng)
         seen += worse["beyond_claim_10pct"].low > 0
     assert alarms <= 5
     assert seen >= 190
@@ -75,11 +75,11 @@ def test_the_claim_is_exceeded_wrongly_at_most_at_its_rate_and_a_true_excess_is_
 
 def test_the_allowed_rate_follows_the_curve_and_without_one_epsilon_and_delta() -> None:
     curve = Claim(epsilon=4.0, delta=1e-5, event=to_json(dp_event.GaussianDpEvent(1.0)))
-    assert _attack.allowed(curve, 0.1) == pytest.approx(0.3891, abs=2e-3)
+    assert _rates.allowed(curve, 0.1) == pytest.approx(0.3891, abs=2e-3)
     bare = Claim(epsilon=math.log(2), delta=0.01)
-    assert _attack.allowed(bare, 0.1) == pytest.approx(0.21)
-    assert _attack.allowed(bare, 0.9) == pytest.approx(1 - (1 - 0.01 - 0.9) / 2)
-    assert _attack.allowed(Claim(epsilon=2000.0, delta=0.0), 0.1) == 1.0
+    assert _rates.allowed(bare, 0.1) == pytest.approx(0.21)
+    assert _rates.allowed(bare, 0.9) == pytest.approx(1 - (1 - 0.01 - 0.9) / 2)
+    assert _rates.allowed(Claim(epsilon=2000.0, delta=0.0), 0.1) == 1.0
 
 
 def test_a_scorer_that_sees_nothing_fails_its_control_and_counts_as_missing(build: Build, rows: Rows) -> None:

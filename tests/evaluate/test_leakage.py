@@ -92,7 +92,7 @@ def test_the_advantage_of_noise_is_unbiased_and_a_shift_is_seen() -> None:
 
     def mean_of(shift: float) -> tuple[float, float]:
         draws = [
-            _attack.advantage(rng.normal(shift, 1, 400), rng.normal(0, 1, 300), rng=rng).value
+            _rates.advantage(rng.normal(shift, 1, 400), rng.normal(0, 1, 300), rng=rng).value
             for _ in range(300)
         ]
         return float(np.mean(draws)), float(np.std(draws) / np.sqrt(len(draws)))
@@ -116,7 +116,7 @@ def test_a_threshold_chosen_and_measured_on_the_same_patients_fails_that_check()
 
 def test_ties_help_nobody() -> None:
     rng = np.random.default_rng(4)
-    found = _attack.advantage(np.zeros(500), np.zeros(500), rng=rng)
+    found = _rates.advantage(np.zeros(500), np.zeros(500), rng=rng)
     assert found.low < 0 < found.high
     assert _attack.delong(np.zeros(500), np.zeros(500)).value == 0.5
 
@@ -124,7 +124,7 @@ def test_ties_help_nobody() -> None:
 def test_a_true_positive_rate_needs_ten_false_positives() -> None:
     rng = np.random.default_rng(5)
     members, others = rng.normal(size=500), rng.normal(size=999)
-    found = _attack.true_positive_rates(members, others, claim=None, rng=rng)
+    found = _rates.true_positive_rates(members, others, claim=None, rng=rng)
     statuses = [found[f"tpr_{name}"].status for name in ("10pct", "1pct", "0.1pct")]
     assert statuses == ["ok", "insufficient", "insufficient"]
     threshold = sorted(others, reverse=True)[99]  # 99 of 999 non-members lie above it, a rate below .1
@@ -133,8 +133,8 @@ def test_a_true_positive_rate_needs_ten_false_positives() -> None:
 
 def test_an_attack_beyond_the_claim_is_proven_and_noise_is_not() -> None:
     rng, claim = np.random.default_rng(6), Claim(epsilon=1.0, delta=1e-5)
-    noise = _attack.true_positive_rates(rng.normal(size=2000), rng.normal(size=2000), claim=claim, rng=rng)
-    strong = _attack.true_positive_rates(rng.normal(2, 1, 2000), rng.normal(size=2000), claim=claim, rng=rng)
+    noise = _rates.true_positive_rates(rng.normal(size=2000), rng.normal(size=2000), claim=claim, rng=rng)
+    strong = _rates.true_positive_rates(rng.normal(2, 1, 2000), rng.normal(size=2000), claim=claim, rng=rng)
     assert noise["beyond_claim_10pct"].low < 0 < strong["beyond_claim_10pct"].low
 
 
@@ -144,8 +144,8 @@ def test_the_claims_whole_curve_allows_less_than_its_one_point() -> None:
     event = to_json(dp_event.GaussianDpEvent(4.0))
     point, curve = Claim(1.0, 1e-5), Claim(1.0, 1e-5, 0.25, event)
     for rate in (0.01, 0.1):
-        assert rate < _attack.allowed(curve, rate) < _attack.allowed(point, rate)
-    assert _attack.allowed(point, 0.1) == pytest.approx(np.e * 0.1 + 1e-5)
+        assert rate < _rates.allowed(curve, rate) < _rates.allowed(point, rate)
+    assert _rates.allowed(point, 0.1) == pytest.approx(np.e * 0.1 + 1e-5)
 
 
 @pytest.mark.parametrize("attack", [density, neighbour])
