@@ -33,7 +33,7 @@ DEFINITION = (
     " et al. (2018), JRSS A 181:663; Raab, Nowok and Dibben (2021), arXiv:2109.12717. Patient bootstrap in"
     " 50 blocks."
 )
-_KEYS = ("mean", "max", "real.mean")
+_KEYS = ("mean", "max", "mean_real")
 
 
 def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
@@ -44,7 +44,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         rng: draws samples, blocks and the patient bootstrap.
 
     Returns:
-        ``mean`` and ``max`` over pairs and ``real.mean``, for training records in the synthetic ones'
+        ``mean`` and ``max`` over pairs and ``mean_real``, for training records in the synthetic ones'
         place; from 0, 1 in expectation if one fitted model drew both, 2 for two independent samples.
     """
     n_holdout, n_train = inputs.holdout.unit_codes()[1], inputs.train.unit_codes()[1]
@@ -63,7 +63,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     estimates = {
         "mean": from_draws(table["synthetic"].mean(axis=0), n=rows),
         "max": from_draws(table["synthetic"][worst[0]], n=rows),
-        "real.mean": from_draws(table["real"].mean(axis=0), n=rows),
+        "mean_real": from_draws(table["real"].mean(axis=0), n=rows),
     }
     names = [column.name for column in inputs.schema.columns]
     listed = [
