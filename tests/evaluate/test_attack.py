@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from dp_accounting import dp_event
 
-from synthgen.evaluate import _attack
+from synthgen.evaluate import _attack, _rates
 from synthgen.evaluate._base import Claim, Inputs
 from synthgen.privacy.events import to_json
 
@@ -54,7 +54,24 @@ def test_a_rate_needs_ten_expected_non_members() -> None:
     rates = _rates.true_positive_rates(rng.normal(size=500), rng.normal(size=999), claim=None, rng=rng)
     assert rates["tpr_10pct"].status == "ok"
     assert rates["tpr_1pct"].status == "insufficient"
-    assert rates["beyond_claim_10pct"].status == "insufficient"
+    assert rates["beyond_claim_10pct"].status == "not-applicable"
+    needs = _rates.needed()
+    assert (needs["tpr_10pct"], needs["tpr_1pct"], needs["beyond_claim_0.1pct"]) == (100, 1000, 10_000)
+
+
+def test_a_rate_is_that_of_members_above_the_last_non_member_whom_it_allows() -> None:
+    rng = np.random.default_rng(5)
+    members, others = rng.normal(size=500), rng.normal(size=999)
+    found = _rates.true_positive_rates(members, others, claim=None, rng=rng)["tpr_10pct"]
+    threshold = sorted(others, reverse=True)[99]  # 99 of 999 non-members lie above it, a rate below .1
+    assert found.value == pytest.approx(np.mean(members > threshold))
+
+
+def test_an_attack_beyond_the_claim_is_proven_and_noise_is_not() -> None:
+    rng, claim = np.random.default_rng(6), Claim(epsilon=1.0, delta=1e-5)
+    noise = _rates.true_positive_rates(rng.normal(size=2000), rng.normal(size=2000), claim=claim, rng=rng)
+    strong = _rates.true_positive_rates(rng.normal(2, 1, 2000), rng.normal(size=2000), claim=claim, rng=rng)
+    assert noise["beyond_claim_10pct"].low < 0 < strong["beyond_claim_10pct"].low
 
 
 @pytest.mark.slow

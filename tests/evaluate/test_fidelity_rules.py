@@ -15,10 +15,10 @@ from synthgen.schema import Schema
 
 
 def test_a_record_counts_once_however_many_rules_it_breaks_and_unknown_breaks_none(
-    tiny: Callable[..., Any], tiny_schema: Schema
+    tiny: Callable[..., Any], tiny_schema: Schema, with_rules: Callable[..., Schema]
 ) -> None:
     rules = ("died implies score == 3", "sex == F implies lab < 5")
-    schema = tiny_schema.model_copy(update={"rules": rules})
+    schema = with_rules(tiny_schema, *rules)
     rows = [("F", 0, 9.0, True), ("M", 0, 9.0, True), ("M", 3, 9.0, True), ("F", np.nan, np.nan, True)]
     real = tiny(rows, ["a", "b", "c", "d"])
     inputs = Inputs(schema, real, real, real, replace(tiny(rows), schema=schema))

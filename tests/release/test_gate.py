@@ -75,7 +75,7 @@ def single(name: str, key: str, estimate: Estimate) -> dict[str, MetricResult]:
 
 def group(name: str, key: str, estimate: Estimate) -> dict[str, MetricResult]:
     kept = harmless()[name]
-    return {name: replace(kept, groups={key: {**kept.groups[key], "F": estimate}})}
+    return {name: replace(kept, groups={**kept.groups, key: {**kept.groups[key], "F": estimate}})}
 
 
 def test_results_without_harm_are_released_without_a_word(policy: Policy) -> None:
