@@ -99,11 +99,11 @@ def _scores(
 
 
 def _mean(halves: list[Estimate]) -> Estimate:
-    """Return the mean of the folds' areas, whose test patients are different ones."""
+    """Return the mean of the folds' areas, whose test patients are different ones; n counts the real side."""
     value = float(np.mean([half.value for half in halves]))
     spread = float(np.sqrt(sum(((half.high - half.low) / 2) ** 2 for half in halves))) / len(halves)
     low, high = max(0.0, value - spread), min(1.0, value + spread)
-    return Estimate(value=value, low=low, high=high, n=sum(half.n for half in halves))
+    return Estimate(value=value, low=low, high=high, n=sum(half.n for half in halves) // 2)
 
 
 def _difference(first: Estimate, second: Estimate) -> Estimate:

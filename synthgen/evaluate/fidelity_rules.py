@@ -33,8 +33,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         return _result({"violated": insufficient(0)}, {}, "insufficient", "There are no synthetic records.")
     broken = np.column_stack([rule.violated(frame) for rule in rules])
     counts = {rule.text: int(count) for rule, count in zip(rules, broken.sum(axis=0), strict=True)}
-    share = exactly(float(broken.any(axis=1).mean()), n=len(frame))
-    return _result({"violated": share}, {"rules": counts})
+    share = exactly(float(broken.any(axis=1).mean()))
+    return _result({"violated": share}, {"rules": counts, "records": len(frame)})
 
 
 def _result(

@@ -58,6 +58,11 @@ def depth(rule: Rule, estimate: Estimate, factor: float, *, least: bool) -> floa
     return max(ends)
 
 
+def open_harm(rule: Rule, estimate: Estimate) -> bool:
+    """Return whether the rule does not pass: its 95 % interval holds harm, or is all harm, as it asks."""
+    return rule.threshold is not None and depth(rule, estimate, 1.0, least=rule.passes == "harm-unproven") > 0
+
+
 def reasons(rule: Rule, judged: Sequence[Judged], results: Mapping[str, MetricResult]) -> list[Reason]:
     """Return a rule's reasons, one an outcome; groups of one outcome share it, the worst named first."""
     head = rule.metric.partition("_")[0]
@@ -87,14 +92,24 @@ def _message(rule: Rule, mine: Sequence[Judged], outcome: Severity) -> str:
     mine = sorted(mine, key=lambda item: -depth(rule, item.estimate, 1.0, least=outcome == "refuse"))
     figures = "; ".join(_words(item) for item in mine[:NAMED])
     more = f"; and {len(mine) - NAMED} more groups" if len(mine) > NAMED else ""
+    judgement = f"{_judgement(rule, mine[0].estimate, outcome)} Source: {rule.source}."
+    return f"{_sentence(rule.title)}: {figures}{more}. {judgement}"
+
+
+def _judgement(rule: Rule, estimate: Estimate, outcome: Severity) -> str:
+    if outcome == "warn" and not open_harm(rule, estimate):
+        return (
+            f"This is {rule.bound}, but the policy {rule.warning}."
+            if rule.bound
+            else f"The policy {rule.warning}."
+        )
     verdict = {
         "refuse": "harm is proven",
         "cannot-sign": "neither harm nor its absence is proven",
         "warn": "not proven over all comparisons, so a warning only",
     }[outcome]
-    needed = _needed(rule, mine[0].estimate) if outcome == "cannot-sign" else ""
-    judgement = f"Expected {rule.words}: {verdict}{needed}. Source: {rule.source}."
-    return f"{_sentence(rule.title)}: {figures}{more}. {judgement}"
+    needed = _needed(rule, estimate) if outcome == "cannot-sign" else ""
+    return f"Expected {rule.words}: {verdict}{needed}."
 
 
 def _words(item: Judged) -> str:

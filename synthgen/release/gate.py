@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from synthgen.errors import ConfigError, DataError
 from synthgen.evaluate._base import HEADS, Estimate, MetricResult
-from synthgen.release._reasons import Judged, Outcome, Reason, depth
+from synthgen.release._reasons import Judged, Outcome, Reason, depth, open_harm
 from synthgen.release._reasons import reasons as told
 from synthgen.release.policy import Policy, Rule, load_policy
 
@@ -135,8 +135,7 @@ def _outcome(rule: Rule, result: MetricResult | None, estimate: Estimate, factor
         return "refuse"
     if result is None or result.status != "ok":
         return "missing"
-    open_harm = depth(rule, estimate, 1.0, least=rule.passes == "harm-unproven") > 0
-    if rule.threshold is not None and open_harm:
+    if open_harm(rule, estimate):
         return rule.unproven
     return "warn" if _warns(rule, estimate.value) else "pass"
 

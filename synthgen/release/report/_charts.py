@@ -115,14 +115,16 @@ def distance_chart(name: str, columns: Sequence[Mapping[str, Any]]) -> Html:
     return picture(name, alt, draw, width=WIDE, height=1.0 + 0.24 * len(shown))
 
 
-def pair_chart(name: str, pairs: Mapping[str, tuple[Estimate, Estimate]], *, axis: str) -> Html:
-    """Return real against synthetic for each learner, with 95 % intervals."""
+def pair_chart(
+    name: str, pairs: Mapping[str, tuple[Estimate, Estimate]], *, axis: str, names: tuple[str, str]
+) -> Html:
+    """Return real against synthetic for each learner or figure, with 95 % intervals."""
 
     def draw(axes: Axes) -> None:
         for i, (real, synthetic) in enumerate(pairs.values()):
             label = i == 0
-            _interval(axes, real, i - 0.16, REAL, "D", "trained on real" if label else "")
-            _interval(axes, synthetic, i + 0.16, SYNTHETIC, "o", "trained on synthetic" if label else "")
+            _interval(axes, real, i - 0.16, REAL, "D", names[0] if label else "")
+            _interval(axes, synthetic, i + 0.16, SYNTHETIC, "o", names[1] if label else "")
         axes.set_yticks(range(len(pairs)), [key.replace("_", " ") for key in pairs])
         axes.set_ylim(len(pairs) - 0.4, -0.6)
         axes.set_xlabel(axis)
