@@ -236,6 +236,16 @@ def test_epsilon_warns_above_one_and_refuses_above_ten(policy: Policy) -> None:
     assert [[r.severity for r in v.reasons] for v in verdicts] == [[], ["warn"], ["warn"], ["refuse"]]
 
 
+def test_a_warning_says_whether_the_bound_is_kept(policy: Policy) -> None:
+    kept = judged(policy, **single("fidelity_pmse", "mean", about(5.0))).reasons
+    assert [reason.severity for reason in kept] == ["warn"]
+    assert "This is at most 10, but the policy warns above 3." in kept[0].message
+    looks = judged(policy, **single("leakage_claim", "looks", about(2.0, 0.0))).reasons
+    assert "The policy warns above 1." in looks[0].message
+    open_one = judged(policy, **group("fairness_utility_gap", "gap", about(-0.05))).reasons
+    assert "not proven over all comparisons" in open_one[0].message
+
+
 def test_an_infinite_epsilon_is_refused(policy: Policy) -> None:
     endless = Estimate(math.inf, math.inf, math.inf, 0)
     assert judged(policy, **single("leakage_claim", "epsilon", endless)).verdict == "refuse"
