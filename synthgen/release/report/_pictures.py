@@ -101,7 +101,12 @@ def _attack(result: MetricResult) -> Html | None:
     return forest_chart(f"{result.name}-attack", rows, axis=axis, centre=0.0) if rows else None
 
 
-_NAMES = {"auc": "AUC", "advantage": "advantage", "difference": "train minus holdout"}
+_NAMES = {
+    "auc": "AUC",
+    "advantage": "advantage",
+    "difference": "train minus holdout",
+    "holdout_excess": "holdout minus foreign",
+}
 
 
 def _chance(key: str) -> float | None:
@@ -109,4 +114,4 @@ def _chance(key: str) -> float | None:
     rate = re.fullmatch(r"tpr_([\d.]+)pct", key)
     if rate is not None:
         return float(rate[1]) / 100
-    return {"auc": 0.5, "advantage": 0.0, "difference": 0.0}.get(key)
+    return {"auc": 0.5, "advantage": 0.0, "difference": 0.0, "holdout_excess": 0.0}.get(key)
