@@ -20,6 +20,8 @@ WIDE = 7.4
 MOST_LABELS = 9
 MOST_COLUMNS = 30
 MOST_GROUPS = 40
+MOST_LETTERS = 46
+"""Of a group's name, which may be a crossing of two."""
 
 
 def marginal_chart(name: str, synthetic: Marginal, real: Marginal | None) -> Html:
@@ -151,10 +153,12 @@ def forest_chart(
             axes.axvline(margin, color=ALARM, linewidth=1.0, linestyle=(0, (4, 3)))
         for i, estimate in enumerate(shown.values()):
             _interval(axes, estimate, i, SYNTHETIC, "o", "")
-        names = [f"{_short(key, 34)}{'' if _known(e) else ' (too few)'}" for key, e in shown.items()]
+        names = [
+            f"{_short(key, MOST_LETTERS)}{'' if _known(e) else ' (too few)'}" for key, e in shown.items()
+        ]
         axes.set_yticks(range(len(shown)), names)
         axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.set_xlabel(axis)
+        axes.set_xlabel(axis, loc="right")
 
     alt = "; ".join(f"{key} {rounded(e.value) if _known(e) else 'too few'}" for key, e in shown.items())
     return picture(name, f"{axis}: {alt}.", draw, width=WIDE, height=0.9 + 0.25 * len(shown))

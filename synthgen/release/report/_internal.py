@@ -132,10 +132,17 @@ def _measured(estimate: Estimate, *, gated: bool) -> tuple[str, str]:
 def _figures(estimate: Estimate) -> list[str]:
     if not math.isfinite(estimate.value):
         return ["none", "none", f"{estimate.n:,}"]
-    interval = (
-        "exact" if estimate.low == estimate.high else f"{_three(estimate.low)} to {_three(estimate.high)}"
-    )
-    return [_three(estimate.value), interval, f"{estimate.n:,}" if estimate.n else ""]
+    patients = f"{estimate.n:,}" if estimate.n else ""
+    if estimate.low == estimate.high:
+        return [rounded(estimate.value), "exact", patients]
+    return [_three(estimate.value), f"{_end(estimate.low)} to {_end(estimate.high)}", patients]
+
+
+def _end(value: float) -> str:
+    """Return an interval's end: a digit is enough of one that is almost 0."""
+    if abs(value) < 1e-9:
+        return "0"
+    return _three(value) if abs(value) >= 0.0005 else f"{value:.1g}"
 
 
 def _three(value: float) -> str:

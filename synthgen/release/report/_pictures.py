@@ -53,7 +53,8 @@ def pictures(result: MetricResult, margins: Mapping[str, tuple[float, ...]]) -> 
             chart = forest_chart(name, groups, axis=axis, centre=centre, margins=lines)
             cut = f" (the first {MOST_GROUPS} of {len(groups)})" if len(groups) > MOST_GROUPS else ""
             which = f": {key}" if len(result.groups) > 1 else ""
-            found.append((f"{result.title}{which}, by group{cut}", chart))
+            title = result.title.removesuffix(" by group")
+            found.append((f"{title}{which}, by group{cut}", chart))
     return [
         element("figure", element("figcaption", caption), chart, class_="wide") for caption, chart in found
     ]
@@ -62,7 +63,7 @@ def pictures(result: MetricResult, margins: Mapping[str, tuple[float, ...]]) -> 
 def _axis(result: MetricResult, key: str) -> str:
     known = {
         "log_ratio": "log of (synthetic share / real share); 0: equal",
-        "gap": "the group's loss of AUC minus the overall loss; below 0: the group fares worse",
+        "gap": "change of AUC within the group minus the overall change; below 0: worse",
         "precision": "precision within the group, synthetic / real; 1: as real records",
         "coverage": "coverage within the group, synthetic / real; 1: as real records",
         "auc": "attack's area under the ROC curve; 0.5: chance",
