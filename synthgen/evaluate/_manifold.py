@@ -1,9 +1,10 @@
 """Precision, density and coverage of one sample by balls around the points of another.
 
 Each real point has a ball that reaches to its k-th nearest real neighbour. Intervals rest on
-influences: what each point, real or other, adds to a figure by standing where it stands. A sum of
-their squares bounds the variance (Efron and Stein, 1981, Annals of Statistics 9:586), but for the radii,
-which are held fixed. A ratio of two figures over the same real points pairs their influences.
+influences: what each point, real or other, adds to a figure by standing where it stands. The sum of
+their squares about their mean is the jackknife's variance, biased upwards if at all (Efron and Stein,
+1981, Annals of Statistics 9:586), but for the radii, which are held fixed. A ratio of two figures over
+the same real points pairs their influences.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def estimate(figure: Figure) -> Estimate:
     """Return a figure with its normal interval."""
     if not np.isfinite(figure.value):
         return insufficient(len(figure.real))
-    half = Z * float(np.sqrt((figure.real**2).sum() + (figure.other**2).sum()))
+    half = Z * float(np.sqrt(_squares(figure.real) + _squares(figure.other)))
     return _about(figure.value, half, figure)
 
 
@@ -108,9 +109,13 @@ def ratio(figure: Figure, baseline: Figure) -> Estimate:
         return insufficient(len(figure.real))
     value = figure.value / baseline.value
     shared = figure.real - value * baseline.real
-    variance = (shared**2).sum() + (figure.other**2).sum() + value**2 * (baseline.other**2).sum()
+    variance = _squares(shared) + _squares(figure.other) + value**2 * _squares(baseline.other)
     error = max(float(np.sqrt(variance)), 1 / len(figure.real)) / baseline.value
     return _about(value, Z * error, figure)
+
+
+def _squares(influences: np.ndarray) -> float:
+    return float(influences.var() * len(influences)) if len(influences) else 0.0
 
 
 def _about(value: float, half: float, figure: Figure) -> Estimate:

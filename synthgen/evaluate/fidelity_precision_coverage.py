@@ -30,8 +30,8 @@ DEFINITION = (
     " nearest neighbour; coverage: share of balls that hold a synthetic record; density: balls a record lies"
     " in, over 5. Squared Gower distance on public bounds, one record of each of at most 3,000 patients a"
     " side. The ratio is to training patients' records in the synthetic ones' place. A group is compared"
-    " with itself alone. Intervals from influences (Efron and Stein), radii held fixed. Naeem et al. (2020),"
-    " arXiv:2002.09797."
+    " with itself alone. Conservative intervals by the jackknife's influences, radii held fixed. Naeem et al."
+    " (2020), arXiv:2002.09797."
 )
 
 

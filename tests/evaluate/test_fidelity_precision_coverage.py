@@ -136,3 +136,23 @@ def test_a_small_group_and_a_small_table_are_insufficient(build: Build, rows: Ro
     assert run(inputs).groups["precision"]["origin=C"].status == "insufficient"
     few = replace(inputs, synthetic=SyntheticTable(inputs.schema, inputs.synthetic.frame[:40]))
     assert run(few).status == "insufficient"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grid", [False, True])
+def test_intervals_of_ratios_cover_at_least_as_often_as_they_say(grid: bool) -> None:
+    """2,000 repetitions; coverage of .95 shows under .935 with probability 1e-3. Half an interval fails."""
+    rng, names = np.random.default_rng(5), ("precision", "coverage", "density")
+    held, half = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    for _ in range(2000):
+        real, first, second = (rng.normal(size=(80, 3)) for _ in range(3))
+        if grid:
+            real, first, second = (np.round(points) for points in (real, first, second))
+        reach = radii(squared_distances(real, real))
+        found, base = (compare(squared_distances(real, other), reach) for other in (first, second))
+        for name in names:
+            drawn = ratio(found[name], base[name])
+            held[name] += drawn.low <= 1 <= drawn.high
+            half[name] += abs(drawn.value - 1) <= (drawn.high - drawn.value) / 2
+    assert min(held.values()) > 0.935 * 2000, held
+    assert min(half.values()) < 0.935 * 2000, half
