@@ -53,6 +53,7 @@ class Field(Settings):
         default=("false", "False", "FALSE", "0"), alias="falseValues", min_length=1
     )
     confirmed: bool = True
+    identifier: Literal[False] | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Field:

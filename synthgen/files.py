@@ -25,13 +25,15 @@ def schema_init(table: Path, output: Path, *, suggest: bool, dialect: Mapping[st
 
     if output.exists():
         raise ConfigError("Expected no file, found one.", where=str(output), next_step="Choose another -o.")
-    text = init(table, suggest=suggest, **dialect)
+    draft = init(table, suggest=suggest, **dialect)
     try:
-        output.write_text(text, encoding="utf-8")
+        output.write_text(draft.text, encoding="utf-8")
     except OSError as error:
         raise OperationError("Expected to write the schema.", where=str(output)) from error
     columns = len(load_schema(output, complete=False).fields)
-    return {"schema": str(output), "columns": columns, "confirmed": not suggest}
+    identifiers = [{"column": f.column, "kind": f.kind, "cells": f.cells} for f in draft.identifiers]
+    found = {"identifiers": identifiers} if suggest else {}
+    return {"schema": str(output), "columns": columns, "confirmed": not suggest, **found}
 
 
 def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) -> dict[str, Any]:

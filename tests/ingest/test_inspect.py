@@ -12,12 +12,16 @@ import pytest
 
 from synthgen import datasets
 from synthgen.errors import ConfigError, DataError
-from synthgen.ingest import _files
-from synthgen.ingest.inspect import Violation, check, init
+from synthgen.ingest import _files, inspect
+from synthgen.ingest.inspect import Violation, check
 from synthgen.ingest.table import read_table
 from synthgen.schema import Schema, load_schema
 
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+
+
+def init(path, **options):
+    return inspect.init(path, **options).text
 
 
 def loaded(tmp_path, text):
