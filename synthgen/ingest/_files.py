@@ -70,6 +70,16 @@ def read_csv(path: Path, *, delimiter: str, encoding: str, columns: Sequence[str
     return frame
 
 
+def csv_records(
+    path: Path, *, delimiter: str, encoding: str
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the column names of a short CSV file, and each record with its first line."""
+    with closing(_Rows(path, delimiter=delimiter, encoding=encoding)) as rows:
+        return rows.header, [
+            (start, row) for chunk, starts in rows.chunks() for start, row in zip(starts, chunk, strict=True)
+        ]
+
+
 def parquet_header(path: Path) -> list[str]:
     """Return the column names in a Parquet file's footer."""
     return list(_parquet(path).schema_arrow.names)
