@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,8 @@ from synthgen.errors import ConfigError, OperationError
 from synthgen.models._base import Progress
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema, load_schema
+
+CORRECT = "Correct the table, or its schema from public knowledge; no budget was spent."
 
 
 def schema_init(table: Path, output: Path, *, suggest: bool, dialect: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,8 +89,9 @@ def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) 
     from synthgen.ingest.inspect import check
 
     found = check(table, load_schema(schema_path), **dialect)
-    rows = [{"column": v.column, "rule": v.rule, "count": v.count, "severity": v.severity} for v in found]
-    return {"valid": all(row["severity"] != "error" for row in rows), "violations": rows}
+    rows = [dataclasses.asdict(violation) for violation in found]
+    valid = all(violation.severity != "error" for violation in found)
+    return {"valid": valid, "violations": rows} | ({} if valid else {"next": CORRECT})
 
 
 def schema_simulate(schema_path: Path, n_records: int, output: Path, *, seed: int) -> dict[str, Any]:

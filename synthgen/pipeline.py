@@ -22,6 +22,7 @@ from synthgen.models._model import load_model
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import Cohort, SyntheticTable
+from synthgen.release.policy import load_policy
 from synthgen.runs import RunFolder, file_digest, write_json
 from synthgen.sample import draw, write_table
 from synthgen.spending import Stopwatch, make_plan, open_ledger, quiet, read_cohort, spend
@@ -54,6 +55,7 @@ def run(
     """
     from synthgen import judge
 
+    load_policy(loaded.policy)  # a policy that cannot be read must not cost budget
     folder = _folder(loaded, output, overrides, resume)
     finished = folder.done("finished")
     if finished is not None:

@@ -98,7 +98,8 @@ def _columns(header: Sequence[str], path: Path) -> dict[str, int]:
             place[key] = at[0]
     lacking = [TITLES[key][0] for key in TITLES if key not in place and key not in OPTIONAL]
     if lacking:
-        listed = ", ".join(f'"{title}"' for title in lacking)
+        listed = ", ".join(f'"{title}"' for title in lacking[:3])
+        listed += f" and {len(lacking) - 3} more" if len(lacking) > 3 else ""
         raise ConfigError(
             f"Expected the columns of a REDCap data dictionary, found none called {listed}.",
             where=f"{path}:1",

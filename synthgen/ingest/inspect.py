@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -9,11 +10,13 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from synthgen.errors import DataError
 from synthgen.fields import Column
 from synthgen.identifier_values import Found, find
 from synthgen.ingest import _draft, _files, _suggest
 from synthgen.ingest._canonical import Reading, read_column, settled
-from synthgen.ingest.table import read_raw
+from synthgen.ingest._hints import why_outside, why_wrong
+from synthgen.ingest.table import first_place, read_raw
 from synthgen.records import require_columns, unit_texts
 from synthgen.schema import Schema
 
@@ -28,6 +31,8 @@ class Violation:
         column: the column; of a hard rule, its columns.
         rule: what is not kept, in words.
         count: cells, records, patients or columns that do not keep it. Sensitive, like every exact count.
+        first: where the first stands, such as ``line 3``, if it stands in a record.
+        hint: the usual reason, if it shows.
         severity: ``information`` if ingest takes it as it is: clipped, put under other, records not used.
     """
 
@@ -35,6 +40,8 @@ class Violation:
     rule: str
     count: int
     severity: Literal["error", "information"] = "error"
+    first: str = dataclasses.field(default="", compare=False)
+    hint: str = dataclasses.field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -121,13 +128,16 @@ def check(
         date_format: strptime format of dates in text.
 
     Raises:
-        DataError: the file cannot be read, or its first line holds none of the schema's columns.
+        DataError: the file cannot be read, has no record, or its first line has none of the schema's columns.
         ConfigError: as `read_raw` says.
     """
     raw = read_raw(table, delimiter=delimiter, encoding=encoding, decimal=decimal)
     known = [field.name for field in schema.fields]
     if not set(known) & set(raw.columns):
         require_columns(raw.columns, schema, where=str(table))
+    if raw.empty:
+        step = "Export the table again."
+        raise DataError("Expected records, got a table without any.", where=str(table), next_step=step)
     found = [Violation(name, "in the schema, not in the table", 1) for name in known if name not in raw]
     found += [
         Violation(name, "in the table, not in the schema", 1) for name in map(str, raw) if name not in known
@@ -136,14 +146,32 @@ def check(
     content: dict[str, pd.Series] = {}
     for column in schema.columns:
         if column.name in raw:
+            cells = raw[column.name]
             tokens = schema.tokens(column.field)
-            reading = read_column(raw[column.name], column, tokens, decimal=decimal, date_format=date_format)
-            found += _cells(reading, column)
+            reading = read_column(cells, column, tokens, decimal=decimal, date_format=date_format)
+            form = column.field.format or date_format or "%Y-%m-%d"
+            wrong = why_wrong(cells, reading, column, decimal=decimal, form=form)
+            found += _cells(reading, column, raw.index, wrong, why_outside(cells, reading, column))
             content[column.name] = settled(reading, column)
     asked = [column.name for column in schema.columns if column.field.identifier is None]
     for one in find(raw, asked, lambda name: schema.tokens(schema.column(name).field)):
-        found.append(Violation(one.column, f"cells that look like identifiers ({one.kind})", one.cells))
-    return found + _rules(content, schema)
+        rule = f"cells that look like identifiers ({one.kind})"
+        hint = "`role: drop`, or `identifier: false` where a person has checked"
+        found.append(Violation(one.column, rule, one.cells, hint=hint))
+    return found + _rules(content, schema, raw.index)
+
+
+def _noted(
+    column: str,
+    rule: str,
+    records: np.ndarray,
+    index: pd.Index,
+    severity: Literal["error", "information"] = "error",
+    hint: str = "",
+) -> list[Violation]:
+    """Return the violation of the records where the boolean array is true, if there are any."""
+    count = int(records.sum())
+    return [Violation(column, rule, count, severity, first_place(records, index), hint)] if count else []
 
 
 def _units(raw: pd.DataFrame, schema: Schema) -> list[Violation]:
@@ -151,36 +179,33 @@ def _units(raw: pd.DataFrame, schema: Schema) -> list[Violation]:
     if unit is None or unit not in raw:
         return []
     texts = unit_texts(raw[unit], schema)
-    found = [Violation(unit, "blank: a record without a patient", int((texts == "").sum()))]
-    records = pd.Series(texts[texts != ""]).value_counts()
+    blank = np.asarray(texts == "", dtype=bool)
+    found = _noted(unit, "blank: a record without a patient", blank, raw.index)
+    records = pd.Series(texts[~blank]).value_counts()
     many = int((records > schema.unit.max_records).sum())
     text = f"patients with more than {schema.unit.max_records} records; the rest is not used"
-    found.append(Violation(unit, text, many, "information"))
-    return [violation for violation in found if violation.count]
+    return found + ([Violation(unit, text, many, "information")] if many else [])
 
 
-def _cells(reading: Reading, column: Column) -> list[Violation]:
-    """Return what the cells of a column do against its field."""
+def _cells(reading: Reading, column: Column, index: pd.Index, wrong: str, beyond: str) -> list[Violation]:
+    """Return what the cells of a column do against its field, with the reasons as far as they show."""
     policy = column.field.outside
     outside = "not among the categories" if column.kind == "category" else "outside the bounds"
     if policy != "error":
         outside += "; clipped" if policy == "clip" else "; put under other"
-    counts = [
-        Violation(column.name, f"no {column.field.type}", int(reading.wrong.sum())),
-        Violation(
-            column.name, outside, int(reading.outside.sum()), "error" if policy == "error" else "information"
-        ),
-    ]
+    severity: Literal["error", "information"] = "error" if policy == "error" else "information"
+    found = _noted(column.name, f"no {column.field.type}", reading.wrong, index, hint=wrong)
+    found += _noted(column.name, outside, reading.outside, index, severity, beyond)
     if not column.nullable:
-        counts.append(Violation(column.name, "missing in a required column", int(reading.missing.sum())))
-    return [violation for violation in counts if violation.count]
+        found += _noted(column.name, "missing in a required column", reading.missing, index)
+    return found
 
 
-def _rules(content: dict[str, pd.Series], schema: Schema) -> list[Violation]:
+def _rules(content: dict[str, pd.Series], schema: Schema, index: pd.Index) -> list[Violation]:
     """Return how many records break each hard rule whose columns are there."""
     found = []
     for rule in schema.parsed_rules:
         if rule.columns <= content.keys():
-            count = int(np.asarray(rule.violated(content)).sum())
-            found.append(Violation(", ".join(sorted(rule.columns)), f"rule: {rule.text}", count))
-    return [violation for violation in found if violation.count]
+            broken = np.asarray(rule.violated(content), dtype=bool)
+            found += _noted(", ".join(sorted(rule.columns)), f"rule: {rule.text}", broken, index)
+    return found
