@@ -108,7 +108,9 @@ class Schema(Settings):
             if roles[self.unit.column] != "id":
                 raise ValueError("unit.column: expected a field with `role: id`, got another role")
         if not any(field.role not in ("id", "drop") for field in self.fields):
-            raise ValueError("no column is left to model; expected at least one that is neither id nor drop")
+            raise ValueError(
+                "fields.0: expected a column that is neither id nor drop, but no column is left to model"
+            )
         labels = [field.name for field in self.fields if field.role == "label"]
         if len(labels) > 8:
             raise ValueError("expected at most 8 label columns")
@@ -120,7 +122,7 @@ class Schema(Settings):
         for number, text in enumerate(self.rules):
             problem = self._rule_problem(text)
             if problem:
-                raise ValueError(f"rules.{number}: {problem}")
+                raise ValueError(f"rules.{number}: expected a rule that can be checked, but {problem}")
         return self
 
     def _rule_problem(self, text: str) -> str | None:
@@ -220,7 +222,7 @@ def _gap(field: Field) -> tuple[str, str] | None:
         return None
     if not field.confirmed:
         return (
-            "its domain was read from the data and is not confirmed as public.",
+            "expected a confirmed domain; it was read from the data and is not confirmed as public.",
             "Check it against a public source, then remove `confirmed: false`.",
         )
     if field.bounds == "paid" or field.categories == "paid":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +38,7 @@ def read(path: Path) -> Any:
     yaml = YAML(typ="rt")
     yaml.allow_duplicate_keys = False
     text = _text(path)
+    _refuse_depth(text, path)
     try:
         return yaml.load(text)
     except MarkedYAMLError as error:
@@ -46,16 +48,22 @@ def read(path: Path) -> Any:
         raise ConfigError(
             f"Expected YAML 1.2, but {problem}.", where=f"{path}{line}", next_step=step
         ) from None
-    except RecursionError:
-        step = "Check for a bracket that is not closed."
-        problem = "Expected YAML 1.2, but brackets are nested too deep."
-        raise ConfigError(problem, where=str(path), next_step=step) from None
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         place = getattr(error, "position", None)
         line = f":{text.count(chr(10), 0, place) + 1}" if isinstance(place, int) else ""
         problem = "Expected YAML 1.2, but a character stands here that no text file has."
         step = "Take it out, or save the file anew as text."
         raise ConfigError(problem, where=f"{path}{line}", next_step=step) from None
+
+
+def _refuse_depth(text: str, path: Path) -> None:
+    """Refuse brackets in brackets that no config needs, before the parser spends minutes on them."""
+    deep = re.search(r"(?:[\[{]\s*){50}", text)
+    if deep:
+        line = text.count("\n", 0, deep.start()) + 1
+        problem = "Expected YAML 1.2, but brackets are nested too deep."
+        step = "Check for a bracket that is not closed."
+        raise ConfigError(problem, where=f"{path}:{line}", next_step=step)
 
 
 def _text(path: Path) -> str:

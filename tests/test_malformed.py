@@ -150,7 +150,7 @@ table(
     "t.csv:3",
     "utf-8",
 )
-table("UTF-16", GOOD.encode("utf-16"), 3, "t.csv:1", "utf-8")
+table("UTF-16", GOOD.encode("utf-16"), 3, "t.csv:1", "UTF-16")
 table("UTF-16 without a mark", GOOD.encode("utf-16-le"), 3, "t.csv:1", "NUL")
 table("a NUL byte", GOOD + f"{SECRET}\0,31,F,70,2020-01-31,true\n", 3, "t.csv:3", "NUL")
 table("a short row", GOOD + f"{SECRET},31,F\n", 3, "t.csv:3", "6 fields", "got 3")
@@ -294,9 +294,11 @@ schema("a tab", ("  - {name: sex", "\t- {name: sex"), 2, "s.yaml:6", "YAML")
 schema("a key twice", ("missingValues", f"unit: {SECRET}\nmissingValues"), 2, "s.yaml:2", "twice")
 schema("a bracket left open", ("[F, M]}", f"[F, {SECRET}}}"), 2, "s.yaml:6", "YAML")
 schema("aliases that multiply", BOMB + "unit: row\nfields: *i\n", 2, "s.yaml", "alias")
-schema("an alias of itself", "unit: row\nfields: &a [*a]\n", 2, "s.yaml", "alias")
+schema("an alias of itself", "unit: row\nfields: &a [*a]\n", 2, "s.yaml:2", "fields")
 schema("an alias of nothing", "unit: row\nfields: *nothing\n", 2, "s.yaml:2", "YAML")
-schema("a Python tag", f"unit: row\nfields: !!python/object/apply:os.system ['{SECRET}']\n", 2, "s.yaml:2")
+schema(
+    "a Python tag", f"unit: row\nfields: !!python/object/apply:os.system ['{SECRET}']\n", 2, "s.yaml", "tag"
+)
 schema("two documents", SCHEMA + "---\nunit: row\n", 2, "s.yaml", "YAML")
 schema("nested too deep", "unit: row\nfields: " + "[" * 3000 + "]" * 3000 + "\n", 2, "s.yaml")
 CASES["schema: latin-1 bytes"] = Case(
@@ -337,7 +339,7 @@ config("a target that is a number", CONFIG + "evaluate: {target: age}\n", 2, "ru
 config("a group that is no column", CONFIG + f"evaluate: {{groups: [{SECRET}]}}\n", 2, "run.yaml:6", "sex")
 config("a format that is none", CONFIG + f"release: {{formats: [{SECRET}]}}\n", 2, "run.yaml:6", "parquet")
 config("two delimiters", ("path: t.csv", "path: t.csv, delimiter: ';;'"), 2, "run.yaml:3", "delimiter")
-config("a path with a NUL", ("path: t.csv", 'path: "t\\0.csv"'), 2, "run.yaml:3", "path", verb=FIT)
+config("a path with a NUL", ("path: t.csv", 'path: "t\\0.csv"'), 3, "csv", verb=FIT)
 config("a path too long", ("path: t.csv", f"path: {'t' * 5000}.csv"), 3, "", verb=FIT)
 config("a table that is not there", ("path: t.csv", "path: u.csv"), 3, "u.csv", verb=FIT)
 config("a table out of the folder", ("path: t.csv", "path: ../../../../etc/passwd"), 3, "passwd", verb=FIT)
@@ -454,8 +456,8 @@ ACCEPTED = {
     "mixed line ends": GOOD.encode()
     + b"p2,31,F,70,2020-01-31,true\r\np3,31,F,70,2020-01-31,true\rp4,31,F,70,2020-01-31,true",
     "blank lines": GOOD.replace("\n", "\n\n").encode(),
-    "an integer with .0": (HEADER + LINE.replace("31", "31.0")).encode(),
-    "a sign and zeros before a number": (HEADER + LINE.replace("31,", "+031,")).encode(),
+    "an integer with .0": (HEADER + LINE.replace(",31,", ",31.0,")).encode(),
+    "a sign and zeros before a number": (HEADER + LINE.replace(",31,", ",+031,")).encode(),
     "missing tokens": (GOOD + "p2,31,NA,,NA,\n").encode(),
     "quotes around all cells": (HEADER + '"p1","31","F","70.5","2020-01-31","true"\n').encode(),
     "1e2 as a number": (HEADER + LINE.replace("70.5", "7.05e1")).encode(),

@@ -136,6 +136,8 @@ class _Rows:
             raise ConfigError(f"Expected one character as delimiter, {got}.", where=str(path), next_step=step)
         self.path = path
         self.encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+        if self.encoding == "utf-8-sig":
+            refuse_binary(path)
         try:
             self.stream = _open(path, self.encoding)
         except LookupError:
@@ -143,8 +145,6 @@ class _Rows:
             raise ConfigError(
                 "Expected a known encoding, got another name.", where=str(path), next_step=step
             ) from None
-        if self.encoding == "utf-8-sig":
-            refuse_binary(path)
         self.reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
         try:
             self.header = named(self._first(), path)

@@ -238,11 +238,12 @@ class _Problems:
         self.where = where
         self.lines: list[str] = []
 
-    def add(self, name: str, records: np.ndarray, text: str) -> None:
+    def add(self, name: str, records: np.ndarray, text: str, hint: str = "") -> None:
         """Note a problem of the records where the boolean array is true, if there are any."""
         if records.any():
             place = first_place(records, self.index)
-            self.lines.append(f"column {name!r}: {int(records.sum())} {text}, first in {place}")
+            why = f" ({hint})" if hint else ""
+            self.lines.append(f"column {name!r}: {int(records.sum())} {text}, first in {place}{why}")
 
     def refuse(self) -> None:
         """Raise all problems as one error.
@@ -257,7 +258,7 @@ class _Problems:
             shown.append(f"and {len(self.lines) - MAX_PROBLEMS} more problems")
         n_problems = f"{len(self.lines)} problem{'s' * (len(self.lines) > 1)}"
         raise DataError(
-            f"Expected values as the schema says, got {n_problems}:\n  " + "\n  ".join(shown) + ".",
+            f"Expected values as the schema says, got {n_problems}:\n  " + "\n  ".join(shown),
             where=self.where,
             next_step="Correct the table, or its schema from public knowledge (`outside`, `missingValues`).",
         )
@@ -265,10 +266,9 @@ class _Problems:
 
 def _judge(reading: Reading, column: Column, problems: _Problems, *, wrong: str, outside: str) -> None:
     """Note what the schema does not allow, with the reasons as far as they show."""
-    why_wrong, why_outside = (f" ({hint})" if hint else "" for hint in (wrong, outside))
-    problems.add(column.name, reading.wrong, f"cells that are no {column.field.type}{why_wrong}")
+    problems.add(column.name, reading.wrong, f"cells that are no {column.field.type}", wrong)
     if not column.nullable:
         problems.add(column.name, reading.missing, "cells missing in a required column")
     if column.field.outside == "error":
         domain = "categories" if column.labels else "bounds"
-        problems.add(column.name, reading.outside, f"cells outside the {domain}{why_outside}")
+        problems.add(column.name, reading.outside, f"cells outside the {domain}", outside)
