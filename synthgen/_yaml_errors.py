@@ -33,7 +33,7 @@ _BROKEN = {
     ),
     "cannot start any token": (
         "a sign stands here that begins no value",
-        "Quote the text; indent with blanks.",
+        "Quote the text; indent with blanks, not tabs.",
     ),
 }
 

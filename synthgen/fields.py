@@ -112,9 +112,7 @@ class Field(Settings):
         if self.type == "boolean":
             values = {*self.true_values, *self.false_values}
         if values & set(missing):
-            raise ValueError(
-                f"column {self.name!r}: expected other texts, but a category is also among the missingValues"
-            )
+            raise ValueError("expected missingValues that are no category, but a category is also among them")
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,6 @@ def run(
     """
     from synthgen import judge
 
-    load_policy(loaded.policy)  # a policy that cannot be read must not cost budget
     folder = _folder(loaded, output, overrides, resume)
     finished = folder.done("finished")
     if finished is not None:
@@ -106,6 +105,7 @@ def fit(
 def _folder(
     loaded: Loaded, output: Path, overrides: Sequence[str], resume: bool, *, goal: str = "finished"
 ) -> RunFolder:
+    load_policy(loaded.policy)  # one that cannot be read must not cost budget
     source = {"config": str(loaded.path), "overrides": list(overrides)}
     return RunFolder.create(output, digest=loaded.digest, source=source, resume=resume, goal=goal)
 

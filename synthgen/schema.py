@@ -132,7 +132,7 @@ class Schema(Settings):
             return str(error)
         unknown = sorted(rule.columns - {field.name for field in self.fields})
         if unknown:
-            return f"expected fields, but {unknown} is not among the fields"
+            return f"{unknown} is not among the fields"
         return rule.problem({field.name: labels_of(field) for field in self.fields if has_domain(field)})
 
     def tokens(self, field: Field) -> tuple[str, ...]:
@@ -242,5 +242,8 @@ def _gap(field: Field) -> tuple[str, str] | None:
                 )
         column = column_of(field)
         if not column.minimum < column.maximum:
-            return ("expected constraints.minimum < constraints.maximum.", "Correct the bounds.")
+            return (
+                "expected constraints.minimum < constraints.maximum, got another order.",
+                "Correct the bounds.",
+            )
     return None

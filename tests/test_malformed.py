@@ -342,7 +342,7 @@ config("two delimiters", ("path: t.csv", "path: t.csv, delimiter: ';;'"), 2, "ru
 config("a path with a NUL", ("path: t.csv", 'path: "t\\0.csv"'), 3, "csv", verb=FIT)
 config("a path too long", ("path: t.csv", f"path: {'t' * 5000}.csv"), 3, "", verb=FIT)
 config("a table that is not there", ("path: t.csv", "path: u.csv"), 3, "u.csv", verb=FIT)
-config("a table out of the folder", ("path: t.csv", "path: ../../../../etc/passwd"), 3, "passwd", verb=FIT)
+config("a table out of the folder", ("path: t.csv", "path: ../outside.csv"), 3, "outside.csv:2", verb=FIT)
 config("a schema that is not there", ("schema: s.yaml", "schema: u.yaml"), 2, "u.yaml")
 config("the config as its own schema", ("schema: s.yaml", "schema: run.yaml"), 2, "run.yaml")
 LEDGER = ("epsilon: 1.0", 'ledger: "{}", epsilon: 1.0')
@@ -409,6 +409,7 @@ def call(place: Path, case: Case, *, as_json: bool) -> tuple[int, str, str]:
     """Return exit code, stdout and stderr of a case's verb in a folder with its files."""
     for name, text in {"t.csv": GOOD, "s.yaml": SCHEMA, "run.yaml": CONFIG}.items():
         (place / name).write_text(text)
+    (place.parent / "outside.csv").write_text(f"root:x:0\n{SECRET},x\n")
     case.make(place)
     out, err = io.StringIO(), io.StringIO()
     code: object = 0
@@ -483,7 +484,8 @@ def listing() -> str:
     parts = []
     for name, case in CASES.items():
         with tempfile.TemporaryDirectory() as folder_name:
-            place = Path(folder_name).resolve()
+            place = Path(folder_name).resolve() / "study"
+            place.mkdir()
             code, out, err = call(place, case, as_json=False)
             text = (out + err).replace(f"{place}/", "").replace(str(place), ".").rstrip()
         parts.append(f"## {name}\n$ synthgen {' '.join(case.verb)[:120]}\nexit {code}\n{text}\n")

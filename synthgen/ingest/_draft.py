@@ -99,13 +99,7 @@ def document(
         content.yaml_add_eol_comment(unit_hint, "unit")
     content["missingValues"] = flow(missing)
     content["fields"] = CommentedSeq()
-    for name, keys, hint in fields:
-        item = CommentedMap(name=quoted(name))
-        for key, value in keys.items():
-            item[key] = value if key in ("type", "role") else flow(value)
-        if hint:
-            item.yaml_add_eol_comment(hint, "name")
-        content["fields"].append(item)
+    content["fields"].extend(_item(*field) for field in fields)
     if rules:
         content["rules"] = CommentedSeq([flow(rule) for rule in rules])
     stream = io.StringIO()
@@ -114,6 +108,18 @@ def document(
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.dump(content, stream)
     return stream.getvalue()
+
+
+def _item(name: str, keys: dict[str, Any], hint: str) -> Any:
+    """Return one field as YAML keys with a comment."""
+    from ruamel.yaml.comments import CommentedMap
+
+    item = CommentedMap(name=quoted(name))
+    for key, value in keys.items():
+        item[key] = value if key in ("type", "role") else flow(value)
+    if hint:
+        item.yaml_add_eol_comment(hint, "name")
+    return item
 
 
 def flow(value: Any) -> Any:

@@ -33,19 +33,26 @@ LOOKED = 1000
 """So many bad cells of a column are looked at for a reason."""
 
 
-def why_wrong(raw: pd.Series, reading: Reading, column: Column, *, decimal: str, form: str) -> str:
-    """Return why cells are not of the column's type, as far as it shows, or nothing.
+def hints(
+    raw: pd.Series, reading: Reading, column: Column, decimal: str, date_format: str | None
+) -> tuple[str, str]:
+    """Return why cells are not of the column's type, and why they are outside its domain; as far as it shows.
 
     Args:
         raw: the raw column. Sensitive.
         reading: what was read from it.
         column: its public domain.
         decimal: decimal sign of numbers in text.
-        form: strptime format that dates are read with.
+        date_format: strptime format of dates in text; None is ISO.
     """
+    form = column.field.format or date_format or "%Y-%m-%d"
+    return _wrong(raw, reading, column, decimal, form), _outside(raw, reading, column)
+
+
+def _wrong(raw: pd.Series, reading: Reading, column: Column, decimal: str, form: str) -> str:
     texts = _texts(raw, reading.wrong)
     if not texts:
-        return ""
+        return "nested values: write a column for each" if reading.wrong.any() else ""
     if column.field.type == "boolean":
         return "see trueValues and falseValues"
     if any(text.lower() in _WORDS for text in texts):
@@ -61,8 +68,7 @@ def why_wrong(raw: pd.Series, reading: Reading, column: Column, *, decimal: str,
     return ""
 
 
-def why_outside(raw: pd.Series, reading: Reading, column: Column) -> str:
-    """Return why cells are not among the categories, as far as it shows, or nothing."""
+def _outside(raw: pd.Series, reading: Reading, column: Column) -> str:
     if reading.spaced.any():
         return "blanks around a category"
     if not column.labels:

@@ -113,27 +113,17 @@ def _plain(title: str) -> str:
 
 
 def _variable(cells: dict[str, str], line: int, path: Path) -> Variable:
-    def refuse(key: str, message: str, step: str) -> ConfigError:
-        where = f'{path}:{line}, column "{TITLES[key][0]}"'
-        return ConfigError(message, where=where, next_step=step)
-
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", cells["name"]):
-        step = "Correct the line; a cell before it may hold the delimiter without quotes."
-        raise refuse("name", "Expected small letters, digits and underscores, got other text.", step)
-    if not cells["form"]:
-        raise refuse("form", "Expected the name of a form, found none.", "Correct the line.")
     kind = SAME.get(cells["type"].lower(), cells["type"].lower())
-    if kind not in TYPES:
-        raise refuse("type", "Expected a REDCap field type, got other text.", f"Types are {sorted(TYPES)}.")
-    for key in ("identifier", "required"):
-        if cells.get(key, "").lower() not in ("", "y", "n"):
-            raise refuse(key, "Expected y or nothing, got other text.", "Correct the line.")
+    problem = _problem(cells, kind)
     choices: tuple[tuple[str, str], ...] = ()
-    if kind in CHOICE_TYPES:
+    if problem is None and kind in CHOICE_TYPES:
         try:
             choices = _choices(cells["choices"])
         except ValueError as error:
-            raise refuse("choices", f"{error}", "Write `1, Label | 2, Label`.") from None
+            problem = ("choices", str(error), "Write `1, Label | 2, Label`.")
+    if problem is not None:
+        key, message, step = problem
+        raise ConfigError(message, where=f'{path}:{line}, column "{TITLES[key][0]}"', next_step=step)
     return Variable(
         line=line,
         type=kind,
@@ -144,6 +134,21 @@ def _variable(cells: dict[str, str], line: int, path: Path) -> Variable:
         note=cells.get("note", ""),
         **{key: cells[key] for key in ("name", "form", "label", "validation", "minimum", "maximum", "logic")},
     )
+
+
+def _problem(cells: dict[str, str], kind: str) -> tuple[str, str, str] | None:
+    """Return the column that is not as REDCap writes it, what was expected, and what to do; or None."""
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", cells["name"]):
+        step = "Correct the line; a cell before it may hold the delimiter without quotes."
+        return "name", "Expected small letters, digits and underscores, got other text.", step
+    if not cells["form"]:
+        return "form", "Expected the name of a form, found none.", "Correct the line."
+    if kind not in TYPES:
+        return "type", "Expected a REDCap field type, got other text.", f"Types are {sorted(TYPES)}."
+    for key in ("identifier", "required"):
+        if cells.get(key, "").lower() not in ("", "y", "n"):
+            return key, "Expected y or nothing, got other text.", "Correct the line."
+    return None
 
 
 def _choices(text: str) -> tuple[tuple[str, str], ...]:

@@ -15,7 +15,7 @@ from synthgen.fields import Column
 from synthgen.identifier_values import Found, find
 from synthgen.ingest import _draft, _files, _suggest
 from synthgen.ingest._canonical import Reading, read_column, settled
-from synthgen.ingest._hints import why_outside, why_wrong
+from synthgen.ingest._hints import hints
 from synthgen.ingest.table import first_place, read_raw
 from synthgen.records import require_columns, unit_texts
 from synthgen.schema import Schema
@@ -132,6 +132,20 @@ def check(
         ConfigError: as `read_raw` says.
     """
     raw = read_raw(table, delimiter=delimiter, encoding=encoding, decimal=decimal)
+    found = _names(raw, schema, table)
+    found += _units(raw, schema)
+    content: dict[str, pd.Series] = {}
+    for column in schema.columns:
+        if column.name in raw:
+            cells, tokens = raw[column.name], schema.tokens(column.field)
+            reading = read_column(cells, column, tokens, decimal=decimal, date_format=date_format)
+            found += _cells(reading, column, raw.index, hints(cells, reading, column, decimal, date_format))
+            content[column.name] = settled(reading, column)
+    return found + _identifiers(raw, schema) + _rules(content, schema, raw.index)
+
+
+def _names(raw: pd.DataFrame, schema: Schema, table: Path) -> list[Violation]:
+    """Return the columns that only one of table and schema has; a table without records is refused."""
     known = [field.name for field in schema.fields]
     if not set(known) & set(raw.columns):
         require_columns(raw.columns, schema, where=str(table))
@@ -139,26 +153,17 @@ def check(
         step = "Export the table again."
         raise DataError("Expected records, got a table without any.", where=str(table), next_step=step)
     found = [Violation(name, "in the schema, not in the table", 1) for name in known if name not in raw]
-    found += [
-        Violation(name, "in the table, not in the schema", 1) for name in map(str, raw) if name not in known
-    ]
-    found += _units(raw, schema)
-    content: dict[str, pd.Series] = {}
-    for column in schema.columns:
-        if column.name in raw:
-            cells = raw[column.name]
-            tokens = schema.tokens(column.field)
-            reading = read_column(cells, column, tokens, decimal=decimal, date_format=date_format)
-            form = column.field.format or date_format or "%Y-%m-%d"
-            wrong = why_wrong(cells, reading, column, decimal=decimal, form=form)
-            found += _cells(reading, column, raw.index, wrong, why_outside(cells, reading, column))
-            content[column.name] = settled(reading, column)
+    strange = [name for name in map(str, raw) if name not in known]
+    return found + [Violation(name, "in the table, not in the schema", 1) for name in strange]
+
+
+def _identifiers(raw: pd.DataFrame, schema: Schema) -> list[Violation]:
     asked = [column.name for column in schema.columns if column.field.identifier is None]
-    for one in find(raw, asked, lambda name: schema.tokens(schema.column(name).field)):
-        rule = f"cells that look like identifiers ({one.kind})"
-        hint = "`role: drop`, or `identifier: false` where a person has checked"
-        found.append(Violation(one.column, rule, one.cells, hint=hint))
-    return found + _rules(content, schema, raw.index)
+    hint = "`role: drop`, or `identifier: false` where a person has checked"
+    return [
+        Violation(one.column, f"cells that look like identifiers ({one.kind})", one.cells, hint=hint)
+        for one in find(raw, asked, lambda name: schema.tokens(schema.column(name).field))
+    ]
 
 
 def _noted(
@@ -187,15 +192,15 @@ def _units(raw: pd.DataFrame, schema: Schema) -> list[Violation]:
     return found + ([Violation(unit, text, many, "information")] if many else [])
 
 
-def _cells(reading: Reading, column: Column, index: pd.Index, wrong: str, beyond: str) -> list[Violation]:
+def _cells(reading: Reading, column: Column, index: pd.Index, why: tuple[str, str]) -> list[Violation]:
     """Return what the cells of a column do against its field, with the reasons as far as they show."""
     policy = column.field.outside
     outside = "not among the categories" if column.kind == "category" else "outside the bounds"
     if policy != "error":
         outside += "; clipped" if policy == "clip" else "; put under other"
     severity: Literal["error", "information"] = "error" if policy == "error" else "information"
-    found = _noted(column.name, f"no {column.field.type}", reading.wrong, index, hint=wrong)
-    found += _noted(column.name, outside, reading.outside, index, severity, beyond)
+    found = _noted(column.name, f"no {column.field.type}", reading.wrong, index, hint=why[0])
+    found += _noted(column.name, outside, reading.outside, index, severity, why[1])
     if not column.nullable:
         found += _noted(column.name, "missing in a required column", reading.missing, index)
     return found

@@ -19,7 +19,7 @@ from synthgen.errors import ConfigError, DataError
 from synthgen.fields import Column
 from synthgen.ingest import _files
 from synthgen.ingest._canonical import Reading, read_column, settled
-from synthgen.ingest._hints import why_outside, why_wrong
+from synthgen.ingest._hints import hints
 from synthgen.records import RealTable, require_columns, unit_texts
 from synthgen.schema import Schema
 
@@ -133,11 +133,7 @@ def canonical(
     for column in schema.columns:
         tokens = schema.tokens(column.field)
         reading = read_column(frame[column.name], column, tokens, decimal=decimal, date_format=date_format)
-        form = column.field.format or date_format or "%Y-%m-%d"
-        hint = why_wrong(frame[column.name], reading, column, decimal=decimal, form=form)
-        _judge(
-            reading, column, problems, wrong=hint, outside=why_outside(frame[column.name], reading, column)
-        )
+        _judge(reading, column, problems, hints(frame[column.name], reading, column, decimal, date_format))
         counts["missing"][column.name] = int(reading.missing.sum())
         if column.field.outside != "error":
             counts[_CHANGED[column.field.outside]][column.name] = int(reading.outside.sum())
@@ -264,11 +260,11 @@ class _Problems:
         )
 
 
-def _judge(reading: Reading, column: Column, problems: _Problems, *, wrong: str, outside: str) -> None:
-    """Note what the schema does not allow, with the reasons as far as they show."""
-    problems.add(column.name, reading.wrong, f"cells that are no {column.field.type}", wrong)
+def _judge(reading: Reading, column: Column, problems: _Problems, why: tuple[str, str]) -> None:
+    """Note what the schema does not allow, with the reasons that cells are wrong or outside."""
+    problems.add(column.name, reading.wrong, f"cells that are no {column.field.type}", why[0])
     if not column.nullable:
         problems.add(column.name, reading.missing, "cells missing in a required column")
     if column.field.outside == "error":
         domain = "categories" if column.labels else "bounds"
-        problems.add(column.name, reading.outside, f"cells outside the {domain}", outside)
+        problems.add(column.name, reading.outside, f"cells outside the {domain}", why[1])
