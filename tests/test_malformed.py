@@ -193,7 +193,7 @@ NESTED = {
     "seen": ["2020-01-31"],
     "died": [True],
 }
-named(".parquet", parquet(**NESTED), 3, "", "sex", name="a nested Parquet column")
+named(".parquet", parquet(**NESTED), 3, "", "sex", "nested", name="a nested Parquet column")
 BYTES = NESTED | {"sex": [SECRET.encode()]}
 named(".parquet", parquet(**BYTES), 3, "", "sex", name="a Parquet column of bytes")
 named(".parquet", put("t.parquet", b""), 3, "t.parquet", "empty", name="an empty Parquet")
@@ -206,8 +206,8 @@ named(".csv", lambda place: None, 2, "", "format", name="a date format", extra=(
 cells("a blank patient", ",31,F,70,2020-01-31,true", "patient")
 cells("a missing token as patient", "NA,31,F,70,2020-01-31,true", "patient")
 cells("words as a number", f"p2,31,F,{SECRET},2020-01-31,true", "weight")
-cells("a decimal comma", 'p2,31,F,"70,5",2020-01-31,true', "weight")
-cells("thousands separators", 'p2,31,F,"1,070.5",2020-01-31,true', "weight")
+cells("a decimal comma", 'p2,31,F,"70,5",2020-01-31,true', "weight", "decimal comma")
+cells("thousands separators", 'p2,31,F,"1,070.5",2020-01-31,true', "weight", "thousands")
 cells("an infinite number", "p2,31,F,inf,2020-01-31,true", "weight")
 cells("NaN that is no missing token", "p2,31,F,NaN,2020-01-31,true", "weight")
 cells("an integer with a fraction", "p2,31.5,F,70,2020-01-31,true", "age")
@@ -216,7 +216,7 @@ cells("a number outside its bounds", "p2,117,F,70,2020-01-31,true", "age", "boun
 cells("a date in another order", "p2,31,F,70,31.01.2020,true", "seen")
 cells("a day that is none", "p2,31,F,70,2020-02-30,true", "seen")
 cells("a date that is a word", f"p2,31,F,70,{SECRET},true", "seen")
-cells("a category with a blank after it", "p2,31,F ,70,2020-01-31,true", "sex")
+cells("a category with a blank after it", "p2,31,F ,70,2020-01-31,true", "sex", "blanks")
 cells("a category in the wrong case", "p2,31,f,70,2020-01-31,true", "sex", "categories")
 cells("an unknown category", f"p2,31,{SECRET},70,2020-01-31,true", "sex", "categories")
 cells("another word for yes", f"p2,31,F,70,2020-01-31,{SECRET}", "died")
@@ -433,7 +433,7 @@ def test_a_malformed_input_is_an_error_that_says_what_to_do_and_nothing_of_what_
     assert out.count("\n") == 1
     shown = json.loads(out)
     if "violations" in shown:
-        words = " ".join(f"{row['column']} {row['rule']}" for row in shown["violations"])
+        words = " ".join(f"{row['column']} {row['rule']} {row['hint']}" for row in shown["violations"])
         assert any(row["severity"] == "error" and row["count"] for row in shown["violations"])
     else:
         error = shown["error"]

@@ -52,9 +52,11 @@ def hints(
 def _wrong(raw: pd.Series, reading: Reading, column: Column, decimal: str, form: str) -> str:
     texts = _texts(raw, reading.wrong)
     if not texts:
-        return "nested values: write a column for each" if reading.wrong.any() else ""
+        return ""
     if column.field.type == "boolean":
         return "see trueValues and falseValues"
+    if column.kind == "category":  # any text could be one
+        return "nested values: write a column for each"
     if any(text.lower() in _WORDS for text in texts):
         return "words for no value: see missingValues"
     if column.kind == "date":

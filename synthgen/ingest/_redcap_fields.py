@@ -17,7 +17,7 @@ from synthgen.ingest._redcap_logic import box_name
 
 BOUNDS = "declare constraints.{} from medical knowledge, or `bounds: paid`, or `role: drop`"
 FREE = "free text: list public categories as constraints.enum, or `categories: paid`, or `role: drop`"
-NAMED = "its name says {}: `role: drop`, or `role: feature` if it identifies nobody"
+NAMED = "its name says {}: `role: drop`, or `identifier: false` if it identifies nobody"
 STATUS = {"0": "Incomplete", "1": "Unverified", "2": "Complete"}
 IDENTIFYING = re.compile(r"e?mail|phone|ssn|zipcode|postal|v?mrn")
 """Starts of the validation types whose texts identify a person."""
