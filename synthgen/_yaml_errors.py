@@ -70,7 +70,7 @@ def explain(
         location, words = _inside(document, (*location, *keys)), named[2]
     line = line_of(document, location)
     key = ".".join((*map(str, at), *_named(document, location)))
-    message = f"{key}: {words}" if key else f"{words[:1].upper()}{words[1:]}"
+    message = f"{key}: {words}" if key else words
     if first["type"] == "extra_forbidden":
         message = f"{key}: this key does not exist; expected one of {_known_keys(model, location[:-1])}."
     more = f" ({len(others)} more in this file)" if others else ""
