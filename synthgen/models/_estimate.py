@@ -153,6 +153,7 @@ def estimate(
     iterations: int,
     forbidden: Mapping[Attributes, np.ndarray],
     warm_start: Model | None = None,
+    discrepancy: float = DISCREPANCY,
 ) -> Model:
     """Fit the maximum-entropy model that explains the noisy counts best.
 
@@ -166,6 +167,7 @@ def estimate(
         iterations: steps, at most.
         forbidden: for some cliques a boolean array over their cells: structural zeros.
         warm_start: the model of an earlier call.
+        discrepancy: stop below this part of the chi-square that noise alone would leave; 0 goes on.
 
     Returns:
         The calibrated model.
@@ -188,7 +190,7 @@ def estimate(
             potentials[clique] = potentials[clique] - step * pull
         factors, tables, loss, gradient = moved, new_tables, new_loss, new_gradient
         step *= 1.05
-        if 2.0 * loss < DISCREPANCY * n_counts:
+        if 2.0 * loss < discrepancy * n_counts:
             break
     return Model(problem.structure, potentials, tables)
 

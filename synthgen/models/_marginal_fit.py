@@ -17,6 +17,7 @@ from synthgen.models._cells import Merging, merge
 from synthgen.models._estimate import Measurement, Model, estimate, total_of
 from synthgen.models._fitted import FittedMarginal
 from synthgen.models._junction import Attributes
+from synthgen.models._references import aim, mst
 from synthgen.models._select import Records, expected_counts, split_rho
 from synthgen.models._shrink import Bands, shrink
 from synthgen.models._workload import Affordable, Candidate, candidates
@@ -73,6 +74,10 @@ def fit(
     schema = data.schema
     encoder = Encoder.of(schema, fine_cells=numbers["fine_cells"])
     records = _open(data, encoder, numbers, noise)
+    if numbers["method"] != "roles":
+        mechanism = {"aim": aim, "mst": mst}[numbers["method"]]
+        model, merging = mechanism(records, encoder, numbers, iterations, tell)
+        return FittedMarginal(schema, model.tree, merging, numbers["fine_cells"])
     tell("one-way marginals", 0.0)
     ones = _one_ways(records, encoder, numbers)
     merging = _merge(schema, encoder, ones, numbers["coarse_cells"])
@@ -184,7 +189,8 @@ def _round(
         if not len(live):
             break
         largest = max(found[i].weight for i in live)
-        pick = live[records.select(scores[live], sensitivity=largest, rho=rho_select)]
+        named = [found[i].attributes for i in live]
+        pick = live[records.select(scores[live], named, sensitivity=largest, rho=rho_select)]
         chosen.append(found[pick].attributes)
         state.cliques.append(found[pick].attributes)
         open_ &= np.array([not set(c.attributes) <= set(chosen[-1]) for c in found])

@@ -82,11 +82,14 @@ class Records:
             scores[i] = found[i].weight * (error - math.sqrt(2 / math.pi) * sigma * model.size)
         return scores
 
-    def select(self, scores: np.ndarray, *, sensitivity: float, rho: float) -> int:
+    def select(
+        self, scores: np.ndarray, found: Sequence[Attributes], *, sensitivity: float, rho: float
+    ) -> int:
         """Return the index of a large score, by the exponential mechanism. Spends ``rho``.
 
         Args:
             scores: some of what `errors` returned, at least one.
+            found: the cliques they speak of.
             sensitivity: the largest weight among the candidates, since one patient moves an L1 error by
                 at most one.
             rho: this selection's part.
