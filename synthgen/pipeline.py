@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,9 @@ def run(
         _require_same_data(folder, loaded)
         return finished
     clock = Stopwatch()
-    cohort = _fit(loaded, folder, clock, tell) or read_cohort(loaded)
+    cohort = _fit(loaded, folder, clock, tell)
+    loaded = _with_paid(loaded, folder)
+    cohort = cohort or read_cohort(loaded)
     with clock("sample"):
         table = _sample(loaded, folder, tell)
     with clock("evaluate"):
@@ -238,13 +241,21 @@ def reload(run_path: Path) -> tuple[Loaded, RunFolder]:
             where=str(loaded.path),
             next_step="Restore it, or run into another folder.",
         )
-    return loaded, folder
+    return _with_paid(loaded, folder), folder
+
+
+def _with_paid(loaded: Loaded, folder: RunFolder) -> Loaded:
+    """Return the config with the domains that the run's fit has paid for: they are public now."""
+    if loaded.schema.resolved or folder.done("fit") is None:
+        return loaded
+    return replace(loaded, schema=load_model(folder.model)[1])
 
 
 def plan_summary(loaded: Loaded) -> dict[str, Any]:
     """Return what a fit will fix, for the ``plan`` verb. Reads no record."""
     plan = make_plan(loaded)
-    sigmas = [stage.noise for stage in plan.stages if stage.noise is not None]
+    n_paid = len(plan.parameters.get("preprocessing", {}).get("columns", ()))
+    sigmas = [stage.noise for stage in plan.stages[n_paid:] if stage.noise is not None]
     noise = float(np.median(sigmas)) if sigmas else None
     budget = loaded.config.budget
     n_records = loaded.config.sample.records

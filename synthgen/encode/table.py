@@ -54,8 +54,11 @@ class Grid:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether neighbouring cells are near each other, so that merging them makes sense."""
-        return bool(self.edges)
+        """Whether neighbouring cells are near each other, so that merging them makes sense.
+
+        Numbers are, and codes of a hierarchy in its order.
+        """
+        return bool(self.edges) or self.column.field.codes is not None
 
     def encode(self, values: pd.Series) -> np.ndarray:
         """Return the cell of each canonical value, as int32.

@@ -15,7 +15,7 @@ import pandas as pd
 from synthgen.fields import Column
 from synthgen.identifiers import kind_of, names_patient
 from synthgen.ingest import _files, _suggest
-from synthgen.ingest._canonical import Reading, read_column, settled
+from synthgen.ingest._canonical import Reading, read_column, settled, since
 from synthgen.ingest.table import read_raw
 from synthgen.records import require_columns, unit_texts
 from synthgen.schema import Schema
@@ -127,6 +127,11 @@ def check(
         if column.name in raw:
             tokens = schema.tokens(column.field)
             reading = read_column(raw[column.name], column, tokens, decimal=decimal, date_format=date_format)
+            start = None if column.field.since is None else schema.column(column.field.since)
+            if start is not None and start.name in raw:
+                words = schema.tokens(start.field)
+                first = read_column(raw[start.name], start, words, decimal=decimal, date_format=date_format)
+                reading = since(reading, first, column, start.field.origin)
             found += _cells(reading, column)
             content[column.name] = settled(reading, column)
     return found + _rules(content, schema)

@@ -18,7 +18,7 @@ import pandas as pd
 from synthgen.errors import ConfigError, DataError
 from synthgen.fields import Column
 from synthgen.ingest import _files
-from synthgen.ingest._canonical import Reading, read_column, settled
+from synthgen.ingest._canonical import Reading, read_column, settled, since
 from synthgen.records import RealTable, require_columns, unit_texts
 from synthgen.schema import Schema
 
@@ -124,16 +124,22 @@ def canonical(
         )
     columns: dict[str, pd.Series] = {}
     counts: dict[str, dict[str, int]] = {"missing": {}, "clipped": {}, "other": {}}
-    for column in schema.columns:
+    starts: dict[str | None, Reading] = {column.field.since: _NONE for column in schema.columns}
+    for column in sorted(schema.columns, key=lambda one: one.field.since is not None):
         tokens = schema.tokens(column.field)
         reading = read_column(frame[column.name], column, tokens, decimal=decimal, date_format=date_format)
+        if column.name in starts:
+            starts[column.name] = reading
+        if column.field.since is not None:
+            start = schema.column(column.field.since)
+            reading = since(reading, starts[start.name], column, start.field.origin)
         _judge(reading, column, problems)
         counts["missing"][column.name] = int(reading.missing.sum())
         if column.field.outside != "error":
             counts[_CHANGED[column.field.outside]][column.name] = int(reading.outside.sum())
         columns[column.name] = settled(reading, column)
     problems.refuse()
-    content = pd.DataFrame(columns)
+    content = pd.DataFrame({column.name: columns[column.name] for column in schema.columns})
     table = RealTable(schema, content, row_units(content) if units is None else units)
     return table, IngestReport(len(table), table.unit_codes()[1], **counts)
 
@@ -210,6 +216,7 @@ def row_units(frame: pd.DataFrame) -> np.ndarray:
     return np.asarray(names + "#" + names.groupby(names).cumcount().astype(str), dtype=object)
 
 
+_NONE = Reading(*[np.empty(0)] * 5)
 _CHANGED = {"clip": "clipped", "other": "other"}
 
 

@@ -19,7 +19,7 @@ from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import LATTICE, weighted_marginal
 
 SIGNIFICANT = 4.5
-"""Standard deviations that a window's count must exceed; of some 1,500 windows of noise one in 200 grids has one."""
+"""Standard deviations that a window's count must exceed: noise alone does so on one grid in 200."""
 
 WINDOWS = (1, 2, 4, 8, 16)
 BLOCK_DAYS = 90
@@ -29,7 +29,7 @@ _R20 = "1 1.12 1.25 1.4 1.6 1.8 2 2.24 2.5 2.8 3.15 3.55 4 4.5 5 5.6 6.3 7.1 8 9
 
 @cache
 def public_edges(kind: Literal["integer", "number", "date"], origin: str = "1970-01-01") -> tuple[float, ...]:
-    """Return the borders of the public cells of a kind; cell ``i`` holds ``edges[i] <= value < edges[i + 1]``.
+    """Return the borders of a kind's public cells; cell ``i`` holds ``edges[i] <= value < edges[i + 1]``.
 
     Args:
         kind: of the column.
@@ -65,14 +65,15 @@ def noisy_range(
         L2 norm, whatever the patient's values are. Values beyond the grid lie in its last cells.
 
     Args:
-        values: one number a record, NaN where it is missing; infinities are moved to the grid's ends. Sensitive.
+        values: one number a record, NaN where it is missing; infinities go to the grid's ends. Sensitive.
         weights: int64 lattice weight of each record, over all of its patient's records. Sensitive.
         edges: the public borders.
         sigma: standard deviation of the noise, in patients.
         noise: source of the noise.
 
     Returns:
-        lower border of the first and upper border of the last cell, or None if no cell stands out.
+        lower border of the first and upper border of the last cell that stands out, each one cell further
+        out, since a tail is too thin to stand out, but never beyond zero; None if no cell does.
 
     Source: Gaussian histogram, Bun and Steinke (2016), arXiv:1605.02065, Proposition 1.6; ranges from a
         histogram on a public geometric grid: Wilson et al. (2020), arXiv:1909.01917, Section 5.
@@ -83,7 +84,12 @@ def noisy_range(
     exact = weighted_marginal([cells], [n_cells], weights[known])
     noisy = noise.discrete_gaussian(exact, sigma=sigma * LATTICE) / LATTICE
     found = np.flatnonzero(significant(noisy, sigma))
-    return (edges[found[0]], edges[found[-1] + 1]) if len(found) else None
+    if not len(found):
+        return None
+    low, high = int(found[0]), int(found[-1]) + 1
+    low -= int(low > 0 and edges[low] != 0)
+    high += int(high < n_cells and edges[high] != 0)
+    return edges[low], edges[high]
 
 
 def significant(noisy: np.ndarray, sigma: float) -> np.ndarray:

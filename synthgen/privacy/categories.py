@@ -32,7 +32,8 @@ def survival(threshold: float, *, sigma: float, max_records: int) -> float:
 
     if threshold < 1:
         raise ValueError(f"Expected a threshold of at least one patient, got {threshold}.")
-    # The tail of the discrete Gaussian lies below that of the continuous one a lattice unit earlier.
+    # The discrete Gaussian's tail lies below the continuous one's a lattice unit earlier (Canonne, Kamath and
+    # Steinke, 2020, arXiv:2004.00010, Proposition 25).
     unit = 1 / LATTICE
     return float(ndtr((1 + unit - threshold) / sigma) + (max_records - 1) * ndtr((unit - threshold) / sigma))
 
@@ -43,7 +44,7 @@ def threshold_for(delta: float, *, sigma: float, max_records: int) -> float:
     Example:
         >>> threshold = threshold_for(1e-9, sigma=10.0, max_records=4)
         >>> round(threshold, 1), survival(threshold, sigma=10.0, max_records=4) <= 1e-9
-        (62.4, True)
+        (62.5, True)
     """
     from scipy.optimize import brentq
 
@@ -74,8 +75,8 @@ def stable_histogram(
     """Return the noisy counts of the categories that are held by enough patients.
 
     Guarantee:
-        ``delta``-approximate ``1 / (2 sigma**2)``-zCDP when a patient comes or goes, with the `survival` of the
-        threshold as delta: but for that event the output holds only categories that others hold too, and
+        ``delta``-approximate ``1 / (2 sigma**2)``-zCDP when a patient comes or goes, with the `survival` of
+        the threshold as delta: but for that event the output holds only categories that others hold too, and
         over these the counts move by at most `LATTICE` in the L2 norm. What survives is chosen by noisy
         counts, and what is returned holds nothing of the rest.
 

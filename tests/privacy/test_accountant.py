@@ -327,7 +327,9 @@ def test_a_failure_costs_its_delta_and_no_less(rho):
     assert brute_force_delta(rho, failure, claimed) <= delta
     assert claimed > accountant.epsilon_of([e.ZCDpEvent(rho)], delta)
     twice = accountant.epsilon_of([*events, accountant.failure(failure)], delta)
-    counted = accountant.epsilon_of([*events[:1], e.SelfComposedDpEvent(accountant.failure(failure), 1)], delta)
+    counted = accountant.epsilon_of(
+        [*events[:1], e.SelfComposedDpEvent(accountant.failure(failure), 1)], delta
+    )
     assert twice == pytest.approx(counted)
     assert twice > claimed
     assert accountant.epsilon_of([*events, accountant.failure(7e-6)], delta) == math.inf
@@ -341,7 +343,9 @@ def test_a_cap_holds_failures_by_a_part_of_delta_that_no_output_can_choose():
     rho = accountant.calibrate_rho(1.0, 1e-6)
     assert cap.fits([e.ZCDpEvent(rho / 2), accountant.failure(room * 0.9), e.ZCDpEvent(rho * 0.499)])
     assert not cap.fits([e.ZCDpEvent(rho / 2), accountant.failure(room * 1.1)])
-    assert not cap.fits([accountant.failure(room * 0.6), e.ZCDpEvent(rho / 2), accountant.failure(room * 0.6)])
+    assert not cap.fits(
+        [accountant.failure(room * 0.6), e.ZCDpEvent(rho / 2), accountant.failure(room * 0.6)]
+    )
     assert cap.rho_left([e.ZCDpEvent(rho / 2), accountant.failure(room)]) == pytest.approx(rho / 2)
     assert cap.rho_left([accountant.failure(room * 1.1)]) == 0.0
     # What several events spend never proves less than the cap, whatever part of delta failures took.
