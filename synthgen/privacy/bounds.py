@@ -73,7 +73,8 @@ def noisy_range(
 
     Returns:
         lower border of the first and upper border of the last cell that stands out, each one cell further
-        out, since a tail is too thin to stand out, but never beyond zero; None if no cell does.
+        out, since a tail is too thin to stand out, but never beyond zero; an end within a hundredth of the
+        other one from zero is zero. None if no cell stands out.
 
     Source: Gaussian histogram, Bun and Steinke (2016), arXiv:1605.02065, Proposition 1.6; ranges from a
         histogram on a public geometric grid: Wilson et al. (2020), arXiv:1909.01917, Section 5.
@@ -89,7 +90,8 @@ def noisy_range(
     low, high = int(found[0]), int(found[-1]) + 1
     low -= int(low > 0 and edges[low] != 0)
     high += int(high < n_cells and edges[high] != 0)
-    return edges[low], edges[high]
+    first, last = edges[low], edges[high]
+    return (0.0 if 0 < 100 * first <= last else first), (0.0 if first <= 100 * last < 0 else last)
 
 
 def significant(noisy: np.ndarray, sigma: float) -> np.ndarray:
