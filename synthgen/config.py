@@ -21,6 +21,7 @@ from synthgen.schema import Schema, load_schema
 from synthgen.settings import Settings
 
 GENERATORS = "synthgen.models"
+SECTION = "Name the section first, such as budget.epsilon=1."
 
 
 class TableSource(Settings):
@@ -138,11 +139,11 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
     schema_path = path.parent / config.data.table.schema_path
     schema = load_schema(schema_path, unpaid=True)
     require_share(config.budget, schema, where=str(path))
-    _require_columns(config, schema, path)
+    _require_columns(config, schema, path, document)
     policy = config.release.policy
     if Path(policy).suffix in (".yaml", ".yml"):
         policy = str(path.parent / policy)
-    generator = generator_settings(config.generator, path=path)
+    generator = generator_settings(document["generator"], path=path)
     digest = _digest(config, schema, generator, policy)
     table = path.parent / config.data.table.path
     return Loaded(config, path, schema, generator, table, policy, digest)
@@ -154,15 +155,16 @@ def generator_settings(options: Mapping[str, Any], *, path: Path = Path("generat
     Raises:
         ConfigError: unknown generator or option.
     """
-    name = options.get("name")
-    if not isinstance(name, str):
+    name, known = options.get("name"), plugins.names(GENERATORS, prefix="tabular_")
+    if name not in known:
+        line = yamlfile.line_of(options, ("name",))
         raise ConfigError(
-            "generator.name: expected the name of a generator.",
-            where=str(path),
-            next_step=f"Choose from {plugins.names(GENERATORS, prefix='tabular_')}.",
+            f"generator.name: expected one of {known}, got another name.",
+            where=f"{path}:{line}" if line else str(path),
+            next_step="Correct the name.",
         )
     module = plugins.load(GENERATORS, name, prefix="tabular_")
-    return yamlfile.parse(module.Config, dict(options), path=path, at=("generator",))
+    return yamlfile.parse(module.Config, options, path=path, at=("generator",))
 
 
 def require_share(budget: BudgetSection, schema: Schema, *, where: str) -> None:
@@ -217,14 +219,19 @@ def target_of(config: RunConfig, schema: Schema) -> str | None:
     return named or (labels[0] if labels else None)
 
 
-def _require_columns(config: RunConfig, schema: Schema, path: Path) -> None:
+def _require_columns(config: RunConfig, schema: Schema, path: Path, document: Any) -> None:
+    """Refuse a target or group that is no category, with the line of the key that names it."""
     if config.evaluate is None:
         return
-    for name in (*groups_of(config, schema), *filter(None, [target_of(config, schema)])):
-        if schema.column(name).kind != "category":
+    labels = {column.name: column.kind == "category" for column in schema.columns}
+    asked = [("groups", name) for name in groups_of(config, schema)]
+    for key, name in (*asked, ("target", target_of(config, schema))):
+        if name is not None and not labels.get(name, False):
+            line = yamlfile.line_of(document, ("evaluate", key))
             raise ConfigError(
-                f"evaluate: expected categories as target and groups, got the number {name!r}.",
-                where=str(path),
+                f"evaluate.{key}: expected one of {[n for n, label in labels.items() if label]}, "
+                f"got {f'the number {name!r}' if name in labels else 'another name'}.",
+                where=f"{path}:{line}" if line else str(path),
                 next_step="Name a column with categories, or leave it out.",
             )
 
@@ -243,14 +250,17 @@ def _override(document: Any, overrides: Sequence[str]) -> None:
         node = document
         for part in parts[:-1]:
             if not isinstance(node, dict):
-                raise ConfigError(f"{keys}: expected the key of a section.", where="--set")
+                raise ConfigError(f"{keys}: expected the key of a section.", where="--set", next_step=SECTION)
             node = node.setdefault(part, {})
         if not isinstance(node, dict):
-            raise ConfigError(f"{keys}: expected the key of a section.", where="--set")
+            raise ConfigError(f"{keys}: expected the key of a section.", where="--set", next_step=SECTION)
         try:
             node[parts[-1]] = YAML(typ="safe").load(value)
         except YAMLError:
-            raise ConfigError(f"{keys}: expected a YAML value.", where="--set") from None
+            step = "Quote a text that holds brackets or a colon."
+            raise ConfigError(
+                f"{keys}: expected a YAML value, got other text.", where="--set", next_step=step
+            ) from None
 
 
 def _digest(config: RunConfig, schema: Schema, generator: Any, policy: str) -> str:

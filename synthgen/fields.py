@@ -68,27 +68,32 @@ class Field(Settings):
         default=("false", "False", "FALSE", "0"), alias="falseValues", min_length=1
     )
     confirmed: bool = True
+    identifier: Literal[False] | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Field:
         enum = self.constraints.enum
         if self.type == "string" and enum and not all(isinstance(value, str) for value in enum):
-            raise ValueError("enum of a string column holds a value that is not text; quote it")
+            raise ValueError("expected an enum of text, got a value that is not text; quote it")
         if self.type == "integer" and enum and not all(isinstance(value, int) for value in enum):
-            raise ValueError("enum of an integer column holds a value that is not an integer")
+            raise ValueError("expected an enum of integers, got a value that is not an integer")
         if self.type in ("number", "boolean", "date") and enum:
-            raise ValueError(f"a {self.type} column takes no enum")
+            raise ValueError(f"expected no enum, for a {self.type} column takes no enum")
         if enum and len(set(enum)) != len(enum):
-            raise ValueError("enum names a category twice")
+            raise ValueError("expected each category once, but enum names a category twice")
         if set(self.true_values) & set(self.false_values):
-            raise ValueError("trueValues and falseValues overlap")
+            raise ValueError(
+                "expected other texts for true than for false, but trueValues and falseValues overlap"
+            )
         numeric = self.is_numeric
         if self.outside == "clip" and not numeric:
-            raise ValueError("outside: clip is for numbers; a category takes error or other")
+            raise ValueError("expected outside: error or other for a category, since clip is for numbers")
         if self.outside == "other" and (numeric or self.type == "boolean"):
-            raise ValueError("outside: other is for categories; a number takes error or clip")
+            raise ValueError(
+                "expected outside: error or clip for a number or boolean, since other is for categories"
+            )
         if self.bins and not numeric:
-            raise ValueError("bins are for numbers; a category has its own")
+            raise ValueError("expected no bins for a category, since bins are for numbers")
         self._check_kinds(numeric)
         for bound in (self.constraints.minimum, self.constraints.maximum):
             self._check_bound(bound, numeric)
@@ -125,7 +130,7 @@ class Field(Settings):
         if bound is None:
             return
         if not numeric:
-            raise ValueError("minimum and maximum are for numbers and dates; a category takes an enum")
+            raise ValueError("expected no minimum and maximum, for a category takes an enum")
         if self.since is not None:
             if not isinstance(bound, int):
                 raise ValueError("expected minimum and maximum of a date with since as whole days")
@@ -147,7 +152,7 @@ class Field(Settings):
         if self.type == "boolean":
             values = {*self.true_values, *self.false_values}
         if values & set(missing):
-            raise ValueError(f"column {self.name!r}: a category is also among the missingValues")
+            raise ValueError("expected missingValues that are no category, but a category is also among them")
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from synthgen.models._model import load_model
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import Cohort, SyntheticTable
+from synthgen.release.policy import load_policy
 from synthgen.runs import RunFolder, file_digest, write_json
 from synthgen.sample import draw, write_table
 from synthgen.spending import Stopwatch, make_plan, open_ledger, quiet, read_cohort, spend
@@ -107,6 +108,7 @@ def fit(
 def _folder(
     loaded: Loaded, output: Path, overrides: Sequence[str], resume: bool, *, goal: str = "finished"
 ) -> RunFolder:
+    load_policy(loaded.policy)  # one that cannot be read must not cost budget
     source = {"config": str(loaded.path), "overrides": list(overrides)}
     return RunFolder.create(output, digest=loaded.digest, source=source, resume=resume, goal=goal)
 

@@ -99,25 +99,31 @@ class Schema(Settings):
         names = [field.name for field in self.fields]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"fields name {twice} twice")
+            second = len(names) - 1 - names[::-1].index(twice[0])
+            raise ValueError(f"fields.{second}: expected each name once, got {twice} twice")
         if self.unit.column is not None:
             roles = {field.name: field.role for field in self.fields}
             if self.unit.column not in roles:
-                raise ValueError("unit.column is not among the fields")
+                raise ValueError("unit.column: expected a field, got a name that is not among the fields")
             if roles[self.unit.column] != "id":
-                raise ValueError("the unit's column needs `role: id`")
+                raise ValueError("unit.column: expected a field with `role: id`, got another role")
         if not any(field.role not in ("id", "drop") for field in self.fields):
-            raise ValueError("no column is left to model; expected at least one that is neither id nor drop")
+            raise ValueError(
+                "fields.0: expected a column that is neither id nor drop, but no column is left to model"
+            )
         labels = [field.name for field in self.fields if field.role == "label"]
         if len(labels) > 8:
             raise ValueError("expected at most 8 label columns")
-        for field in self.fields:
-            field.check_tokens(self.tokens(field))
+        for number, field in enumerate(self.fields):
+            try:
+                field.check_tokens(self.tokens(field))
+            except ValueError as error:
+                raise ValueError(f"fields.{number}: {error}") from None
         self._check_since()
-        for number, text in enumerate(self.rules, 1):
+        for number, text in enumerate(self.rules):
             problem = self._rule_problem(text)
             if problem:
-                raise ValueError(f"rule {number}: {problem}")
+                raise ValueError(f"rules.{number}: expected a rule that can be checked, but {problem}")
         return self
 
     def _check_since(self) -> None:
@@ -136,7 +142,10 @@ class Schema(Settings):
                 )
 
     def _rule_problem(self, text: str) -> str | None:
-        rule = parse_rule(text)
+        try:
+            rule = parse_rule(text)
+        except ValueError as error:
+            return str(error)
         unknown = sorted(rule.columns - {field.name for field in self.fields})
         if unknown:
             return f"{unknown} is not among the fields"
@@ -244,7 +253,7 @@ def _gap(field: Field) -> tuple[str, str] | None:
         return None
     if not field.confirmed:
         return (
-            "its domain was read from the data and is not confirmed as public.",
+            "expected a confirmed domain; it was read from the data and is not confirmed as public.",
             "Check it against a public source, then remove `confirmed: false`.",
         )
     if field.unpaid:
@@ -264,5 +273,8 @@ def _gap(field: Field) -> tuple[str, str] | None:
                 )
         column = column_of(field)
         if not column.minimum < column.maximum:
-            return ("expected constraints.minimum < constraints.maximum.", "Correct the bounds.")
+            return (
+                "expected constraints.minimum < constraints.maximum, got another order.",
+                "Correct the bounds.",
+            )
     return None

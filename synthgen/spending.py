@@ -6,6 +6,7 @@ patient.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -113,7 +114,8 @@ def spend(
         BudgetExceeded: the cap would be exceeded; no record was read.
         DataError: there is no table (nothing is reserved), or it does not keep to its schema.
     """
-    if not loaded.table.is_file():  # asked before the reservation: a wrong path must not cost budget
+    # Asked before the reservation: a wrong path, however odd, must not cost budget.
+    if not os.path.isfile(loaded.table):
         raise DataError(
             "Expected a table, found no file.", where=str(loaded.table), next_step="Check data.table.path."
         )

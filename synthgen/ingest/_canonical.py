@@ -228,8 +228,9 @@ def _parsed(texts: pd.Series, form: str) -> pd.Series:
     try:
         dates = pd.to_datetime(texts, format=form, errors="coerce")
     except ValueError:
-        step = "Correct date_format."
-        raise ConfigError("Expected a date format, such as %d.%m.%Y.", next_step=step) from None
+        step = "Correct --date-format, data.table.date_format, or the field's format."
+        problem = "Expected a date format such as %d.%m.%Y, got another text."
+        raise ConfigError(problem, where="date format", next_step=step) from None
     return dates.dt.tz_localize(None) if isinstance(dates.dtype, pd.DatetimeTZDtype) else dates
 
 

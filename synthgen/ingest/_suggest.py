@@ -63,6 +63,14 @@ def field(raw: pd.Series, *, decimal: str, date_format: str | None) -> tuple[dic
     return {"type": "string", "constraints": {"enum": texts}}, ""
 
 
+def identifying(kind: str) -> tuple[dict[str, Any], str]:
+    """Return the field of a column whose cells look like identifiers, none of them listed."""
+    return {
+        "type": "string",
+        "role": "drop",
+    }, f"its cells look like identifiers ({kind}); see `identifier: false`"
+
+
 def _texts(raw: pd.Series) -> set[str]:
     try:
         return {text_of(cell) for cell in raw.dropna().unique()}

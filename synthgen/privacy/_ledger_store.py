@@ -121,13 +121,16 @@ def _locate(url: str, *, base: Path | None, create: bool) -> tuple[URL, bool]:
     try:
         place = sa.make_url(url)
     except (ArgumentError, ValueError):
-        raise ConfigError("Expected a ledger URL such as sqlite:///ledger.db.") from None
+        raise ConfigError(
+            "Expected a ledger URL of a SQLite file or of PostgreSQL, got other text.",
+            next_step="Write sqlite:///ledger.db or postgresql://user@host/name.",
+        ) from None
     backend = place.get_backend_name()
     if backend == "postgresql":
         return place.set(drivername="postgresql+pg8000"), False
     if backend != "sqlite" or not place.database or place.database.startswith((":memory:", "file:")):
         raise ConfigError(
-            "Expected a ledger URL of a SQLite file or of PostgreSQL.",
+            "Expected a ledger URL of a SQLite file or of PostgreSQL, got another kind.",
             next_step="Write sqlite:///ledger.db or postgresql://user@host/name.",
         )
     path = (base or Path()) / place.database
@@ -150,7 +153,9 @@ def _made(path: Path, *, create: bool) -> bool:
         return False
     except OSError as error:
         raise OperationError(
-            f"Expected a folder to write the ledger into ({error.strerror}).", where=str(path)
+            f"Expected a folder to write the ledger into ({error.strerror}).",
+            where=str(path),
+            next_step="Make the folder, or correct budget.ledger.",
         ) from None
     return True
 
@@ -192,5 +197,6 @@ def _operation_error(error: SQLAlchemyError) -> OperationError:
     kind = type(cause or error).__name__
     detail = str(cause) if isinstance(cause, sqlite3.Error) else "the database's log says more"
     return OperationError(
-        f"The ledger's database failed ({kind}: {detail}).", next_step="Check disk and URL."
+        f"Expected a ledger's database, but it failed ({kind}: {detail}).",
+        next_step="Check that the URL names a ledger, and the disk.",
     )

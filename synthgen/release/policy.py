@@ -140,7 +140,7 @@ def load_policy(name_or_path: str | Path) -> Policy:
         return _read(Path(name_or_path))
     if text not in known:
         raise ConfigError(
-            f"Expected one of the shipped policies {known} or a path to a .yaml file, got {text!r}.",
+            f"Expected one of the shipped policies {known} or a path to a .yaml file, got another name.",
             next_step="Correct `release.policy`.",
         )
     with resources.as_file(shipped / f"{text}.yaml") as path:
