@@ -419,7 +419,7 @@ def test_a_missing_ledger_or_folder_is_an_error_unless_it_is_to_be_made(tmp_path
 
 def test_a_file_that_is_no_ledger_is_an_error(tmp_path):
     (tmp_path / "ledger.db").write_bytes(b"not a database, but long enough to have a header" * 9)
-    with pytest.raises(OperationError, match="database failed"):
+    with pytest.raises(DataError, match="damaged or none"):
         Ledger.connect(URL, base=tmp_path)
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE t (x)")
