@@ -22,6 +22,7 @@ from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.parts import keep_records, part_of
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort
 from synthgen.runs import file_digest
 
@@ -81,6 +82,8 @@ def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None)
     ledger = Ledger.connect(budget.ledger, base=loaded.base)
     if ledger.created:
         warn("A new ledger was made.")
+    if ledger.migrated:
+        warn(ledger.migrated)
     if loaded.config.cohort not in ledger.cohorts():
         ledger.open_cohort(loaded.config.cohort, epsilon=budget.epsilon, delta=budget.delta)
         cap = f"epsilon {budget.epsilon:g} at delta {budget.delta:g}"
@@ -89,7 +92,13 @@ def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None)
 
 
 def spend(
-    loaded: Loaded, clock: Stopwatch, *, run: str, keep: Path | None = None, tell: Progress = quiet
+    loaded: Loaded,
+    clock: Stopwatch,
+    *,
+    run: str,
+    keep: Path | None = None,
+    answers: Path | None = None,
+    tell: Progress = quiet,
 ) -> tuple[TableModel, PrivacyPlan, Cohort]:
     """Reserve the plan's event, then read, fit, save, and commit.
 
@@ -98,11 +107,14 @@ def spend(
         clock: seconds by stage.
         run: name of the run, for the ledger.
         keep: folder to save the model into before the spend is committed.
+        answers: file that keeps the noised answers, so that a killed fit goes on where it was.
         tell: told what is being done.
 
     Raises:
         BudgetExceeded: the cap would be exceeded; no record was read.
-        DataError: there is no table (nothing is reserved), or it does not keep to its schema.
+        DataError: there is no table (nothing is reserved), or it does not keep to its schema (the reservation
+            is void if no noise was drawn yet).
+        ConfigError: the stored answers belong to other data or another plan.
     """
     if not loaded.table.is_file():  # asked before the reservation: a wrong path must not cost budget
         raise DataError(
@@ -112,25 +124,34 @@ def spend(
         plan = make_plan(loaded, patients=1000)
         ledger = open_ledger(loaded, lambda text: tell(text, -1.0))
         purpose = f"fit {loaded.generator.name}"
-        number = ledger.reserve(loaded.config.cohort, plan.event, purpose=purpose, run=run)
-    with clock("ingest"):
-        tell("ingest", 0.0)
-        cohort = read_cohort(loaded)
-        plan = _counted(loaded, plan, cohort.n_units) if plan.patients_counted else plan
-        if not len(cohort.train):
-            raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
-    with clock("fit"):
-        model: TableModel = loaded.generator.fit(
-            cohort.train,
-            plan,
-            noise=NoiseSource.system(),
-            progress=lambda what, done: tell(f"fit: {what}", done),
+        held = Reservation.make(
+            ledger, loaded.config.cohort, plan.event, purpose=purpose, run=run, answers=answers
         )
-        if keep is not None:
-            keep.mkdir(parents=True, exist_ok=True)
-            save_model(model, loaded.schema, loaded.generator.name, keep)
-    ledger.commit(number, detail={"generator": loaded.generator.name})
+    with held:
+        with clock("ingest"), held.unread():
+            tell("ingest", 0.0)
+            cohort = read_cohort(loaded)
+            plan = _counted(loaded, plan, cohort.n_units) if plan.patients_counted else plan
+            if not len(cohort.train):
+                raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
+            held.bind(plan, cohort.digest)
+        with clock("fit"):
+            model = _fit(loaded, cohort, plan, held, tell)
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+                save_model(model, loaded.schema, loaded.generator.name, keep)
+        held.commit({"generator": loaded.generator.name})
     return model, plan, cohort
+
+
+def _fit(loaded: Loaded, cohort: Cohort, plan: PrivacyPlan, held: Reservation, tell: Progress) -> TableModel:
+    model: TableModel = loaded.generator.fit(
+        cohort.train,
+        plan,
+        noise=held.noise(NoiseSource.system()),
+        progress=lambda what, done: tell(f"fit: {what}", done),
+    )
+    return model
 
 
 def _counted(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:

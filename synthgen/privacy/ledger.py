@@ -245,7 +245,7 @@ class Ledger:
     def verify(self, *, head: str | None = None) -> list[Problem]:
         """Return every sign that the ledger was edited; an empty list if there is none.
 
-        With the ``head`` that a bundle carries, its row must still be there: whoever can write the database can
+        The row of a ``head`` that a bundle carries must still be there: whoever can write the database can
         rebuild the whole chain, and only a head kept elsewhere shows it.
         """
         found, rows = self._store.check()
@@ -255,8 +255,7 @@ class Ledger:
         """Write a consistent copy that verifies: one transaction's rows, keys and head.
 
         Args:
-            target: path of a file to be made, or the URL of a database without a ledger; copying a backup to
-                such a URL restores it.
+            target: path of a new file, or URL of a database without a ledger (which restores a backup).
 
         Raises:
             ConfigError: there is something at the target.
