@@ -173,5 +173,5 @@ def _known(seq: Any) -> int | None:
 
 
 def _shown(value: Any) -> str:
-    text = str(value)
+    text = str(value).encode("ascii", "backslashreplace").decode()  # damaged text, too
     return text if len(text) <= 24 else text[:24] + "..."

@@ -151,16 +151,16 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _code(error: SQLAlchemyError) -> str:
+def _code(error: Exception) -> str:
     """Return the server's five-letter code of an error, or nothing."""
     arguments = getattr(getattr(error, "orig", None), "args", ())
     fields = arguments[0] if arguments else None
     return str(fields.get("C", "")) if isinstance(fields, dict) else ""
 
 
-def failure(error: SQLAlchemyError, place: URL) -> SynthgenError:
+def failure(error: SQLAlchemyError | sqlite3.Error | UnicodeDecodeError, place: URL) -> SynthgenError:
     """Return what to tell of a failed transaction, without the URL or a statement's values."""
-    cause, code = getattr(error, "orig", None), _code(error)
+    cause, code = getattr(error, "orig", error), _code(error)
     where = (
         str(place.database) if place.get_backend_name() == "sqlite" else f"{place.host}:{place.port or 5432}"
     )
@@ -170,7 +170,7 @@ def failure(error: SQLAlchemyError, place: URL) -> SynthgenError:
         return OperationError(
             "The ledger is locked by another process.", next_step="Try again when the other run has finished."
         )
-    if isinstance(cause, sqlite3.Error):
+    if isinstance(cause, sqlite3.Error | UnicodeDecodeError):  # SQLite's message may quote damaged text
         return _file_failure(cause, where)
     if type(cause).__name__ == "InterfaceError":
         message = "Expected the ledger's server to answer, it did not."
@@ -181,11 +181,11 @@ def failure(error: SQLAlchemyError, place: URL) -> SynthgenError:
     )
 
 
-def _file_failure(cause: sqlite3.Error, where: str) -> SynthgenError:
-    name = getattr(cause, "sqlite_errorname", "")
+def _file_failure(cause: sqlite3.Error | UnicodeDecodeError, where: str) -> SynthgenError:
+    name = getattr(cause, "sqlite_errorname", "SQLITE_CORRUPT")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or name == "SQLITE_ERROR":
         return DataError(
-            f"Expected a ledger, found a file that is damaged or none ({cause}).",
+            f"Expected a ledger, found a file that is damaged or none ({name}).",
             where=where,
             next_step="Restore the ledger from its backup, and verify it with a bundle's head.",
         )

@@ -2,8 +2,8 @@
 
 Rows, keys, head and version are read and bound by the chain. What else the file holds is checked here:
 its header, its pages, and that there are these tables and nothing more (a trigger could change what is
-written next). Not checked are bytes that nothing reads: free space in pages, and SQLite's own counters
-(file change, schema cookie, version of the last writer).
+written next). Not checked is what changes nothing that is read: free space in pages, the case of a word in
+a table's statement, and SQLite's own counters (file change, schema cookie, version of the last writer).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from synthgen.privacy._ledger_store import TABLES
 _HEADER = {
     (0, 16): b"SQLite format 3\0",
     (18, 24): bytes([1, 1, 0, 64, 32, 32]),  # no write-ahead log, no reserved space, fixed fractions
+    (44, 48): bytes([0, 0, 0, 4]),  # schema format
     (52, 56): bytes(4),  # no auto-vacuum
     (56, 60): bytes([0, 0, 0, 1]),  # UTF-8
     (60, 72): bytes(12),  # user version, incremental vacuum, application
@@ -43,15 +44,16 @@ def file_problems(connection: Connection, path: Path) -> list[Problem]:
 
 
 def _structure(connection: Connection) -> list[str]:
-    objects = connection.exec_driver_sql("SELECT type, name FROM sqlite_schema").all()
+    objects = connection.exec_driver_sql("SELECT type, name, tbl_name FROM sqlite_schema").all()
     tables = {table.name: table for table in TABLES}
+    own = {("table", name, name) for name in tables}
+    own |= {("index", f"sqlite_autoindex_{name}_1", name) for name in tables}
     found = [
-        f"holds {kind} {name!r}, which is not the ledger's"
-        for kind, name in objects
-        if not (kind == "table" and name in tables)
-        and not (kind == "index" and name.removeprefix("sqlite_autoindex_").removesuffix("_1") in tables)
+        f"holds {kind} {name!r} of {table!r}, which is not the ledger's"
+        for kind, name, table in objects
+        if (kind, name, table) not in own
     ]
-    for kind, name in objects:
+    for kind, name, _ in objects:
         if kind == "table" and name in tables and _columns(connection, name) != _expected(tables[name]):
             found.append(f"table {name!r} has other columns than the ledger's")
     return found

@@ -178,7 +178,8 @@ class State:
 
 def fingerprint(key: str) -> str:
     """Return what a cap row says of the cohort's key, which must itself stay out of the rows."""
-    return hashlib.sha256(b"synthgen cohort key:" + key.encode()).hexdigest()[:32]
+    text = str(key).encode("utf-8", "surrogateescape")  # a damaged one, too
+    return hashlib.sha256(b"synthgen cohort key:" + text).hexdigest()[:32]
 
 
 def replay(entries: Iterable[Entry]) -> State:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
@@ -134,7 +135,7 @@ class Store:
                 if write:
                     exclude_writers(connection, self._busy_seconds)
                 yield connection
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, sqlite3.Error, UnicodeDecodeError) as error:
             raise failure(error, self.place) from None
 
     def problems(self, connection: Connection) -> tuple[list[Problem], list[Row]]:

@@ -284,6 +284,7 @@ def test_a_forged_void_of_what_was_drawn_has_no_meaning(place):
     assert any("row 4" in text and "voids a reservation" in text for text in place.found())
 
 
+@pytest.mark.slow
 def test_a_reservation_among_100_entries_takes_less_than_a_second(ledger):
     ledger.open_cohort("icu", epsilon=40.0, delta=1e-5)
     for i in range(100):

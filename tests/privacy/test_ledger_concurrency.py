@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import time
 
 import pytest
 
@@ -34,36 +33,50 @@ def test_crash_between_reserve_and_commit_keeps_the_spend(place):
 
 
 RACE = """
-import sys, time
+import os, sys, time
 from pathlib import Path
 from dp_accounting import dp_event
 from synthgen.errors import BudgetExceeded
 from synthgen.privacy.ledger import Ledger
-ledger = Ledger.connect(sys.argv[4], base=Path(sys.argv[1]))
-won = 0
-Path(sys.argv[1], "ready" + sys.argv[3]).touch()
-while not Path(sys.argv[1], "go").exists():
-    time.sleep(0.001)
-for _ in range(6):
-    try:
-        ledger.reserve("icu", dp_event.ZCDpEvent(float(sys.argv[2])), purpose="race", run=sys.argv[3])
-        won += 1
-    except BudgetExceeded:
-        pass
-print(won)
+
+def race(number):
+    ledger, won = Ledger.connect(sys.argv[4], base=folder), 0
+    (folder / f"ready{number}").touch()
+    while not (folder / "go").exists():
+        time.sleep(0.001)
+    for _ in range(6):
+        try:
+            ledger.reserve("icu", dp_event.ZCDpEvent(float(sys.argv[2])), purpose="race", run=str(number))
+            won += 1
+        except BudgetExceeded:
+            pass
+    (folder / f"won{number}").write_text(str(won))
+
+folder, children = Path(sys.argv[1]), []
+for number in range(int(sys.argv[3])):
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            race(number)
+            code = 0
+        finally:
+            os._exit(code)
+    children.append(child)
+while len(list(folder.glob("ready*"))) < len(children) and not any(os.waitpid(-1, os.WNOHANG)):
+    time.sleep(0.01)
+(folder / "go").touch()
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 """
 N_RACERS = 8
 
 
 def test_processes_that_race_for_one_cap_never_exceed_it_and_use_it_up(place):
     ledger = opened(place.ledger(), "icu")
-    racers = [in_process(RACE, place.folder, repr(RHO / 20.5), i, place.url) for i in range(N_RACERS)]
-    while len(list(place.folder.glob("ready*"))) < N_RACERS and all(racer.poll() is None for racer in racers):
-        time.sleep(0.01)
-    (place.folder / "go").touch()
-    outputs = [racer.communicate(timeout=300) for racer in racers]
-    assert [racer.returncode for racer in racers] == [0] * N_RACERS, outputs
-    won = [int(out) for out, _ in outputs]
+    racers = in_process(RACE, place.folder, repr(RHO / 20.5), N_RACERS, place.url)
+    output = racers.communicate(timeout=300)
+    assert racers.returncode == 0, output
+    won = [int((place.folder / f"won{number}").read_text()) for number in range(N_RACERS)]
     print(f"{6 * N_RACERS} attempts at 1/20.5 of the cap by {N_RACERS} processes, won: {won}")
     assert sum(won) == 20  # the most that fits
     assert ledger.spent("icu").used == pytest.approx(20 / 20.5)
@@ -72,18 +85,32 @@ def test_processes_that_race_for_one_cap_never_exceed_it_and_use_it_up(place):
         book(ledger, rho=RHO / 20.5)
 
 
-def test_processes_that_open_the_same_new_ledger_at_once_agree(place):
-    code = """
-import sys
+OPEN = """
+import os, sys
 from pathlib import Path
 from synthgen.privacy.ledger import Ledger
-ledger = Ledger.connect(sys.argv[2], base=Path(sys.argv[1]))
-print(ledger.open_cohort("icu", epsilon=1.0, delta=1e-6).key.hex())
+
+folder, children = Path(sys.argv[1]), []
+for number in range(4):
+    child = os.fork()
+    if not child:
+        code = 1
+        try:
+            cohort = Ledger.connect(sys.argv[2], base=folder).open_cohort("icu", epsilon=1.0, delta=1e-6)
+            (folder / f"key{number}").write_text(cohort.key.hex())
+            code = 0
+        finally:
+            os._exit(code)
+    children.append(child)
+sys.exit(any(os.waitpid(child, 0)[1] for child in children))
 """
-    processes = [in_process(code, place.folder, place.url) for _ in range(4)]
-    outputs = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0] * 4, outputs
-    assert len({out for out, _ in outputs}) == 1
+
+
+def test_processes_that_open_the_same_new_ledger_at_once_agree(place):
+    process = in_process(OPEN, place.folder, place.url)
+    output = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert len({path.read_text() for path in place.folder.glob("key*")}) == 1
     assert place.found() == []
 
 
