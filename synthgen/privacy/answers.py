@@ -164,8 +164,8 @@ class Journal:
             self._next += 1
             return self.stored[seq].copy()
         attempt = self.queries[seq]["attempt"] + 1 if seq < len(self.queries) else 1
-        if self._frozen or (self.lost is not None and not self._paid):
-            raise SynthgenError(f"Expected query {seq + 1} to be paid for before it is drawn.")
+        if self._bound is None or self._frozen or (self.lost is not None and not self._paid):
+            raise SynthgenError(f"Expected query {seq + 1} to be bound and paid for before it is drawn.")
         paid = {"reservation": self._paid} if self._paid else {}
         self._append({"kind": "intent", "seq": seq + 1, "attempt": attempt, "query": query, **paid})
         self._paid, self._next = 0, seq + 1
