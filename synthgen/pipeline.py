@@ -22,6 +22,7 @@ from synthgen.models._base import Progress
 from synthgen.models._model import load_model
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort, SyntheticTable
 from synthgen.release.policy import load_policy
 from synthgen.runs import RunFolder, file_digest, write_json
@@ -62,13 +63,17 @@ def run(
         _require_same_data(folder, loaded)
         return finished
     clock = Stopwatch()
+    folder.clean()
     cohort = _fit(loaded, folder, clock, tell)
     loaded = _with_paid(loaded, folder)
-    cohort = cohort or read_cohort(loaded)
     with clock("sample"):
         table = _sample(loaded, folder, tell)
     with clock("evaluate"):
-        judged = judge.evaluate_run(loaded, folder, plan_of(loaded, folder), cohort, table, tell)
+        if folder.done("evaluate") is None:  # a run that was killed later does not look at the holdout again
+            cohort = cohort or read_cohort(loaded)
+            judge.evaluate_run(loaded, folder, plan_of(loaded, folder), cohort, table, tell)
+            folder.mark("evaluate")
+        judged = judge.stored(folder)
     with clock("release"):
         tell("release", 0.0)
         passed = judged.verdict.verdict == "release"
@@ -114,13 +119,15 @@ def _folder(
 
 
 def _fit(loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Progress) -> Cohort | None:
-    """Fit and save, once. A crash keeps the reservation; drawing anew is charged anew."""
+    """Fit and save, once. A crash keeps reservation and stored answers; drawing anew is charged anew."""
     from synthgen.privacy.accountant import to_json
 
     if folder.done("fit") is not None:
         _require_same_data(folder, loaded)
         return None
-    _, plan, cohort = spend(loaded, clock, run=loaded.digest[:16], keep=folder.model, tell=tell)
+    _, plan, cohort = spend(
+        loaded, clock, run=loaded.digest[:16], keep=folder.model, answers=folder.answers, tell=tell
+    )
     folder.write("ingest.json", dict(cohort.counts))
     folder.write("data.json", {"sha256": cohort.digest})
     counted = cohort.n_units if plan.patients_counted else None
@@ -182,23 +189,26 @@ def evaluate_public(run_path: Path, epsilon: float, *, tell: Progress = quiet) -
     from synthgen.published import fidelity
 
     loaded, folder = reload(run_path)
-    held = holdout_of(loaded.config)
-    if not held:
+    share = holdout_of(loaded.config)
+    if not share:
         raise ConfigError("Expected a run that holds patients out.", where=str(loaded.path))
     plan, delta = plan_of(loaded, folder), loaded.config.budget.delta
     rho = calibrate_rho(epsilon, delta)
     ledger = open_ledger(loaded)
     event = dp_event.ZCDpEvent(rho)
-    number = ledger.reserve(loaded.config.cohort, event, purpose="evaluate --public", run=loaded.digest[:16])
-    _require_same_data(folder, loaded)
-    cohort = read_cohort(loaded)
+    run_id = loaded.digest[:16]
+    held = Reservation.make(ledger, loaded.config.cohort, event, purpose="evaluate --public", run=run_id)
+    with held.unread():
+        _require_same_data(folder, loaded)
+        cohort = read_cohort(loaded)
     table = _sample(loaded, folder, tell)
     tell("evaluate", 0.0)
-    patients = max(1, round(plan.patients / (1 - held) * held / 2))
-    figures = fidelity(cohort.holdout, table, rho=rho, patients=patients, noise=NoiseSource.system())
-    ledger.commit(number, detail={"figure": "one-way total variation"})
+    patients = max(1, round(plan.patients / (1 - share) * share / 2))
+    noise = held.noise(NoiseSource.system())
+    figures = fidelity(cohort.holdout, table, rho=rho, patients=patients, noise=noise)
+    held.commit({"figure": "one-way total variation"})
     outcome = {"fidelity": figures, "epsilon": epsilon, "delta": delta, "unit": plan.unit}
-    write_json(folder.public / f"evaluation_public_{number}.json", outcome)
+    write_json(folder.public / f"evaluation_public_{held.number}.json", outcome)
     return {**outcome, "run": str(folder.path)}
 
 

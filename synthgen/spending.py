@@ -24,6 +24,7 @@ from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.parts import keep_records, part_of
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort
 from synthgen.runs import file_digest
 from synthgen.schema import Schema
@@ -91,6 +92,8 @@ def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None)
     ledger = Ledger.connect(budget.ledger, base=loaded.base)
     if ledger.created:
         warn("A new ledger was made.")
+    if ledger.migrated:
+        warn(ledger.migrated)
     if loaded.config.cohort not in ledger.cohorts():
         ledger.open_cohort(loaded.config.cohort, epsilon=budget.epsilon, delta=budget.delta)
         cap = f"epsilon {budget.epsilon:g} at delta {budget.delta:g}"
@@ -99,7 +102,13 @@ def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None)
 
 
 def spend(
-    loaded: Loaded, clock: Stopwatch, *, run: str, keep: Path | None = None, tell: Progress = quiet
+    loaded: Loaded,
+    clock: Stopwatch,
+    *,
+    run: str,
+    keep: Path | None = None,
+    answers: Path | None = None,
+    tell: Progress = quiet,
 ) -> tuple[TableModel, PrivacyPlan, Cohort]:
     """Reserve the plan's event, then read, fit, save, and commit.
 
@@ -108,11 +117,14 @@ def spend(
         clock: seconds by stage.
         run: name of the run, for the ledger.
         keep: folder to save the model into before the spend is committed.
+        answers: file that keeps the noised answers, so that a killed fit goes on where it was.
         tell: told what is being done.
 
     Raises:
         BudgetExceeded: the cap would be exceeded; no record was read.
-        DataError: there is no table (nothing is reserved), or it does not keep to its schema.
+        DataError: there is no table (nothing is reserved), or it does not keep to its schema (the reservation
+            is void if no noise was drawn yet).
+        ConfigError: the stored answers belong to other data or another plan.
     """
     # Asked before the reservation: a wrong path, however odd, must not cost budget.
     if not os.path.isfile(loaded.table):
@@ -123,28 +135,47 @@ def spend(
         plan = make_plan(loaded, patients=1000)
         ledger = open_ledger(loaded, lambda text: tell(text, -1.0))
         purpose = f"fit {loaded.generator.name}"
-        number = ledger.reserve(loaded.config.cohort, plan.event, purpose=purpose, run=run)
-    noise = NoiseSource.system()
-    with clock("ingest"):
-        tell("ingest", 0.0)
-        cohort = read_cohort(loaded, paying=plan, noise=noise)
-        loaded = replace(loaded, schema=cohort.train.schema)
-        if plan.patients_counted or loaded.schema.paid:
-            plan = _again(loaded, plan, cohort.n_units)
-        if not len(cohort.train):
-            raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
-    with clock("fit"):
-        model: TableModel = loaded.generator.fit(
-            cohort.train,
-            plan,
-            noise=noise,
-            progress=lambda what, done: tell(f"fit: {what}", done),
+        held = Reservation.make(
+            ledger, loaded.config.cohort, plan.event, purpose=purpose, run=run, answers=answers
         )
-        if keep is not None:
-            keep.mkdir(parents=True, exist_ok=True)
-            save_model(model, loaded.schema, loaded.generator.name, keep)
-    ledger.commit(number, detail={"generator": loaded.generator.name})
+    with held:
+        with clock("ingest"), held.unread():
+            tell("ingest", 0.0)
+            cohort = read_cohort(loaded, paying=plan, noise=_paying(loaded, plan, held))
+            loaded = replace(loaded, schema=cohort.train.schema)
+            if plan.patients_counted or loaded.schema.paid:
+                plan = _again(loaded, plan, cohort.n_units)
+            if not len(cohort.train):
+                raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
+            if not loaded.schema.paid:  # else it was bound before the first draw
+                held.bind(plan, cohort.digest)
+        with clock("fit"):
+            model = _fit(loaded, cohort, plan, held, tell)
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+                save_model(model, loaded.schema, loaded.generator.name, keep)
+        held.commit({"generator": loaded.generator.name})
     return model, plan, cohort
+
+
+def _fit(loaded: Loaded, cohort: Cohort, plan: PrivacyPlan, held: Reservation, tell: Progress) -> TableModel:
+    model: TableModel = loaded.generator.fit(
+        cohort.train,
+        plan,
+        noise=held.noise(NoiseSource.system()),
+        progress=lambda what, done: tell(f"fit: {what}", done),
+    )
+    return model
+
+
+def _paying(loaded: Loaded, plan: PrivacyPlan, held: Reservation) -> Callable[[], NoiseSource]:
+    """Return what opens the noise for paid domains: only once the stored answers are known to be this plan's."""
+
+    def noise() -> NoiseSource:
+        held.bind(plan, file_digest(loaded.table))
+        return held.noise(NoiseSource.system())
+
+    return noise
 
 
 def _again(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
@@ -160,14 +191,17 @@ def _again(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
 
 
 def read_cohort(
-    loaded: Loaded, *, paying: PrivacyPlan | None = None, noise: NoiseSource | None = None
+    loaded: Loaded,
+    *,
+    paying: PrivacyPlan | None = None,
+    noise: Callable[[], NoiseSource] | None = None,
 ) -> Cohort:
     """Read the table, strip it, and part its patients. Only a holder of a reservation calls this.
 
     Args:
         loaded: the config.
         paying: the plan to pay missing domains from, with the patients that train.
-        noise: where the noise for it comes from.
+        noise: opens the noise for it.
     """
     source = loaded.config.data.table
     raw = ingest.read_raw(
@@ -184,7 +218,7 @@ def read_cohort(
             stripped.units[own],
             schema,
             paying,
-            noise=noise,
+            noise=noise(),
             decimal=source.decimal,
             date_format=source.date_format,
         )

@@ -55,7 +55,8 @@ class Records:
         self._spender.spend(rho)
         sigma = 1.0 / math.sqrt(2.0 * rho)
         exact = self._exact(attributes)
-        noisy = self._noise.discrete_gaussian(exact, sigma=sigma * LATTICE) / LATTICE
+        with self._noise.asking(rho, attributes):
+            noisy = self._noise.discrete_gaussian(exact, sigma=sigma * LATTICE) / LATTICE
         return Measurement(attributes, noisy.reshape(self._shape(attributes)), sigma)
 
     def select(
@@ -86,7 +87,8 @@ class Records:
             error = np.abs(self._exact(candidate.attributes) / LATTICE - model).sum()
             scores[i] = candidate.weight * (error - math.sqrt(2 / math.pi) * sigma * model.size)
         largest = max(candidate.weight for candidate in found)
-        return self._noise.select(scores, epsilon=math.sqrt(8.0 * rho), sensitivity=largest)
+        with self._noise.asking(rho, [candidate.attributes for candidate in found]):
+            return self._noise.select(scores, epsilon=math.sqrt(8.0 * rho), sensitivity=largest)
 
     def _shape(self, attributes: Attributes) -> list[int]:
         return [self._sizes[name] for name in attributes]
