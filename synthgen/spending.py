@@ -169,7 +169,7 @@ def _fit(loaded: Loaded, cohort: Cohort, plan: PrivacyPlan, held: Reservation, t
 
 
 def _paying(loaded: Loaded, plan: PrivacyPlan, held: Reservation) -> Callable[[], NoiseSource]:
-    """Return what opens the noise for paid domains: only once the stored answers are known to be this plan's."""
+    """Return what opens the noise for paid domains, once the stored answers are known to be this plan's."""
 
     def noise() -> NoiseSource:
         held.bind(plan, file_digest(loaded.table))
