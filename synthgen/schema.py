@@ -263,7 +263,10 @@ def _gap(field: Field) -> tuple[str, str] | None:
         )
     limits = field.constraints
     if field.type == "string" and not labels_of(field):
-        return ("expected constraints.enum, found none.", "List its public categories, or set `role: drop`.")
+        return (
+            "expected constraints.enum, found none.",
+            "List its public categories, or set `categories: paid`, `codes: icd10` or `role: drop`.",
+        )
     if field.type in ("integer", "number", "date") and limits.enum is None:
         for key in ("minimum", "maximum"):
             if getattr(limits, key) is None:

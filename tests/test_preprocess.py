@@ -6,17 +6,19 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from dp_accounting import dp_event
 
 import synthgen
 from synthgen import pipeline, preprocess
 from synthgen.config import load_config
 from synthgen.errors import ConfigError, DataError
 from synthgen.models._model import load_model
-from synthgen.privacy.accountant import calibrate_rho, epsilon_of, from_json, to_json
+from synthgen.privacy.accountant import calibrate_rho, epsilon_of, failure, from_json, to_json
 from synthgen.privacy.categories import survival
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import LATTICE
+from synthgen.release.record import replace_one_epsilon
 from synthgen.schema import load_schema
 
 EPSILON, DELTA, SHARE = 4.0, 1e-6, 0.2
@@ -223,6 +225,13 @@ def test_a_schema_that_a_fit_paid_for_is_read_back_and_not_paid_again(fits, tmp_
     assert pipeline.make_plan(write(tmp_path, frame, declared, preprocessing=None)).stages
 
 
+def test_the_epsilon_of_replacing_a_patient_is_found_above_the_delta_of_the_thresholds():
+    event = dp_event.ComposedDpEvent([dp_event.ZCDpEvent(0.02), failure(1e-9)])
+    with_failure = replace_one_epsilon(lambda delta: epsilon_of([event], delta), 1e-6)
+    without = replace_one_epsilon(lambda delta: epsilon_of([event.events[0]], delta), 1e-6)
+    assert without < with_failure < without * 1.01
+
+
 def test_too_few_patients_leave_a_whole_range_and_other_and_no_crash():
     schema = synthgen.Schema.model_validate_json(
         json.dumps({"unit": {"column": "patient"}, "fields": [FIELDS[i] for i in (0, 1, 5)]})
@@ -294,3 +303,29 @@ def test_a_mark_on_the_wrong_kind_is_refused_with_its_reason(field, message):
         synthgen.Schema.model_validate_json(
             json.dumps({"unit": "row", "fields": [{"name": "a", **field}, {"name": "b", "type": "boolean"}]})
         )
+
+
+def test_a_fit_that_is_killed_after_paying_does_not_pay_its_domains_again(tmp_path, monkeypatch):
+    from synthgen.models.tabular_marginal import Config
+
+    class KilledError(RuntimeError):
+        pass
+
+    def killed(*_, **__):
+        raise KilledError
+
+    fields = [FIELDS[i] for i in (0, 1, 5, 8)]
+    loaded = write(tmp_path, ordinary_records()[[field["name"] for field in fields]], fields)
+    tapes = [Tape(), Tape()]
+    monkeypatch.setattr(NoiseSource, "system", lambda: tapes[0])
+    with monkeypatch.context() as patch:
+        patch.setattr(Config, "fit", killed)
+        with pytest.raises(KilledError):
+            pipeline.fit(loaded, tmp_path / "run")
+    monkeypatch.setattr(NoiseSource, "system", lambda: tapes[1])
+    pipeline.fit(loaded, tmp_path / "run", resume=True)
+    paid, grid = tapes[0].asked, tapes[0].asked[0][1]
+    assert len(paid) == 2
+    assert all(len(values) < len(grid) for kind, values, _, _ in tapes[1].asked if kind == "gaussian")
+    assert Ledger.connect("sqlite:///ledger.db", base=tmp_path).spent("c").entries == 1
+    assert load_model(tmp_path / "run" / "public" / "model")[1].column("drug").labels[-1] == "other"

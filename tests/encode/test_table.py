@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from synthgen import codes
 from synthgen.encode.table import Encoder, is_wide
+from synthgen.errors import DataError
 from synthgen.schema import Schema
 
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", "../shared/data"))
@@ -141,3 +142,42 @@ def test_every_diagnosis_of_a_real_cohort_has_a_public_category(read):
     public = set(codes.categories("icd9"))
     assert len(texts) > 500
     assert not {text for text in texts if codes.category("icd9", text) not in public}
+
+
+def test_timestamps_become_public_days_and_dates_keep_their_order_on_the_way_out():
+    from synthgen.ingest.table import canonical
+    from synthgen.records import SyntheticTable
+
+    form = "%d.%m.%Y %H:%M"
+    fields = [
+        {"name": "id", "type": "string", "role": "id"},
+        {
+            "name": "out",
+            "type": "date",
+            "since": "in",
+            "format": form,
+            "constraints": {"minimum": 0, "maximum": 30},
+        },
+        {
+            "name": "in",
+            "type": "date",
+            "origin": "2000-01-01",
+            "constraints": {"minimum": "2010-01-01", "maximum": "2020-01-01"},
+        },
+    ]
+    schema = Schema.model_validate_json(json.dumps({"unit": {"column": "id"}, "fields": fields}))
+    raw = pd.DataFrame(
+        {
+            "out": ["05.03.2012 23:59", "04.03.2012 00:00", "", "01.01.2012 08:00"],
+            "in": ["2012-03-01", "2012-03-04", "2012-03-04", ""],
+        }
+    )
+    table, _ = canonical(raw, np.array(["a", "b", "c", "d"], dtype=object), schema)
+    assert table.frame["out"].tolist()[:2] == [4.0, 0.0]
+    assert table.frame["out"].isna().tolist() == [False, False, True, True]  # no start, no interval
+    assert table.frame["in"].tolist()[0] == (pd.Timestamp("2012-03-01") - pd.Timestamp("2000-01-01")).days
+    out = SyntheticTable(schema, table.frame).to_pandas()
+    assert out["out"].tolist()[:2] == ["05.03.2012 00:00", "04.03.2012 00:00"]
+    assert list(out.columns) == ["id", "out", "in"]
+    with pytest.raises(DataError, match="outside the bounds"):
+        canonical(raw.assign(out="01.03.2011 00:00"), np.array(["a", "b", "c", "d"], dtype=object), schema)
