@@ -232,6 +232,41 @@ def test_the_epsilon_of_replacing_a_patient_is_found_above_the_delta_of_the_thre
     assert without < with_failure < without * 1.01
 
 
+def test_a_generator_of_another_accountant_still_keeps_to_the_total():
+    from synthgen.privacy.accountant import calibrate_noise
+    from synthgen.privacy.plan import PrivacyPlan
+
+    def event(noise):
+        sampled = dp_event.PoissonSampledDpEvent(0.05, dp_event.GaussianDpEvent(noise))
+        return dp_event.SelfComposedDpEvent(sampled, 200)
+
+    def make(schema, epsilon):
+        noise = calibrate_noise(event, epsilon=epsilon, delta=1e-6)
+        return PrivacyPlan("sgd", "patient", 1, epsilon, 1e-6, 100, event(noise))
+
+    schema = synthgen.Schema.model_validate_json(
+        json.dumps({"unit": {"column": "patient"}, "fields": [FIELDS[i] for i in (0, 1, 5)]})
+    )
+    plan = preprocess.with_preprocessing(schema, make, share=0.3, epsilon=2.0, delta=1e-6)
+    print(f"composed epsilon {epsilon_of([plan.event], 1e-6):.3f}")
+    assert plan.epsilon == 2.0
+    assert 1.8 < epsilon_of([plan.event], 1e-6) <= 2.0
+
+
+def test_the_record_says_which_domains_were_paid_and_counts_all_of_rho(fits):
+    from synthgen.release._declared import Composition, Deployment
+    from synthgen.release._wording import registry_block, statement_block
+
+    plan = pipeline.make_plan(fits[2])
+    facts = Composition("c", 400, 4.0, DELTA, 40.0, (), "h"), Deployment("d", "2026-01-01")
+    registry, statement = registry_block(facts[1], plan, facts[0]), statement_block(facts[1], plan, facts[0])
+    assert registry["privacy_loss"]["rho"] == pytest.approx(calibrate_rho(EPSILON, DELTA))
+    assert (
+        "those of cost, stay, admitted, left, drug, ward, code were learnt"
+        in statement["data_accesses_covered"]
+    )
+
+
 def test_too_few_patients_leave_a_whole_range_and_other_and_no_crash():
     schema = synthgen.Schema.model_validate_json(
         json.dumps({"unit": {"column": "patient"}, "fields": [FIELDS[i] for i in (0, 1, 5)]})
