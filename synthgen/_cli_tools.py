@@ -152,12 +152,13 @@ def ledger_resolve(
 def ledger_verify(
     ledger: LedgerUrl = "sqlite:///ledger.db",
     head: Annotated[str | None, typer.Option(help="What a bundle carries.")] = None,
+    backup: Annotated[str | None, typer.Option(help="New file, or URL: a copy that verifies.")] = None,
     json_: Json = False,
 ) -> dict[str, Any]:
-    """Find any edit of the ledger."""
+    """Find any edit of the ledger; back up one that has none."""
     from synthgen import ledgers
 
-    outcome = ledgers.verify(ledger, head)
+    outcome = ledgers.verify(ledger, head, backup)
     if not outcome["verified"]:
         raise Refused(outcome, 3)
     return outcome

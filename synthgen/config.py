@@ -50,12 +50,14 @@ class BudgetSection(Settings):
         delta: probability of failure.
         patients: declared number of patients of the cohort; without it they are counted, and the
             record says that the cohort's size is not protected.
+        preprocessing: part of it, as zCDP's rho, for what the schema marks as paid.
     """
 
     ledger: str = Field(default="sqlite:///ledger.db", min_length=1)
     epsilon: float = Field(gt=0, le=1000)
     delta: float = Field(gt=0, lt=1)
     patients: int | None = Field(default=None, ge=1, le=10**10)
+    preprocessing: float | None = Field(default=None, gt=0, lt=1)
 
 
 class SampleSection(Settings):
@@ -135,7 +137,8 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
     _override(document, overrides)
     config = yamlfile.parse(RunConfig, document, path=path)
     schema_path = path.parent / config.data.table.schema_path
-    schema = load_schema(schema_path)
+    schema = load_schema(schema_path, unpaid=True)
+    require_share(config.budget, schema, where=str(path))
     _require_columns(config, schema, path, document)
     policy = config.release.policy
     if Path(policy).suffix in (".yaml", ".yml"):
@@ -162,6 +165,40 @@ def generator_settings(options: Mapping[str, Any], *, path: Path = Path("generat
         )
     module = plugins.load(GENERATORS, name, prefix="tabular_")
     return yamlfile.parse(module.Config, options, path=path, at=("generator",))
+
+
+def require_share(budget: BudgetSection, schema: Schema, *, where: str) -> None:
+    """Refuse a share without anything to pay for, and anything to pay for without a share.
+
+    Raises:
+        ConfigError: names the columns.
+    """
+    names = [field.name for field in schema.paid]
+    declared = [field.name for field in schema.paid if not field.unpaid]
+    if declared:
+        raise ConfigError(
+            f"Expected domains that are declared or paid, got both in {declared}.",
+            where=where,
+            next_step="Remove `paid` where the domain is public or paid for already, or remove the domain.",
+        )
+    if names and budget.preprocessing is None:
+        raise ConfigError(
+            f"budget.preprocessing: expected a share of the budget, since {names} are paid, found none.",
+            where=where,
+            next_step="Add `preprocessing: 0.1` to budget, or declare these domains from public sources.",
+        )
+    if names and schema.unit.level == "row":
+        raise ConfigError(
+            f"Expected a patient's id as unit, since {names} are paid, got `unit: row`.",
+            where=where,
+            next_step="Name the unit's column; the parts of nameless rows would follow from what is paid.",
+        )
+    if budget.preprocessing is not None and not names:
+        raise ConfigError(
+            "budget.preprocessing: expected a column with `bounds: paid` or `categories: paid`, found none.",
+            where=where,
+            next_step="Remove the share; it would buy nothing.",
+        )
 
 
 def holdout_of(config: RunConfig) -> float:

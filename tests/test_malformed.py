@@ -362,6 +362,7 @@ ledger(
 )
 ledger("a ledger that is no URL", f"joan:{SECRET}", 2, "", "ledger")
 ledger("a ledger in no folder", "sqlite:///no/where/ledger.db", 1, "", "ledger")
+ledger("a ledger that is the table", "sqlite:///t.csv", 3, "", "ledger")
 config(
     "a policy that is not there",
     CONFIG + "release: {policy: p.yaml}\n",

@@ -59,7 +59,9 @@ def field(raw: pd.Series, *, decimal: str, date_format: str | None) -> tuple[dic
     if len(texts) == len(raw) >= MIN_IDS:
         return {"type": "string", "role": "id"}, "differs in every record, so it looks like an id"
     if len(texts) > MAX_LISTED:
-        return {"type": "string"}, f"over {MAX_LISTED} categories; list the public ones, or set `role: drop`"
+        return {
+            "type": "string"
+        }, f"over {MAX_LISTED} categories; list the public ones, or set `categories: paid` or `role: drop`"
     return {"type": "string", "constraints": {"enum": texts}}, ""
 
 

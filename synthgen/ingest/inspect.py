@@ -14,7 +14,7 @@ from synthgen.errors import DataError
 from synthgen.fields import Column
 from synthgen.identifier_values import Found, find
 from synthgen.ingest import _draft, _files, _suggest
-from synthgen.ingest._canonical import Reading, read_column, settled
+from synthgen.ingest._canonical import Reading, read_column, settled, since
 from synthgen.ingest._hints import hints
 from synthgen.ingest.table import first_place, read_raw
 from synthgen.records import require_columns, unit_texts
@@ -139,6 +139,11 @@ def check(
         if column.name in raw:
             cells, tokens = raw[column.name], schema.tokens(column.field)
             reading = read_column(cells, column, tokens, decimal=decimal, date_format=date_format)
+            start = None if column.field.since is None else schema.column(column.field.since)
+            if start is not None and start.name in raw:
+                words = schema.tokens(start.field)
+                first = read_column(raw[start.name], start, words, decimal=decimal, date_format=date_format)
+                reading = since(reading, first, column, start.field.origin)
             found += _cells(reading, column, raw.index, hints(cells, reading, column, decimal, date_format))
             content[column.name] = settled(reading, column)
     return found + _identifiers(raw, schema) + _rules(content, schema, raw.index)

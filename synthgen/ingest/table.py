@@ -18,7 +18,7 @@ import pandas as pd
 from synthgen.errors import ConfigError, DataError
 from synthgen.fields import Column
 from synthgen.ingest import _files
-from synthgen.ingest._canonical import Reading, read_column, settled
+from synthgen.ingest._canonical import Reading, read_column, settled, since
 from synthgen.ingest._hints import hints
 from synthgen.records import RealTable, require_columns, unit_texts
 from synthgen.schema import Schema
@@ -130,16 +130,22 @@ def canonical(
         )
     columns: dict[str, pd.Series] = {}
     counts: dict[str, dict[str, int]] = {"missing": {}, "clipped": {}, "other": {}}
-    for column in schema.columns:
+    starts: dict[str | None, Reading] = {column.field.since: _NONE for column in schema.columns}
+    for column in sorted(schema.columns, key=lambda one: one.field.since is not None):
         tokens = schema.tokens(column.field)
         reading = read_column(frame[column.name], column, tokens, decimal=decimal, date_format=date_format)
+        if column.name in starts:
+            starts[column.name] = reading
+        if column.field.since is not None:
+            start = schema.column(column.field.since)
+            reading = since(reading, starts[start.name], column, start.field.origin)
         _judge(reading, column, problems, hints(frame[column.name], reading, column, decimal, date_format))
         counts["missing"][column.name] = int(reading.missing.sum())
         if column.field.outside != "error":
             counts[_CHANGED[column.field.outside]][column.name] = int(reading.outside.sum())
         columns[column.name] = settled(reading, column)
     problems.refuse()
-    content = pd.DataFrame(columns)
+    content = pd.DataFrame({column.name: columns[column.name] for column in schema.columns})
     table = RealTable(schema, content, row_units(content) if units is None else units)
     return table, IngestReport(len(table), table.unit_codes()[1], **counts)
 
@@ -223,6 +229,7 @@ def first_place(records: np.ndarray, index: pd.Index) -> str:
     return f"line {index[first]}" if index.name == _files.LINE else f"record {first + 1}"
 
 
+_NONE = Reading(*[np.empty(0)] * 5)
 _CHANGED = {"clip": "clipped", "other": "other"}
 
 

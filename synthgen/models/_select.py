@@ -58,7 +58,8 @@ class Records:
         self._spender.spend(rho)
         sigma = 1.0 / math.sqrt(2.0 * rho)
         exact = self._exact(attributes)
-        noisy = self._noise.discrete_gaussian(exact.ravel(), sigma=sigma * LATTICE) / LATTICE
+        with self._noise.asking(rho, attributes):
+            noisy = self._noise.discrete_gaussian(exact.ravel(), sigma=sigma * LATTICE) / LATTICE
         return Measurement(attributes, noisy.reshape(exact.shape), sigma)
 
     def errors(
@@ -95,7 +96,8 @@ class Records:
             rho: this selection's part.
         """
         self._spender.spend(rho)
-        return self._noise.select(scores, epsilon=math.sqrt(8.0 * rho), sensitivity=sensitivity)
+        with self._noise.asking(rho, list(found)):
+            return self._noise.select(scores, epsilon=math.sqrt(8.0 * rho), sensitivity=sensitivity)
 
     def _counts_of(self) -> Counts:
         """Return exact counts in lattice units over the cells as they are now."""
