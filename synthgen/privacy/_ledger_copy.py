@@ -63,7 +63,10 @@ def _copy_file(path: Path, target: Path) -> None:
     partial = target.with_name(f"{target.name}.partial")
     try:
         os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
-        source, copied = sqlite3.connect(f"file:{path}?mode=ro", uri=True), sqlite3.connect(partial)
+        source, copied = (
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True),
+            sqlite3.connect(partial),
+        )
         try:
             source.backup(copied)
         finally:
@@ -101,7 +104,15 @@ def copy(rows: Sequence[Row], keys: Mapping[str, str], target: str) -> None:
         raise ConfigError(
             "Expected a new file for the copy, found one.", where=target, next_step="Name another."
         )
-    store = Store(f"sqlite:///{path.absolute()}" if path else target, base=None, create=True)
+    try:
+        _fill(Store(f"sqlite:///{path.absolute()}" if path else target, base=None, create=True), rows, keys)
+    except BaseException:
+        if path is not None:  # it was not there before
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _fill(store: Store, rows: Sequence[Row], keys: Mapping[str, str]) -> None:
     with store.transaction(write=True) as connection:
         if store.rows(connection) or store.keys(connection):
             raise ConfigError(

@@ -108,16 +108,18 @@ class Reservation:
 
     def noise(self, source: NoiseSource) -> NoiseSource:
         """Return a source to draw from under this reservation, which can no longer be voided."""
-        if self._ledger.status(self.number) == "open":
+        if self._journal is None or self._ledger.status(self.number) != "commit":  # else all is stored
             self._ledger.draw(self.number)
         return source if self._journal is None else KeptNoise(source, self._journal)
 
     def commit(self, detail: Mapping[str, Any]) -> None:
         """Record that the spend was made, and what was paid for again with it."""
         again = set(self._ledger.keyed(self._journal.id).values()) if self._journal else set()
-        for number in (*sorted(again - {self.number}), self.number):
-            if self._journal is None or self._ledger.status(number) != "commit":
+        for number in sorted(again - {self.number}):
+            if self._ledger.status(number) == "open":
                 self._ledger.commit(number, detail=detail)
+        if self._journal is None or self._ledger.status(self.number) != "commit":
+            self._ledger.commit(self.number, detail=detail)
 
     def __enter__(self) -> Reservation:
         return self
@@ -160,7 +162,8 @@ def _pay_again(ledger: Ledger, cohort: str, event: DpEvent, lost: Lost, *, purpo
             where=error.where,
             next_step=error.next_step,
         ) from None
-    ledger.draw(number)
+    if ledger.status(number) == "open":  # written off, it is paid for all the same
+        ledger.draw(number)
     return number
 
 

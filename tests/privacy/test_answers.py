@@ -295,6 +295,22 @@ def test_a_damaged_announcement_costs_the_whole_plan_once(roomy, path):
     assert (roomy.spent("icu").entries, roomy.orphans()) == (2, [])
 
 
+def test_a_payment_that_was_written_off_is_not_asked_for_twice(roomy, path):
+    with pytest.raises(KeyboardInterrupt):
+        attempt(roomy, path, Counted(1, 3))
+    make(roomy, path)._journal.close()
+    roomy.write_off(roomy.orphans()[1].seq, "taken for a crash")
+    attempt(roomy, path, Counted(1))
+    assert (roomy.spent("icu").entries, roomy.orphans()) == (2, [])
+
+
+def test_a_fit_that_was_written_off_while_it_ran_draws_nothing(roomy, path):
+    with make(roomy, path) as held:
+        roomy.write_off(held.number, "taken for a crash")
+        with pytest.raises(ConfigError, match="open reservation"):
+            held.noise(Counted(1))
+
+
 def test_over_the_cap_nothing_is_drawn_again(tmp_path, path):
     ledger = opened(Ledger.connect("sqlite:///ledger.db", base=tmp_path), "icu")
     with pytest.raises(KeyboardInterrupt):
