@@ -130,11 +130,15 @@ def spend(
     with held:
         with clock("ingest"), held.unread():
             tell("ingest", 0.0)
+            held.bind(plan, digest := file_digest(loaded.table))
             cohort = read_cohort(loaded)
+            if cohort.digest != digest:
+                raise DataError(
+                    "Expected a table that nobody writes to, it changed.", where=str(loaded.table)
+                )
             plan = _counted(loaded, plan, cohort.n_units) if plan.patients_counted else plan
             if not len(cohort.train):
                 raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
-            held.bind(plan, cohort.digest)
         with clock("fit"):
             model = _fit(loaded, cohort, plan, held, tell)
             if keep is not None:
@@ -145,6 +149,7 @@ def spend(
 
 
 def _fit(loaded: Loaded, cohort: Cohort, plan: PrivacyPlan, held: Reservation, tell: Progress) -> TableModel:
+    held.begin()
     model: TableModel = loaded.generator.fit(
         cohort.train,
         plan,
