@@ -134,7 +134,9 @@ def spend(
             cohort = read_cohort(loaded)
             if cohort.digest != digest:
                 raise DataError(
-                    "Expected a table that nobody writes to, it changed.", where=str(loaded.table)
+                    "Expected a table that nobody writes to, it changed while it was read.",
+                    where=str(loaded.table),
+                    next_step="Run again, when it is complete.",
                 )
             plan = _counted(loaded, plan, cohort.n_units) if plan.patients_counted else plan
             if not len(cohort.train):

@@ -73,13 +73,14 @@ def _copy_file(path: Path, target: Path) -> None:
             source.close()
             copied.close()
         partial.replace(target)
-        _sync(target.parent)
+        sync_folder(target.parent)
     except (OSError, sqlite3.Error) as error:
         message = f"Expected to back the ledger up before its migration, got {type(error).__name__}."
         raise OperationError(message, where=str(target), next_step="Check space and permissions.") from None
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Force to disk that a folder's files have these names."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

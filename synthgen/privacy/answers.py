@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
+from synthgen.privacy._ledger_copy import sync_folder
 from synthgen.privacy.noise import Integers
 
 FORMAT = 1
@@ -237,7 +238,7 @@ class Journal:
         if not self.id:
             header = {"format": FORMAT, "id": secrets.token_hex(16), "inode": os.fstat(self._file).st_ino}
             self._append({"kind": "journal", **header})
-            _sync(self.path.parent)
+            sync_folder(self.path.parent)
 
     def _require_own(self, header: dict[str, Any]) -> None:
         if header["format"] != FORMAT or header["inode"] != os.fstat(self._file).st_ino:
@@ -294,11 +295,3 @@ def _encoded(values: Integers) -> str:
 
 def _decoded(text: str) -> Integers:
     return np.frombuffer(base64.b64decode(text), dtype="<i8").astype(np.int64)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
