@@ -103,7 +103,7 @@ def test_steps_all_over_a_run(driver, tmp_path, whole):
 
 @pytest.mark.slow
 def test_fifty_kills_at_random_moments(driver, tmp_path, whole):
-    """Moments are uniform in time for every third kill, and uniform over the steps of a run for the others."""
+    """Every third moment is uniform in time, the others are uniform over the steps of a run."""
     chance, kills, finished = random.Random(20), 0, 0  # noqa: S311
     asked: list[int] = []
     lost = 0
