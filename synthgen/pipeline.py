@@ -204,6 +204,7 @@ def evaluate_public(run_path: Path, epsilon: float, *, tell: Progress = quiet) -
     table = _sample(loaded, folder, tell)
     tell("evaluate", 0.0)
     patients = max(1, round(plan.patients / (1 - share) * share / 2))
+    held.begin()
     noise = held.noise(NoiseSource.system())
     figures = fidelity(cohort.holdout, table, rho=rho, patients=patients, noise=noise)
     held.commit({"figure": "one-way total variation"})

@@ -141,14 +141,19 @@ def spend(
     with held:
         with clock("ingest"), held.unread():
             tell("ingest", 0.0)
-            cohort = read_cohort(loaded, paying=plan, noise=_paying(loaded, plan, held))
+            held.bind(plan, digest := file_digest(loaded.table))
+            cohort = read_cohort(loaded, paying=plan, noise=lambda: held.noise(NoiseSource.system()))
+            if cohort.digest != digest:
+                raise DataError(
+                    "Expected a table that nobody writes to, it changed while it was read.",
+                    where=str(loaded.table),
+                    next_step="Run again, when it is complete.",
+                )
             loaded = replace(loaded, schema=cohort.train.schema)
             if plan.patients_counted or loaded.schema.paid:
                 plan = _again(loaded, plan, cohort.n_units)
             if not len(cohort.train):
                 raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
-            if not loaded.schema.paid:  # else it was bound before the first draw
-                held.bind(plan, cohort.digest)
         with clock("fit"):
             model = _fit(loaded, cohort, plan, held, tell)
             if keep is not None:
@@ -159,6 +164,7 @@ def spend(
 
 
 def _fit(loaded: Loaded, cohort: Cohort, plan: PrivacyPlan, held: Reservation, tell: Progress) -> TableModel:
+    held.begin()
     model: TableModel = loaded.generator.fit(
         cohort.train,
         plan,
@@ -166,16 +172,6 @@ def _fit(loaded: Loaded, cohort: Cohort, plan: PrivacyPlan, held: Reservation, t
         progress=lambda what, done: tell(f"fit: {what}", done),
     )
     return model
-
-
-def _paying(loaded: Loaded, plan: PrivacyPlan, held: Reservation) -> Callable[[], NoiseSource]:
-    """Return what opens the noise for paid domains, once the stored answers are known to be this plan's."""
-
-    def noise() -> NoiseSource:
-        held.bind(plan, file_digest(loaded.table))
-        return held.noise(NoiseSource.system())
-
-    return noise
 
 
 def _again(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:

@@ -96,8 +96,8 @@ class Server:
 def postgresql() -> Iterator[Server]:
     programs = _programs()
     pytest.importorskip("pg8000", reason="pg8000 is not installed (synthgen-medical[postgresql])")
-    if os.geteuid() == 0 and shutil.which("runuser") is None:
-        pytest.skip("PostgreSQL does not run as root, and there is no runuser to run it as postgres")
+    if os.geteuid() == 0 and (shutil.which("runuser") is None or not Path("~postgres").expanduser().is_dir()):
+        pytest.skip("PostgreSQL does not run as root, and there is no user postgres to run it as")
     with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
         server = Server(programs, Path(folder))
         server.start()

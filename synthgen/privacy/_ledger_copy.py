@@ -63,20 +63,24 @@ def _copy_file(path: Path, target: Path) -> None:
     partial = target.with_name(f"{target.name}.partial")
     try:
         os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
-        source, copied = sqlite3.connect(f"file:{path}?mode=ro", uri=True), sqlite3.connect(partial)
+        source, copied = (
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True),
+            sqlite3.connect(partial),
+        )
         try:
             source.backup(copied)
         finally:
             source.close()
             copied.close()
         partial.replace(target)
-        _sync(target.parent)
+        sync_folder(target.parent)
     except (OSError, sqlite3.Error) as error:
         message = f"Expected to back the ledger up before its migration, got {type(error).__name__}."
         raise OperationError(message, where=str(target), next_step="Check space and permissions.") from None
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Force to disk that a folder's files have these names."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -101,7 +105,15 @@ def copy(rows: Sequence[Row], keys: Mapping[str, str], target: str) -> None:
         raise ConfigError(
             "Expected a new file for the copy, found one.", where=target, next_step="Name another."
         )
-    store = Store(f"sqlite:///{path.absolute()}" if path else target, base=None, create=True)
+    try:
+        _fill(Store(f"sqlite:///{path.absolute()}" if path else target, base=None, create=True), rows, keys)
+    except BaseException:
+        if path is not None:  # it was not there before
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _fill(store: Store, rows: Sequence[Row], keys: Mapping[str, str]) -> None:
     with store.transaction(write=True) as connection:
         if store.rows(connection) or store.keys(connection):
             raise ConfigError(

@@ -29,6 +29,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
+from synthgen.privacy._ledger_copy import sync_folder
 from synthgen.privacy.noise import Integers
 
 FORMAT = 1
@@ -60,6 +61,7 @@ class Journal:
         queries: what was announced, one a query, the latest attempt.
         stored: the answers, in the order of the queries.
         lost: the query that has to be paid for again, or None.
+        given_up: noise was drawn that is not kept, so that the fit cannot go on from here.
     """
 
     def __init__(self, path: Path) -> None:
@@ -74,6 +76,7 @@ class Journal:
         self.queries: list[dict[str, Any]] = []
         self.stored: list[Integers] = []
         self.lost: Lost | None = None
+        self.given_up = False
         self._bound: dict[str, Any] | None = None
         self._next, self._frozen, self._paid, self._good = 0, False, 0, 0
         try:
@@ -96,7 +99,7 @@ class Journal:
     @property
     def drawn(self) -> bool:
         """Whether noise may have been drawn."""
-        return bool(self.queries) or self.lost is not None
+        return bool(self.queries) or self.lost is not None or self.given_up
 
     def close(self) -> None:
         """Let go of the file."""
@@ -141,6 +144,11 @@ class Journal:
             os.ftruncate(self._file, self._good)
             self._append({"kind": "torn", "reservation": reservation})
         self._paid = reservation
+
+    def give_up(self) -> None:
+        """Record, before it happens, that noise is drawn that is not kept."""
+        if not self.given_up:
+            self._append({"kind": "unkept"})
 
     def answer(self, query: dict[str, Any], draw: Callable[[], Integers]) -> Integers:
         """Return the stored answer of a query; or announce it, draw, and store.
@@ -200,6 +208,8 @@ class Journal:
             self.id = record["id"]
         elif kind == "bind":
             self._bound = record
+        elif kind == "unkept":
+            self.given_up = True
         elif kind == "intent":
             self.queries[record["seq"] - 1 :] = [record]
             key = f"{self.id}:{record['seq']}.{record['attempt'] + 1}"
@@ -228,7 +238,7 @@ class Journal:
         if not self.id:
             header = {"format": FORMAT, "id": secrets.token_hex(16), "inode": os.fstat(self._file).st_ino}
             self._append({"kind": "journal", **header})
-            _sync(self.path.parent)
+            sync_folder(self.path.parent)
 
     def _require_own(self, header: dict[str, Any]) -> None:
         if header["format"] != FORMAT or header["inode"] != os.fstat(self._file).st_ino:
@@ -285,11 +295,3 @@ def _encoded(values: Integers) -> str:
 
 def _decoded(text: str) -> Integers:
     return np.frombuffer(base64.b64decode(text), dtype="<i8").astype(np.int64)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

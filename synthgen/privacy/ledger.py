@@ -259,7 +259,6 @@ class Ledger:
 
         Raises:
             ConfigError: there is something at the target.
-            DataError: this ledger was edited.
         """
         from synthgen.privacy._ledger_copy import copy
 

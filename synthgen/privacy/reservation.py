@@ -4,8 +4,8 @@ Book, read, draw, commit. Until noise is drawn a refused table costs nothing (`R
 then on the spend is kept, whatever happens. With a journal (`synthgen.privacy.answers`) a run that was
 killed goes on under the reservation that it has, and pays again only for what was drawn and not stored.
 
-Training by DP-SGD has the same order: what a step costs is announced before its noise is drawn
-(`NoiseSource.asking`), and its state is stored before the next.
+Training by DP-SGD draws noise that is not kept: resumed, it is a new fit and charged as one. To do better,
+it would announce each step's cost (`NoiseSource.asking`) and store its state before the next.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Reservation:
 
     def __init__(self, ledger: Ledger, number: int, journal: Journal | None = None) -> None:
         self._ledger, self.number, self._journal = ledger, number, journal
+        self._begun = False
 
     @classmethod
     def make(
@@ -92,7 +93,7 @@ class Reservation:
         try:
             yield
         except SynthgenError:
-            if self._journal is None or not self._journal.drawn:
+            if not self._begun and (self._journal is None or not self._journal.drawn):
                 with contextlib.suppress(SynthgenError):  # the ledger refuses to void what was drawn from
                     self._ledger.void(self.number, "the data were refused before any noise was drawn")
             raise
@@ -107,17 +108,25 @@ class Reservation:
             self._journal.bind(_plan_digest(plan), data)
 
     def noise(self, source: NoiseSource) -> NoiseSource:
-        """Return a source to draw from under this reservation, which can no longer be voided."""
-        if self._ledger.status(self.number) == "open":
+        """Return a source to draw from; before its first draw it calls `begin`."""
+        return KeptNoise(source, self._journal, self.begin)
+
+    def begin(self) -> None:
+        """Record that noise may be drawn from now on: the reservation can no longer be voided."""
+        if self._begun:
+            return
+        if self._journal is None or self._ledger.status(self.number) != "commit":  # else all is stored
             self._ledger.draw(self.number)
-        return source if self._journal is None else KeptNoise(source, self._journal)
+        self._begun = True
 
     def commit(self, detail: Mapping[str, Any]) -> None:
         """Record that the spend was made, and what was paid for again with it."""
         again = set(self._ledger.keyed(self._journal.id).values()) if self._journal else set()
-        for number in (*sorted(again - {self.number}), self.number):
-            if self._journal is None or self._ledger.status(number) != "commit":
+        for number in sorted(again - {self.number}):
+            if self._ledger.status(number) == "open":
                 self._ledger.commit(number, detail=detail)
+        if self._journal is None or self._ledger.status(self.number) != "commit":
+            self._ledger.commit(self.number, detail=detail)
 
     def __enter__(self) -> Reservation:
         return self
@@ -139,6 +148,8 @@ def _current(ledger: Ledger, journal: Journal, event: DpEvent) -> tuple[Journal,
                 next_step="It was replaced or rolled back: restore it, and verify it with a bundle's head.",
             )
         return journal, None
+    if journal.given_up and ledger.status(number) == "open":
+        ledger.write_off(number, "resumed as a new fit, which is charged in full: its noise was not kept")
     if ledger.status(number) in ("void", "write-off"):
         return journal.set_aside(), None
     entry = next(entry for entry in ledger.entries() if entry.seq == number)
@@ -160,7 +171,8 @@ def _pay_again(ledger: Ledger, cohort: str, event: DpEvent, lost: Lost, *, purpo
             where=error.where,
             next_step=error.next_step,
         ) from None
-    ledger.draw(number)
+    if ledger.status(number) == "open":  # written off, it is paid for all the same
+        ledger.draw(number)
     return number
 
 
@@ -171,10 +183,17 @@ def _plan_digest(plan: PrivacyPlan) -> str:
 
 
 class KeptNoise(NoiseSource):
-    """Noise whose answers are kept in a journal. What is drawn without `asking` costs an unknown part."""
+    """Noise under a reservation: the ledger knows before the first draw, and a journal keeps the answers.
 
-    def __init__(self, source: NoiseSource, journal: Journal) -> None:
-        self._source, self._journal = source, journal
+    Answers drawn without `asking` cost the whole plan if they are lost. Noise other than answers on integers
+    is not kept; a run that drew any is charged in full when it is resumed.
+    """
+
+    def __init__(
+        self, source: NoiseSource, journal: Journal | None, begin: Callable[[], None] = lambda: None
+    ) -> None:
+        self._source: Any = source
+        self._journal, self._begin = journal, begin
         self.is_private = source.is_private
         self._asked: dict[str, Any] = {}
 
@@ -190,13 +209,30 @@ class KeptNoise(NoiseSource):
             self._asked = {}
 
     def _gaussian(self, values: Integers, sigma: float) -> Integers:
-        query = {"draw": "gaussian", "answers": values.size, "sigma": float(sigma), **self._asked}
-        return self._journal.answer(query, lambda: self._source._gaussian(values, sigma))
+        query = {"draw": "gaussian", "answers": values.size, "sigma": float(sigma)}
+        return self._kept(query, lambda: self._source._gaussian(values, sigma))
 
     def _select(self, lattice: Integers, epsilon: float, units: int) -> int:
-        numbers = {"candidates": lattice.size, "epsilon": float(epsilon), "units": units}
-        query = {"draw": "select", "answers": 1, **numbers, **self._asked}
-        found = self._journal.answer(
-            query, lambda: np.array([self._source._select(lattice, epsilon, units)], dtype=np.int64)
+        query = {"draw": "select", "answers": 1, "candidates": lattice.size, "epsilon": float(epsilon)}
+        found = self._kept(
+            {**query, "units": units},
+            lambda: np.array([self._source._select(lattice, epsilon, units)], dtype=np.int64),
         )
         return int(found[0])
+
+    def _kept(self, query: dict[str, Any], draw: Callable[[], Integers]) -> Integers:
+        self._begin()
+        return draw() if self._journal is None else self._journal.answer({**query, **self._asked}, draw)
+
+    def _words(self, size: int) -> Any:
+        return self._unkept()._words(size)
+
+    def _normal(self, size: int) -> Any:
+        return self._unkept()._normal(size)
+
+    def _unkept(self) -> Any:
+        """Return the source for secret draws that are no answers, such as the noise of gradients."""
+        self._begin()
+        if self._journal is not None:
+            self._journal.give_up()
+        return self._source

@@ -103,21 +103,28 @@ def test_steps_all_over_a_run(driver, tmp_path, whole):
 
 @pytest.mark.slow
 def test_fifty_kills_at_random_moments(driver, tmp_path, whole):
+    """Every third moment is uniform in time, the others are uniform over the steps of a run."""
     chance, kills, finished = random.Random(20), 0, 0  # noqa: S311
-    stored: list[int] = []
+    asked: list[int] = []
+    lost = 0
     while kills < 50:
         (folder := tmp_path / str(finished)).mkdir()
-        run = Run(folder, driver).prepare(evaluate=finished % 3 == 2)
-        seconds = 14.0 if finished % 3 == 2 else 7.0
+        evaluate = finished % 5 == 4
+        run = Run(folder, driver).prepare(evaluate=evaluate)
         while kills < 50:
-            outcome = run.go(kill_after=chance.uniform(0, seconds))
+            after = {"kill_after": chance.uniform(0, 14.0 if evaluate else 7.0)}
+            moment = after if kills % 3 == 0 else {"kill_at": chance.randrange(len(whole.steps()))}
+            outcome = run.go(**moment)
             run.check()
             if outcome["status"] != -9:
                 break
             kills += 1
-            stored.append(len(run.records("answer")))
-            if chance.random() < 0.2:
+            asked.append(len(run.records("intent")))
+            lost += len(run.records("intent")) - len(run.records("answer")) > 0
+            if chance.random() < 0.5:
                 break
         run.finish(judged=True)
         finished += 1
-    print(f"{kills} kills in {finished} runs, all finished; answers stored at the kills: {sorted(stored)}")
+    print(f"{kills} kills in {finished} runs, all finished; draws announced at the kills: {sorted(asked)}")
+    assert len(set(asked)) > 8  # all over the fit, not in its breaks alone
+    assert lost > 0

@@ -295,6 +295,61 @@ def test_a_damaged_announcement_costs_the_whole_plan_once(roomy, path):
     assert (roomy.spent("icu").entries, roomy.orphans()) == (2, [])
 
 
+def test_a_payment_that_was_written_off_is_not_asked_for_twice(roomy, path):
+    with pytest.raises(KeyboardInterrupt):
+        attempt(roomy, path, Counted(1, 3))
+    make(roomy, path)._journal.close()
+    roomy.write_off(roomy.orphans()[1].seq, "taken for a crash")
+    attempt(roomy, path, Counted(1))
+    assert (roomy.spent("icu").entries, roomy.orphans()) == (2, [])
+
+
+def test_a_fit_that_was_written_off_while_it_ran_draws_nothing(roomy, path):
+    with make(roomy, path) as held:
+        held.bind(plan(), "data")
+        roomy.write_off(held.number, "taken for a crash")
+        with pytest.raises(ConfigError, match="open reservation"):
+            ask(held.noise(source := Counted(1)))
+    assert source.draws == 0
+
+
+def test_data_refused_after_a_draw_while_they_were_read_are_not_void(roomy, path):
+    def refused_late(answers):
+        with make(roomy, answers) as held, held.unread():
+            held.bind(plan(), "data")
+            ask(held.noise(Counted(1)), 1)
+            raise DataError("no")
+
+    for answers in (path, None):
+        with pytest.raises(DataError):
+            refused_late(answers)
+    assert (roomy.spent("icu").entries, len(roomy.orphans())) == (2, 2)
+
+
+def test_noise_that_is_not_kept_makes_a_resumed_run_a_new_fit(roomy, path):
+    class Gradients(Counted):
+        def _normal(self, size):
+            if self.fail_at == 0:
+                raise KeyboardInterrupt
+            return np.zeros(size)
+
+    def train(source):
+        with make(roomy, path) as held:
+            held.bind(plan(), "data")
+            noise = held.noise(source)
+            ask(noise, 1)
+            noise._normal(3)
+            held.commit({})
+
+    with pytest.raises(KeyboardInterrupt):
+        train(Gradients(1, 0))
+    train(source := Gradients(1))
+    assert source.draws == 1
+    booked = [entry.content["event"]["rho"] for entry in roomy.entries() if entry.kind == "reserve"]
+    assert booked == pytest.approx([RHO, RHO])
+    assert [entry.kind for entry in roomy.entries()].count("write-off") == 1
+
+
 def test_over_the_cap_nothing_is_drawn_again(tmp_path, path):
     ledger = opened(Ledger.connect("sqlite:///ledger.db", base=tmp_path), "icu")
     with pytest.raises(KeyboardInterrupt):

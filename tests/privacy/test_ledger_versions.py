@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from synthgen import cli
-from synthgen.errors import ConfigError, DataError
+from synthgen.errors import ConfigError, DataError, OperationError
 from synthgen.privacy._ledger_chain import GENESIS, VERSION
 from synthgen.privacy.accountant import calibrate_rho
 from synthgen.privacy.ledger import Ledger
@@ -85,7 +85,6 @@ def test_an_edited_ledger_of_version_1_is_not_touched(place):
 
 
 def test_a_migration_without_a_backup_changes_nothing(tmp_path, monkeypatch):
-    from synthgen.errors import OperationError
     from synthgen.privacy import _ledger_copy
 
     def full(*_: object) -> None:
@@ -147,6 +146,11 @@ def test_a_copy_verifies_and_restores_on_either_database(place, tmp_path):
     assert copied.cohort("icu") == ledger.cohort("icu")
     with pytest.raises(ConfigError, match="new file"):
         ledger.backup(str(copy))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("synthgen.privacy._ledger_store.Store.check", lambda _: ([], []))
+        with pytest.raises(OperationError, match="the copy"):
+            ledger.backup(str(tmp_path / "broken.db"))
+    assert not (tmp_path / "broken.db").exists()
     with pytest.raises(ConfigError, match="without a ledger"):
         copied.backup(place.url if place.server else f"sqlite:///{tmp_path / 'ledger.db'}")
     if place.server is not None:
