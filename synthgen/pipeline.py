@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort, SyntheticTable
+from synthgen.release.policy import load_policy
 from synthgen.runs import RunFolder, file_digest, write_json
 from synthgen.sample import draw, write_table
 from synthgen.spending import Stopwatch, make_plan, open_ledger, quiet, read_cohort, spend
@@ -63,6 +65,7 @@ def run(
     clock = Stopwatch()
     folder.clean()
     cohort = _fit(loaded, folder, clock, tell)
+    loaded = _with_paid(loaded, folder)
     with clock("sample"):
         table = _sample(loaded, folder, tell)
     with clock("evaluate"):
@@ -110,6 +113,7 @@ def fit(
 def _folder(
     loaded: Loaded, output: Path, overrides: Sequence[str], resume: bool, *, goal: str = "finished"
 ) -> RunFolder:
+    load_policy(loaded.policy)  # one that cannot be read must not cost budget
     source = {"config": str(loaded.path), "overrides": list(overrides)}
     return RunFolder.create(output, digest=loaded.digest, source=source, resume=resume, goal=goal)
 
@@ -250,13 +254,21 @@ def reload(run_path: Path) -> tuple[Loaded, RunFolder]:
             where=str(loaded.path),
             next_step="Restore it, or run into another folder.",
         )
-    return loaded, folder
+    return _with_paid(loaded, folder), folder
+
+
+def _with_paid(loaded: Loaded, folder: RunFolder) -> Loaded:
+    """Return the config with the domains that the run's fit has paid for: they are public now."""
+    if loaded.schema.resolved or folder.done("fit") is None:
+        return loaded
+    return replace(loaded, schema=load_model(folder.model)[1])
 
 
 def plan_summary(loaded: Loaded) -> dict[str, Any]:
     """Return what a fit will fix, for the ``plan`` verb. Reads no record."""
     plan = make_plan(loaded)
-    sigmas = [stage.noise for stage in plan.stages if stage.noise is not None]
+    n_paid = len(plan.parameters.get("preprocessing", {}).get("columns", ()))
+    sigmas = [stage.noise for stage in plan.stages[n_paid:] if stage.noise is not None]
     noise = float(np.median(sigmas)) if sigmas else None
     budget = loaded.config.budget
     n_records = loaded.config.sample.records

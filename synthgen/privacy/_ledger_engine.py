@@ -40,13 +40,16 @@ def locate(url: str, *, base: Path | None, create: bool) -> tuple[URL, bool]:
     try:
         place = sa.make_url(url)
     except (ArgumentError, ValueError):
-        raise ConfigError("Expected a ledger URL such as sqlite:///ledger.db.") from None
+        raise ConfigError(
+            "Expected a ledger URL of a SQLite file or of PostgreSQL, got other text.",
+            next_step="Write sqlite:///ledger.db or postgresql://user@host/name.",
+        ) from None
     backend = place.get_backend_name()
     if backend == "postgresql" and place.username and place.database:
         return place.set(drivername="postgresql+pg8000"), False
     if backend != "sqlite" or not place.database or place.database.startswith((":memory:", "file:")):
         raise ConfigError(
-            "Expected a ledger URL of a SQLite file or of PostgreSQL.",
+            "Expected a ledger URL of a SQLite file or of PostgreSQL, got another kind.",
             next_step="Write sqlite:///ledger.db or postgresql://user@host/name.",
         )
     path = (base or Path()) / place.database
@@ -69,7 +72,9 @@ def _made(path: Path, *, create: bool) -> bool:
         return False
     except OSError as error:
         raise OperationError(
-            f"Expected a folder to write the ledger into ({error.strerror}).", where=str(path)
+            f"Expected a folder to write the ledger into ({error.strerror}).",
+            where=str(path),
+            next_step="Make the folder, or correct budget.ledger.",
         ) from None
     return True
 

@@ -16,7 +16,7 @@ from dp_accounting.dp_event import DpEvent
 
 from synthgen.errors import ConfigError
 from synthgen.privacy._ledger_chain import Entry, Problem
-from synthgen.privacy.accountant import Filter, epsilon_of, from_json
+from synthgen.privacy.accountant import Filter, epsilon_of, epsilon_of_rho, from_json
 
 SPENDING = frozenset({"cap", "reserve", "draw", "commit", "write-off", "void", "version"})
 CLOSING = frozenset({"commit", "write-off", "void"})
@@ -164,7 +164,7 @@ class State:
             delta=cap.delta,
             cap=cap.epsilon,
             used=cap.used(events),
-            left=epsilon_of([dp_event.ZCDpEvent(rho)], cap.delta, adaptive=True),
+            left=epsilon_of_rho(rho, cap.delta),
             entries=len(events),
             cohorts=tuple(self.sharing(name)),
             event=dp_event.ComposedDpEvent(events),

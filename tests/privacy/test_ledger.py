@@ -19,7 +19,7 @@ def test_a_plan_for_the_whole_cap_fits_and_leaves_nothing(ledger):
     assert ledger.remaining("icu") == pytest.approx(1.0)
     book(ledger, rho=RHO)
     spent = ledger.spent("icu")
-    assert spent.epsilon == pytest.approx(1.0)
+    assert 0.999 < spent.epsilon < 1.0
     assert (spent.entries, spent.cohorts, spent.cap) == (1, ("icu",), 1.0)
     assert ledger.remaining("icu") == 0.0
     with pytest.raises(BudgetExceeded):
@@ -54,7 +54,7 @@ def test_events_compose_jointly_and_not_as_a_sum_of_epsilons(ledger):
     alone = epsilon_of([e.ZCDpEvent(RHO / 4)], DELTA)
     spent = ledger.spent("icu").epsilon
     print(f"4 spends of epsilon {alone:.3f} compose to {spent:.3f}, not {4 * alone:.3f}")
-    assert spent == pytest.approx(1.0)
+    assert 0.999 < spent < 1.0
     assert 4 * alone > 1.8
 
 
