@@ -57,7 +57,7 @@ class RunFolder:
         if folder._state_file.exists():
             folder._require(digest, resume, goal)
             return folder
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and not folder._unborn():
             raise ConfigError(
                 "Expected an empty folder or a run, found other files.",
                 where=str(path),
@@ -143,6 +143,11 @@ class RunFolder:
     def _state_file(self) -> Path:
         return self.internal / STATE
 
+    def _unborn(self) -> bool:
+        """Whether there is nothing, or what a process left that was killed while it made the folder."""
+        ours = {self.internal, self.public, partial_of(self._state_file)}
+        return self.path.is_dir() and ours.issuperset(self.path.rglob("*"))
+
     def _require(self, digest: str, resume: bool, goal: str) -> None:
         state = self.state
         if state["digest"] != digest:
@@ -165,13 +170,18 @@ class RunFolder:
         write_json(self._state_file, state)
 
 
+def partial_of(path: Path) -> Path:
+    """Return where a file is written before it takes its name."""
+    return path.with_name(f".{path.name}.partial")
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that a crash leaves the old file or the new one.
 
     Raises:
         OperationError: the disk refused.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     try:
         with partial.open("w", encoding="utf-8") as stream:
             json.dump(content, stream, indent=1, sort_keys=True, allow_nan=False)

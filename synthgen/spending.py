@@ -142,7 +142,7 @@ def spend(
         with clock("ingest"), held.unread():
             tell("ingest", 0.0)
             held.bind(plan, digest := file_digest(loaded.table))
-            cohort = read_cohort(loaded, paying=plan, noise=lambda: held.noise(NoiseSource.system()))
+            cohort = read_cohort(loaded, paying=plan, noise=held.noise(NoiseSource.system()))
             if cohort.digest != digest:
                 raise DataError(
                     "Expected a table that nobody writes to, it changed while it was read.",
@@ -190,14 +190,14 @@ def read_cohort(
     loaded: Loaded,
     *,
     paying: PrivacyPlan | None = None,
-    noise: Callable[[], NoiseSource] | None = None,
+    noise: NoiseSource | None = None,
 ) -> Cohort:
     """Read the table, strip it, and part its patients. Only a holder of a reservation calls this.
 
     Args:
         loaded: the config.
         paying: the plan to pay missing domains from, with the patients that train.
-        noise: opens the noise for it.
+        noise: the reservation's source, for it.
     """
     source = loaded.config.data.table
     raw = ingest.read_raw(
@@ -214,7 +214,7 @@ def read_cohort(
             stripped.units[own],
             schema,
             paying,
-            noise=noise(),
+            noise=noise,
             decimal=source.decimal,
             date_format=source.date_format,
         )

@@ -6,9 +6,10 @@ the same order and is given the stored answers. An intent without its answer was
 lost: its cost is reserved in the ledger again before it is drawn again (`synthgen.privacy.reservation`).
 
 Each line carries a hash of itself and all before it. A last line that was cut short counts as not
-written; any other damage is refused. The file holds noised answers and public numbers, nothing exact, and
-its owner alone can read it. It knows its own inode: a copy, or a file restored from a backup, does not
-know what was drawn after it was made, and is refused. (A snapshot of a whole disk, put back, is not seen.)
+written; any other damage is refused. The file holds no exact count, yet it never leaves and its owner
+alone can read it: of a histogram with a threshold it has what the threshold hides. It knows its own
+inode: a copy, or a file restored from a backup, does not know what was drawn after it was made, and is
+refused. (A snapshot of a whole disk, put back, is not seen.)
 """
 
 from __future__ import annotations

@@ -20,13 +20,11 @@ from typing import Any
 import sklearn.ensemble  # noqa: F401 - imported once, here, and not by every child
 
 from synthgen import cli, judge, pipeline  # noqa: F401
-from synthgen.models._estimate import _mbi
 from synthgen.privacy import noise, reservation
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.queries import LATTICE
 
 noise._opendp()
-_mbi()
 
 
 class Witness(noise._SystemNoise):

