@@ -30,8 +30,14 @@ def today() -> str:
 
 
 def versions(*packages: str) -> dict[str, str]:
-    """Return the installed versions of these packages."""
-    return {name: importlib.metadata.version(name) for name in packages}
+    """Return the versions of those of these packages that are installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def _line(path: str, key: str) -> str:

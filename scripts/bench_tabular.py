@@ -115,7 +115,8 @@ def peer_rows(arguments: argparse.Namespace, scorer: Any, name: str, epsilon: fl
     """Yield the peers' rows of a table and epsilon: kept, or measured now where that was asked for."""
     held = {row["peer"]: row for row in _peers.find(_peers.kept(), name, epsilon)}
     for peer in _peers.PEERS:
-        if arguments.full or peer in arguments.refresh:
+        place = f"{peer}:{name}:{epsilon:g}:"
+        if arguments.full or any(place.startswith(f"{asked}:") for asked in arguments.refresh):
             fresh = _measured(arguments.bench, scorer, peer, name, epsilon)
             if fresh is not None:
                 _peers.keep({key: value for key, value in fresh.items() if key != "now"})
@@ -184,9 +185,11 @@ def goals_of(row: Row) -> list[str]:
     return lines
 
 
-def comparable(rows: list[Row]) -> str:
+def comparable(rows: list[Row], *, full: bool) -> str:
     """Say how the repeated fit's time compares to the kept one's."""
     peer, name, epsilon = REPEATED
+    if full:
+        return "machine: all peers were measured in this run"
     again = [
         row for row in rows if row.get("now") and (row["peer"], row["table"], row["epsilon"]) == REPEATED
     ]
@@ -261,7 +264,7 @@ def main() -> None:
         rows.append(row)
         print(line_of(cells_of(row)), flush=True)
     mine = [row for row in rows if row["peer"] == "marginal"]
-    lines = [*(line for row in mine for line in goals_of(row)), comparable(rows)]
+    lines = [*(line for row in mine for line in goals_of(row)), comparable(rows, full=arguments.full)]
     print("\n".join(lines))
     if arguments.json:
         machine = {**_machine.facts(), "versions": _machine.versions(*VERSIONS)}
