@@ -60,7 +60,7 @@ def dpmm(method: str, epsilon: float, delta: float) -> tuple[Any, Any]:
 def stop_after(limit: float, over: threading.Event) -> None:
     """End this process once a fit has had ``limit`` seconds, and as many of the processor.
 
-    On a machine that others use too it gets up to `PATIENCE` times as long, so that load is not held against it.
+    On a machine that others use too it gets up to `PATIENCE` times as long: load is not held against it.
     """
     wall, processor = time.perf_counter(), time.process_time()
     while not over.wait(0.5):

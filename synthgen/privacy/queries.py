@@ -30,7 +30,7 @@ def lattice_weights(unit_codes: np.ndarray, n_units: int) -> np.ndarray:
         of a unit sum to at most `LATTICE`.
     """
     records = np.bincount(unit_codes, minlength=max(n_units, 1))
-    return (LATTICE // np.maximum(records, 1)).astype(float)[unit_codes]
+    return np.asarray(LATTICE // np.maximum(records, 1), dtype=float)[unit_codes]
 
 
 def weighted_marginal(columns: Sequence[np.ndarray], shape: Sequence[int], weights: np.ndarray) -> np.ndarray:
