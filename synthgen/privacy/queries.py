@@ -30,7 +30,8 @@ def lattice_weights(unit_codes: np.ndarray, n_units: int) -> np.ndarray:
         of a unit sum to at most `LATTICE`.
     """
     records = np.bincount(unit_codes, minlength=max(n_units, 1))
-    return np.asarray(LATTICE // np.maximum(records, 1), dtype=float)[unit_codes]
+    each = (LATTICE // np.maximum(records, 1)).astype(float)
+    return np.asarray(each[unit_codes])
 
 
 def weighted_marginal(columns: Sequence[np.ndarray], shape: Sequence[int], weights: np.ndarray) -> np.ndarray:
