@@ -74,12 +74,8 @@ def measure(
     if python is None:
         return None
     row: Row = {"peer": peer, "table": table, "epsilon": epsilon, "delta": delta, "fits": 1}
-    row |= {
-        "date": _machine.today(),
-        "machine": _machine.facts(),
-        "threads": 1,
-        "load_start": _machine.load(),
-    }
+    row |= {"date": _machine.today(), "machine": _machine.facts(), "threads": 1, "limit_seconds": LIMIT}
+    row["load_start"] = _machine.load()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "drawn.csv"
         worker = str(Path(__file__).with_name("_peer_worker.py"))
@@ -94,7 +90,10 @@ def measure(
         )
         row |= {"load_end": _machine.load(), "status": _status(done)}
         if done.returncode in (0, OUT_OF_TIME):
-            row |= json.loads(done.stdout.splitlines()[-1])
+            said = json.loads(done.stdout.splitlines()[-1])
+            row |= {
+                key: round(value, 2) if isinstance(value, float) else value for key, value in said.items()
+            }
         if done.returncode == 0:
             row |= score(table, pd.read_csv(out, low_memory=False))
     return row

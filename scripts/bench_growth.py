@@ -152,13 +152,16 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
     """Judge growth in records, stage by stage, and memory."""
     failed = [f"{row['records']:,} x {row['columns']}: {row['failed']}" for row in rows if "failed" in row]
     whole = [row for row in rows if "failed" not in row]
-    steep = []
-    for small in whole:
-        for large in whole:
-            if large["columns"] == small["columns"] and large["records"] == 10 * small["records"]:
-                steep += _steep(small, large)
+    pairs = [
+        (a, b)
+        for a in whole
+        for b in whole
+        if (10 * a["records"], a["columns"]) == (b["records"], b["columns"])
+    ]
+    steep = [text for small, large in pairs for text in _steep(small, large)]
     lines = [f"failed: {text}" for text in failed]
-    lines.append(f"at most linear in rows: {'no' if steep or failed else 'yes'}")
+    verdict = "no" if steep or failed else "yes" if pairs else "not shown"
+    lines.append(f"at most linear in rows: {verdict}")
     lines += [f"  {text}" for text in steep]
     if whole:
         most = max(whole, key=lambda row: row["peak_sample"])
@@ -171,13 +174,12 @@ def verdicts(rows: Sequence[Row]) -> list[str]:
 def _steep(small: Row, large: Row) -> list[str]:
     """Return the stages, and memory, that ten times the records cost more than ten times."""
     out = []
-    for key in (*STAGES, "peak_sample"):
+    for key in (*(f"{stage}_cpu" for stage in STAGES), "peak_sample"):
         judged = key == "peak_sample" or large[key] >= LEAST_SECONDS
         if judged and large[key] > 10 * SLACK * small[key]:
-            power = math.log10(large[key] / small[key])
-            out.append(
-                f"{key}: {large['records']:,} x {large['columns']} grows as records to the {power:.2f}"
-            )
+            power = math.log10(large[key] / max(small[key], 1e-3))
+            size = f"{large['records']:,} x {large['columns']}"
+            out.append(f"{key}: {size} grows as records to the {power:.2f}")
     return out
 
 

@@ -25,6 +25,7 @@ from typing import Any
 
 import _machine
 import _peers
+import _tabular_rows as shown
 import numpy as np
 import pandas as pd
 
@@ -39,8 +40,6 @@ TABLES = ("adult", "support2", "diabetes")
 EPSILONS = (1.0, 10.0)
 FITS = 3
 REPEATED = ("sn-mst", "adult", 1.0)
-RESULTS = Path(__file__).parent / "results"
-VERSIONS = ("mbi", "jax", "numpy", "pandas", "scikit-learn")
 MEASURES = ("tvd1", "tvd2", "auc_lr", "auc_gb", "seconds", "cpu_seconds")
 COMPARABLE = 1.5  # the repeated fit's processor time against the kept one's, either way
 # What a row of ours should reach: at most these distances and seconds, at least these AUCs.
@@ -92,7 +91,7 @@ def ours(
     scorer: Any, data: RealTable, name: str, epsilon: float, *, fits: int, options: dict[str, Any]
 ) -> Row:
     """Fit `marginal` a few times and score what each draws."""
-    row: Row = {"peer": "marginal", "table": name, "epsilon": epsilon, "delta": DELTA, "fits": fits}
+    row: Row = {"peer": shown.OURS, "table": name, "epsilon": epsilon, "delta": DELTA, "fits": fits}
     row |= {"options": options, "status": "scored", "date": _machine.today(), "load_start": _machine.load()}
     scores = []
     for seed in range(fits):
@@ -137,36 +136,10 @@ def _measured(bench: Path, scorer: Any, peer: str, name: str, epsilon: float) ->
     parts = ("fit_seconds", "sample_seconds"), ("fit_cpu_seconds", "sample_cpu_seconds")
     if row["status"] == "scored":
         row |= {
-            "seconds": sum(row[key] for key in parts[0]),
-            "cpu_seconds": sum(row[key] for key in parts[1]),
+            "seconds": round(sum(row[key] for key in parts[0]), 2),
+            "cpu_seconds": round(sum(row[key] for key in parts[1]), 2),
         }
     return row | {"now": True}
-
-
-HEAD = ("table", "eps", "who", "tvd1", "tvd2", "sd", "AUC lr", "sd", "AUC gb", "sd", "s", "cpu", "measured")
-WIDTHS = (9, 4, 15, 7, 7, 7, 7, 7, 7, 7, 6, 6, 12)
-
-
-def cells_of(row: Row) -> list[str]:
-    """Return a row as text, one cell a column of `HEAD`."""
-    who = _peers.PEERS.get(row["peer"], row["peer"])
-    when = "now" if row.get("now") or row["peer"] == "marginal" else row["date"]
-    head = [row["table"], f"{row['epsilon']:.0f}", who]
-    if row["status"] != "scored":
-        return [*head, row["status"], *[""] * (len(HEAD) - 5), when]
-    sd = {key: f"{row[f'sd_{key}']:.4f}" if row["fits"] > 1 else "" for key in ("tvd2", "auc_lr", "auc_gb")}
-    scores = [f"{row['tvd1']:.4f}", f"{row['tvd2']:.4f}", sd["tvd2"], f"{row['auc_lr']:.4f}", sd["auc_lr"]]
-    times = [f"{row['seconds']:.1f}", f"{row['cpu_seconds']:.1f}"] if "seconds" in row else ["", ""]
-    return [*head, *scores, f"{row['auc_gb']:.4f}", sd["auc_gb"], *times, when]
-
-
-def line_of(cells: list[str]) -> str:
-    """Return cells as a line of the printed table; a note may run over the cells to its right."""
-    out = ""
-    for i, (cell, width) in enumerate(zip(cells, WIDTHS, strict=True)):
-        left = i in (0, 2) or (" " in cell and cell not in HEAD)
-        out = f"{out:{sum(WIDTHS[:i]) + i}}" + (cell if left or not cell else f"{cell:>{width}}")
-    return out
 
 
 def goals_of(row: Row) -> list[str]:
@@ -203,27 +176,6 @@ def comparable(rows: list[Row], *, full: bool) -> str:
     )
 
 
-def keep_ours(rows: list[Row], lines: list[str]) -> None:
-    """Write this run into `scripts/results`: our rows as JSON, the whole table as Markdown."""
-    mine = [row for row in rows if row["peer"] == "marginal"]
-    document = {"format": 1, "versions": _machine.versions(*VERSIONS), "rows": mine}
-    (RESULTS / "tabular_marginal.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    table = [HEAD, ["---"] * len(HEAD), *(cells_of(row) for row in rows)]
-    machine, load = _machine.facts(), max(row["load_end"] for row in mine)
-    text = [
-        "# marginal beside its peers, delta 1e-5",
-        "",
-        f"Written by `python scripts/bench_tabular.py --keep` on {_machine.today()}: {machine['processor']}, "
-        f"{machine['cores']} cores, Python {machine['python']}, load average up to {load}.",
-        f"Ours: mean and sd of {mine[0]['fits']} fits. Peers: one fit, one thread; details in `peers.json`.",
-        "",
-        *(f"| {' | '.join(cells)} |" for cells in table),
-        "",
-        *(f"- {line}" for line in lines),
-    ]
-    (RESULTS / "tabular_marginal.md").write_text("\n".join(text) + "\n", encoding="utf-8")
-
-
 def arguments_of() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--bench", type=Path, default=Path("../shared/bench"))
@@ -249,6 +201,9 @@ def rows_of(arguments: argparse.Namespace) -> Iterator[Row]:
     for name in ("support2",) if arguments.quick else TABLES:
         schema = schema_of(tables, name)
         data = table_of(tables, name, schema)
+        if not arguments.quick and not arguments.refresh:
+            real = {"peer": shown.REAL, "table": name, "epsilon": None, "fits": 1, "status": "scored"}
+            yield real | scorer.score(name, tables.load(name)[0])
         for epsilon in EPSILONS[:1] if arguments.quick else EPSILONS:
             if not arguments.refresh:
                 fits = 1 if arguments.quick else FITS
@@ -258,20 +213,20 @@ def rows_of(arguments: argparse.Namespace) -> Iterator[Row]:
 
 def main() -> None:
     arguments = arguments_of()
-    print(line_of(list(HEAD)))
+    print(shown.line_of(list(shown.HEAD)))
     rows = []
     for row in rows_of(arguments):
         rows.append(row)
-        print(line_of(cells_of(row)), flush=True)
-    mine = [row for row in rows if row["peer"] == "marginal"]
+        print(shown.line_of(shown.cells_of(row)), flush=True)
+    mine = [row for row in rows if row["peer"] == shown.OURS]
     lines = [*(line for row in mine for line in goals_of(row)), comparable(rows, full=arguments.full)]
     print("\n".join(lines))
     if arguments.json:
-        machine = {**_machine.facts(), "versions": _machine.versions(*VERSIONS)}
+        machine = {**_machine.facts(), "versions": _machine.versions(*shown.VERSIONS)}
         document = {"machine": machine, "rows": rows, "goals": lines}
         arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if arguments.keep and mine:
-        keep_ours(rows, lines)
+        shown.keep(rows, lines)
 
 
 if __name__ == "__main__":
