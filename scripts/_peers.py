@@ -78,16 +78,7 @@ def measure(
     row["load_start"] = _machine.load()
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "drawn.csv"
-        worker = str(Path(__file__).with_name("_peer_worker.py"))
-        arguments = [peer, table, str(epsilon), str(delta), str(LIMIT), str(bench), str(out)]
-        done = subprocess.run(
-            [str(python), worker, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-            env=os.environ | ONE_THREAD,
-        )
+        done = _run(python, [peer, table, str(epsilon), str(delta), str(LIMIT), str(bench), str(out)], folder)
         row |= {"load_end": _machine.load(), "status": _status(done)}
         if done.returncode in (0, OUT_OF_TIME):
             said = json.loads(done.stdout.splitlines()[-1])
@@ -97,6 +88,13 @@ def measure(
         if done.returncode == 0:
             row |= score(table, pd.read_csv(out, low_memory=False))
     return row
+
+
+def _run(python: Path, arguments: list[str], folder: str) -> subprocess.CompletedProcess[str]:
+    """Run the worker on one thread, in an empty folder: some peers leave files behind."""
+    command = [str(python), str(Path(__file__).with_name("_peer_worker.py")), *arguments]
+    settings = os.environ | ONE_THREAD
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, env=settings)
 
 
 def _status(done: subprocess.CompletedProcess[str]) -> str:

@@ -77,11 +77,8 @@ def simulate(n_records: int, n_columns: int, path: Path) -> None:
             columns[field["name"]] = pa.array(np.round(np.clip(values, 0.0, BOUND), 1), mask=missing)
         else:
             labels = field["constraints"]["enum"]
-            ladder = np.cumsum(rng.dirichlet(np.full(len(labels), 0.7), size=CLASSES), axis=1)
-            codes = (rng.random(n_records)[:, None] > ladder[classes]).sum(axis=1)
-            codes = np.minimum(codes, len(labels) - 1).astype(np.int32)
-            coded = pa.DictionaryArray.from_arrays(pa.array(codes, mask=missing), pa.array(labels))
-            columns[field["name"]] = coded.cast(pa.string())
+            codes = pa.array(codes_of(classes, len(labels), rng), mask=missing)
+            columns[field["name"]] = pa.DictionaryArray.from_arrays(codes, pa.array(labels)).cast(pa.string())
     table = pa.table(columns)
     if path.suffix == ".csv":
         pa.csv.write_csv(table, path, pa.csv.WriteOptions(quoting_style="none"))
@@ -89,6 +86,13 @@ def simulate(n_records: int, n_columns: int, path: Path) -> None:
         pa.parquet.write_table(table, path)
     unit = {"column": "patient", "max_records": MAX_RECORDS}
     path.with_suffix(".json").write_text(json.dumps({"unit": unit, "fields": fields}), encoding="utf-8")
+
+
+def codes_of(classes: np.ndarray, n_labels: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a label's position for each record, by the chances of the record's class."""
+    ladder = np.cumsum(rng.dirichlet(np.full(n_labels, 0.7), size=CLASSES), axis=1)
+    codes = (rng.random(len(classes))[:, None] > ladder[classes]).sum(axis=1)
+    return np.minimum(codes, n_labels - 1).astype(np.int32)
 
 
 def peak_gib() -> float:
