@@ -6,6 +6,7 @@ The peers get what ours gets: the public domain of each column. Numbers are cut 
 the peers' own papers do, and drawn uniformly inside a bin afterwards. One JSON object is printed.
 """
 
+import contextlib
 import importlib
 import importlib.metadata
 import json
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -57,8 +59,19 @@ def dpmm(method: str, epsilon: float, delta: float) -> tuple[Any, Any]:
     return fit, lambda n_records: pipeline.generate(n_records=n_records)
 
 
+@contextlib.contextmanager
+def limited(limit: float) -> Iterator[None]:
+    """Let what is inside have ``limit`` seconds, see `stop_after`."""
+    over = threading.Event()
+    threading.Thread(target=stop_after, args=(limit, over), daemon=True).start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
 def stop_after(limit: float, over: threading.Event) -> None:
-    """End this process once a fit has had ``limit`` seconds, and as many of the processor.
+    """End this process once a step has had ``limit`` seconds, and as many of the processor.
 
     On a machine that others use too it gets up to `PATIENCE` times as long: load is not held against it.
     """
@@ -89,14 +102,13 @@ def main() -> None:
     train, _, numbers, _, _ = tables.load(table)
     family, _, method = peer.partition("-")
     fit, draw = {"sn": smartnoise, "dpmm": dpmm}[family](method, float(epsilon), float(delta))
-    over = threading.Event()
-    threading.Thread(target=stop_after, args=(float(limit), over), daemon=True).start()
     start, worked = time.perf_counter(), time.process_time()
-    codes, domain = codes_of(tables.binned(train, numbers))
-    fit(codes)
-    over.set()
+    with limited(float(limit)):
+        codes, domain = codes_of(tables.binned(train, numbers))
+        fit(codes)
     fitted, fitted_cpu = time.perf_counter(), time.process_time()
-    drawn = draw(len(train))
+    with limited(float(limit)):
+        drawn = draw(len(train))
     labels = pd.DataFrame({column: np.array(domain[column])[drawn[column].astype(int)] for column in domain})
     done, done_cpu = time.perf_counter(), time.process_time()
     tables.unbinned(labels, numbers).to_csv(out, index=False)
