@@ -2,8 +2,8 @@
 
     python _peer_worker.py PEER TABLE EPSILON DELTA LIMIT BENCH OUT.csv
 
-The peers get what ours gets: the public domain of each column. Numbers are cut into 20 public bins, as
-the peers' own papers do, and drawn uniformly inside a bin afterwards. One JSON object is printed.
+Numbers are cut into the benchmark's 20 public bins, over which distances are measured, and drawn uniformly
+inside a bin afterwards; a peer spends nothing on bounds or categories. One JSON object is printed.
 """
 
 import contextlib
