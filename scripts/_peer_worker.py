@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 PACKAGES = ("smartnoise-synth", "dpmm", "torch", "mbi", "opendp", "numpy", "pandas")
-PATIENCE = 4
+PATIENCE = 12
 OUT_OF_TIME = 75  # the exit code that `_peers` knows
 
 
