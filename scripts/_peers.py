@@ -49,12 +49,15 @@ def interpreter(peer: str) -> Path | None:
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
         return python
     print(f"installing {' '.join(REQUIREMENTS[family])} (once)", file=sys.stderr, flush=True)
-    venv.create(folder, clear=True, with_pip=True)
-    command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = subprocess.run([*command, *REQUIREMENTS[family]], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
-        print(f"{PEERS[peer]} is left out: pip did not install it ({reason}).", file=sys.stderr, flush=True)
+    try:
+        venv.create(folder, clear=True, with_pip=True)
+        command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*command, *REQUIREMENTS[family]], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
+        print(
+            f"{PEERS[peer]} is left out, it could not be installed: {lines[-1]}", file=sys.stderr, flush=True
+        )
         return None
     stamp.write_text(wanted, encoding="utf-8")
     return python

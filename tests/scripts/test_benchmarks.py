@@ -3,6 +3,7 @@
 import importlib
 import itertools
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,22 @@ def test_a_kept_row_replaces_the_one_of_its_peer_table_and_epsilon_only(
     assert [row["auc_lr"] for row in peers.find(peers.kept(), "adult", 1.0)] == [0.9]
     assert [row["auc_lr"] for row in peers.find(peers.kept(), "adult", 10.0)] == [0.8]
     assert peers.find(peers.kept(), "support2", 1.0) == []
+
+
+def test_a_peer_that_cannot_be_installed_is_left_out_with_a_message(
+    script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    peers = script("_peers")
+
+    def refuse(*command: Any, **settings: Any) -> None:
+        raise subprocess.CalledProcessError(1, "pip", stderr="first\nno such version\n")
+
+    monkeypatch.setattr(peers, "CACHE", tmp_path)
+    monkeypatch.setattr(peers.venv, "create", lambda *place, **settings: None)
+    monkeypatch.setattr(peers.subprocess, "run", refuse)
+    assert peers.measure("sn-mst", "adult", 1.0, delta=1e-5, bench=tmp_path, score=dict) is None
+    message = capsys.readouterr().err
+    assert "SmartNoise MST is left out, it could not be installed: no such version" in message
 
 
 def test_a_missed_goal_is_named_and_a_reached_one_is_said(script: Any) -> None:
