@@ -4,7 +4,8 @@
     public/     the model, the synthetic records, the public report, the bundle
 
 The folder belongs to the hash of the resolved config, schema, policy and version. A finished stage is
-not run again; a partial run goes on with ``--resume``; another hash, or changed data, is refused.
+not run again; a partial run goes on with ``--resume``, from the noised answers that it stored; another
+hash, or changed data, is refused.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 from synthgen.errors import ConfigError, OperationError
 
 STATE = "state.json"
+ANSWERS = "answers.journal"
 FORMAT = 1
 
 
@@ -101,6 +104,11 @@ class RunFolder:
         return self.public / "model"
 
     @property
+    def answers(self) -> Path:
+        """The noised answers of the fit, stored as they are drawn."""
+        return self.internal / ANSWERS
+
+    @property
     def state(self) -> dict[str, Any]:
         """What is known of the run, as JSON values."""
         try:
@@ -119,6 +127,11 @@ class RunFolder:
         state = self.state
         state["stages"][stage] = noted
         self._write(state)
+
+    def clean(self) -> None:
+        """Remove what a killed process left half written beside the bundle's place."""
+        for left in self.public.glob(".*.partial"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def write(self, name: str, content: Any) -> Path:
         """Write JSON into ``internal``."""
@@ -139,10 +152,13 @@ class RunFolder:
                 next_step="Choose another --output.",
             )
         if goal not in state["stages"] and not resume:
+            kept = self.answers.exists() and "fit" not in state["stages"]
             raise ConfigError(
-                "Expected a finished run, found a partial one.",
+                f"Expected a finished run, found a partial one{' with stored answers' if kept else ''}.",
                 where=str(self.path),
-                next_step="Add --resume.",
+                next_step="Add --resume: only what was drawn and not stored is paid for again."
+                if kept
+                else "Add --resume.",
             )
 
     def _write(self, state: Mapping[str, Any]) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from synthgen.models import _marginal_fit as fitting
+from synthgen.models import _references as references
 from synthgen.models._base import Progress
 from synthgen.models._fitted import FittedMarginal, load
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of
@@ -42,6 +43,8 @@ class Config(Settings):
     """Settings of the mechanism. All are public; none looks at the data.
 
     Attributes:
+        method: ``roles`` is ours; ``aim`` and ``mst`` are the papers' own mechanisms, for reference, and
+            heed ``max_cells`` and ``iterations`` alone.
         rounds: rounds of selecting, measuring and fitting.
         cliques: cliques to select over all rounds, as a multiple of the number of columns.
         share_one: part of rho for one-way marginals. None follows a public rule: `SHARE_SMALL` where a
@@ -56,8 +59,10 @@ class Config(Settings):
     """
 
     name: Literal["marginal"] = "marginal"
-    rounds: int = Field(default=2, ge=1, le=8)
-    cliques: float = Field(default=1.0, gt=0, le=8)
+    method: Literal["roles", "aim", "mst"] = "roles"
+    rounds: int = Field(default=3, ge=1, le=8)
+    cliques: float = Field(default=2.0, gt=0, le=8)
+    most_cells: int = Field(default=40, ge=4, le=100)
     share_one: float | None = Field(default=None, gt=0, lt=1)
     share_role: float = Field(default=0.2, gt=0, lt=1)
     share_select: float = Field(default=0.1, gt=0, lt=1)
@@ -132,6 +137,16 @@ class Config(Settings):
 
     def _numbers(self, schema: Schema, rho: float, patients: int) -> dict[str, Any]:
         """Return the plan's parameters: all public, JSON values."""
+        if self.method != "roles":
+            rounds = 16 * len(schema.columns) if self.method == "aim" else 1
+            return {
+                "method": self.method,
+                "rho": rho,
+                "patients": patients,
+                "rounds": rounds,
+                "fine_cells": references.CELLS,
+                "max_cells": self.max_cells,
+            }
         n_columns = len(schema.columns)
         n_labels = len(schema.with_role("label"))
         n_pairs = n_labels * n_columns - n_labels * (n_labels + 1) // 2
@@ -144,9 +159,11 @@ class Config(Settings):
         sigma_role = math.sqrt(n_pairs / (2 * rho * share_role)) if n_pairs else None
         sigma_clique = math.sqrt(max(n_cliques, 1) / (2 * rho * max(share_cliques, 1e-12)))
         fine = NOISY_ONE_WAY * patients / (NOISE_AT_FULL * sigma_one)
-        target = math.sqrt(0.06 * patients / (NOISE_AT_FULL * sigma_clique)) if n_cliques else 40
+        target = math.sqrt(0.2 * patients / (NOISE_AT_FULL * sigma_clique)) if n_cliques else 40
         return {
+            "method": self.method,
             "rho": rho,
+            "patients": patients,
             "share_one": share_one,
             "share_role": share_role,
             "share_select": share_select,
@@ -157,13 +174,17 @@ class Config(Settings):
             "sigma_role": sigma_role,
             "sigma_clique": sigma_clique,
             "fine_cells": int(min(max(LEAST_CELLS * (fine // LEAST_CELLS), LEAST_CELLS), 100)),
-            "coarse_cells": int(min(max(target, 4), 40)),
+            "coarse_cells": int(min(max(target, 4), self.most_cells)),
             "max_cells": self.max_cells,
             "weights": self.weights.model_dump(),
         }
 
 
 def _stages(numbers: Mapping[str, Any]) -> list[tuple[str, float, float | None, str]]:
+    if numbers["method"] == "aim":
+        return [("AIM", 1.0, None, f"at most {numbers['rounds']} rounds, annealed")]
+    if numbers["method"] == "mst":
+        return [(f"MST: {part}", 1 / 3, None, "") for part in ("columns", "selection", "pairs")]
     rows: list[tuple[str, float, float | None, str]] = [
         ("one-way marginals", numbers["share_one"], numbers["sigma_one"], "every column, on public cells"),
         (
