@@ -36,6 +36,7 @@ __all__ = ["Config", "Fitted", "load"]
 Fitted = FittedMarginal
 SHARE_LARGE, SHARE_SMALL = 0.25, 0.45
 NOISY_ONE_WAY, LEAST_CELLS = 0.025, 20
+CLIQUES_FEW, CLIQUES_MANY, LARGE_RHO = 2.0, 3.0, 0.5
 NOISE_AT_FULL = 0.4  # mean absolute error of a unit Gaussian, halved: from noise to total variation
 
 
@@ -46,7 +47,11 @@ class Config(Settings):
         method: ``roles`` is ours; ``aim`` and ``mst`` are the papers' own mechanisms, for reference, and
             heed ``max_cells`` and ``iterations`` alone.
         rounds: rounds of selecting, measuring and fitting.
-        cliques: cliques to select over all rounds, as a multiple of the number of columns.
+        cliques: cliques to select over all rounds, as a multiple of the number of columns. None follows a
+            public rule: `CLIQUES_MANY` where rho is at least `LARGE_RHO` (about epsilon 5), else
+            `CLIQUES_FEW`. Measured on adult: at epsilon 1, 2 gives AUC .898 / .907 and 3 gives .898 / .905;
+            at epsilon 10, 2 gives tvd2 .026 and 3 gives .024.
+        most_cells: coarse cells of a number, at most.
         share_one: part of rho for one-way marginals. None follows a public rule: `SHARE_SMALL` where a
             quarter of rho would leave more than `NOISY_ONE_WAY` of noise on `LEAST_CELLS` cells, else
             `SHARE_LARGE`. Measured (scripts/bench_tabular.py, epsilon 1, means of 3 fits): with 6,829
@@ -61,8 +66,8 @@ class Config(Settings):
     name: Literal["marginal"] = "marginal"
     method: Literal["roles", "aim", "mst"] = "roles"
     rounds: int = Field(default=3, ge=1, le=8)
-    cliques: float = Field(default=2.0, gt=0, le=8)
-    most_cells: int = Field(default=40, ge=4, le=100)
+    cliques: float | None = Field(default=None, gt=0, le=8)
+    most_cells: int = Field(default=24, ge=4, le=100)
     share_one: float | None = Field(default=None, gt=0, lt=1)
     share_role: float = Field(default=0.2, gt=0, lt=1)
     share_select: float = Field(default=0.1, gt=0, lt=1)
@@ -151,7 +156,8 @@ class Config(Settings):
         n_labels = len(schema.with_role("label"))
         n_pairs = n_labels * n_columns - n_labels * (n_labels + 1) // 2
         share_role = self.share_role if n_pairs else 0.0
-        n_cliques = max(1, round(self.cliques * n_columns)) if n_columns > 1 else 0
+        cliques = self.cliques or (CLIQUES_MANY if rho >= LARGE_RHO else CLIQUES_FEW)
+        n_cliques = max(1, round(cliques * n_columns)) if n_columns > 1 else 0
         share_select = self.share_select if n_cliques else 0.0
         share_one = self._share_one(rho, patients, n_columns) if n_cliques else 1.0
         share_cliques = 1.0 - share_one - share_role - share_select if n_cliques else 0.0
