@@ -8,7 +8,7 @@ import _machine
 import _peers
 
 RESULTS = Path(__file__).parent / "results"
-VERSIONS = ("synthgen-medical", "mbi", "jax", "numpy", "pandas", "scikit-learn")
+VERSIONS = ("synthgen-medical", "numpy", "pandas", "scikit-learn")
 OURS, REAL = "marginal", "real rows"
 
 Row = dict[str, Any]

@@ -237,7 +237,7 @@ def main() -> None:
     lines = verdicts(rows)
     print("\n".join(lines))
     if arguments.json:
-        versions = _machine.versions("mbi", "jax", "numpy", "pandas")
+        versions = _machine.versions("numpy", "pandas")
         document = {"date": _machine.today(), "machine": _machine.facts(), "versions": versions}
         document |= {"format": arguments.format, "rows": rows, "verdicts": lines}
         arguments.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")

@@ -15,6 +15,8 @@ import numpy as np
 from synthgen.models._calibrate import Place, Structure, tree_cells
 from synthgen.models._junction import Attributes
 
+MOST = 12_000  # candidates of one selection; 50 columns with a label and two protected ones have 4,704
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -34,6 +36,9 @@ def candidates(
 ) -> list[Candidate]:
     """Return pairs, and triples with a label or a protected column, weighed by role.
 
+    A wide table has too many triples to look at: those with a protected column go first, then those with a
+    label, until at most `MOST` candidates are left. Column counts are public.
+
     Args:
         names: all columns, in the schema's order.
         labels: columns with role label.
@@ -42,11 +47,18 @@ def candidates(
             a ``protected_triple``.
     """
     rest = [name for name in names if name not in labels]
+    n_pairs = len(rest) * (len(rest) - 1) // 2
+    weights = dict(weights)
+    if n_pairs * (1 + len(labels) + len(protected)) > MOST:
+        weights["protected_triple"] = 0.0
+    if n_pairs * (1 + len(labels)) > MOST:
+        weights["label_triple"] = 0.0
     found = []
     for pair in itertools.combinations(rest, 2):
         role = "protected" if set(pair) & set(protected) else "pair"
         found.append(Candidate(pair, weights[role]))
-        found += [Candidate(_ordered((*pair, label), names), weights["label_triple"]) for label in labels]
+        for label in labels if weights["label_triple"] > 0 else ():
+            found.append(Candidate(_ordered((*pair, label), names), weights["label_triple"]))
         for group in protected:
             if group not in pair and weights["protected_triple"] > 0:
                 found.append(Candidate(_ordered((*pair, group), names), weights["protected_triple"]))
@@ -73,11 +85,12 @@ class Affordable:
         self._sizes = sizes
         self._max = max_cells
         self._refused: set[frozenset[frozenset[str]]] = set()
+        self._known: dict[Attributes, set[frozenset[str]]] = {}
 
     def __call__(self, found: Sequence[Candidate], taken: Sequence[Attributes]) -> np.ndarray:
         """Return a boolean for each candidate."""
-        edges = {edge for clique in taken for edge in _edges(clique)}
-        fresh = [frozenset(_edges(candidate.attributes) - edges) for candidate in found]
+        edges = {edge for clique in taken for edge in self._edges(clique)}
+        fresh = [frozenset(self._edges(candidate.attributes) - edges) for candidate in found]
         answers: dict[frozenset[frozenset[str]], bool] = {frozenset(): True}
         bound = self._bound(found, taken)
         for candidate, key, small in zip(found, fresh, bound, strict=True):
@@ -89,6 +102,11 @@ class Affordable:
             if not answers[key]:
                 self._refused.add(key)
         return np.array([answers[key] for key in fresh], dtype=bool)
+
+    def _edges(self, clique: Attributes) -> set[frozenset[str]]:
+        if clique not in self._known:
+            self._known[clique] = {frozenset(pair) for pair in itertools.combinations(clique, 2)}
+        return self._known[clique]
 
     def _bound(self, found: Sequence[Candidate], taken: Sequence[Attributes]) -> np.ndarray:
         """Return whether a tree that carries the columns to a common node is small enough."""
@@ -134,10 +152,6 @@ def _carrying(
         if node.parent >= 0:
             cost[i] = np.minimum(cost[i], cost[node.parent] + step[i])
     return np.where(np.isinf(cost), step, cost), holds  # from another tree of the forest: join them here
-
-
-def _edges(clique: Attributes) -> set[frozenset[str]]:
-    return {frozenset(pair) for pair in itertools.combinations(clique, 2)}
 
 
 def _ordered(attributes: Attributes, names: Sequence[str]) -> Attributes:

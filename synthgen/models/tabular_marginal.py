@@ -37,6 +37,7 @@ Fitted = FittedMarginal
 SHARE_LARGE, SHARE_SMALL = 0.25, 0.45
 NOISY_ONE_WAY, LEAST_CELLS = 0.025, 20
 CLIQUES_FEW, CLIQUES_MANY, LARGE_RHO = 2.0, 4.0, 0.5
+MOST_CLIQUES = 120  # a wide table's cliques would drown in noise and hours
 NOISE_AT_FULL = 0.4  # mean absolute error of a unit Gaussian, halved: from noise to total variation
 
 
@@ -157,7 +158,7 @@ class Config(Settings):
         n_pairs = n_labels * n_columns - n_labels * (n_labels + 1) // 2
         share_role = self.share_role if n_pairs else 0.0
         cliques = self.cliques or (CLIQUES_MANY if rho >= LARGE_RHO else CLIQUES_FEW)
-        n_cliques = max(1, round(cliques * n_columns)) if n_columns > 1 else 0
+        n_cliques = min(max(1, round(cliques * n_columns)), MOST_CLIQUES) if n_columns > 1 else 0
         share_select = self.share_select if n_cliques else 0.0
         share_one = self._share_one(rho, patients, n_columns) if n_cliques else 1.0
         share_cliques = 1.0 - share_one - share_role - share_select if n_cliques else 0.0

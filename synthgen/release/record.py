@@ -35,7 +35,7 @@ __all__ = [
     "replace_one_epsilon",
     "software_versions",
 ]
-PACKAGES = ("synthgen-medical", "numpy", "pandas", "scipy", "dp-accounting", "opendp", "mbi", "jax", "torch")
+PACKAGES = ("synthgen-medical", "numpy", "pandas", "scipy", "dp-accounting", "opendp", "torch")
 
 
 def privacy_record(
