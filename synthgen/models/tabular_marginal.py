@@ -66,12 +66,12 @@ class Config(Settings):
 
     name: Literal["marginal"] = "marginal"
     method: Literal["roles", "aim", "mst"] = "roles"
-    rounds: int = Field(default=3, ge=1, le=8)
+    rounds: int = Field(default=4, ge=1, le=8)
     cliques: float | None = Field(default=None, gt=0, le=8)
     most_cells: int = Field(default=24, ge=4, le=100)
     share_one: float | None = Field(default=None, gt=0, lt=1)
-    share_role: float = Field(default=0.2, gt=0, lt=1)
-    share_select: float = Field(default=0.1, gt=0, lt=1)
+    share_role: float = Field(default=0.15, gt=0, lt=1)
+    share_select: float = Field(default=0.05, gt=0, lt=1)
     weights: fitting.Weights = fitting.Weights()
     max_cells: int = Field(default=2**19, ge=2**10, le=2**26)
     iterations: int = Field(default=1000, ge=50, le=20_000)
