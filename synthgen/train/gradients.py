@@ -1,0 +1,287 @@
+"""Per-unit gradients, clipped and summed, in one forward and one backward pass.
+
+A unit is a patient. Its R rows (records times noise draws) lie ``n_units`` apart in the physical batch and
+are averaged before the one clip. Autograd computes no weight gradient: each layer's backward hands over
+what its parameters' per-unit gradients consist of (`_layers`, `_records`).
+
+What must hold for the guarantee, and is tested: a unit's gradient does not depend on its batch-mates; the
+sum of clipped gradients moves by at most ``max_grad_norm`` when a unit joins or leaves, whatever its values
+(huge, zero, NaN, infinite); nothing but the returned sum leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from synthgen.train._fallback import Fallback
+from synthgen.train._layers import LAYERS, Given, Layer, Layout
+from synthgen.train._records import Record, combine
+from synthgen.train._refuse import buffers_stay, check_module
+
+_MARGIN = 32.0  # rounding of a norm, in units of the type's epsilon / 2
+
+
+@dataclass(frozen=True)
+class ClippedSum:
+    """The sum of clipped per-unit gradients of one physical batch. Sensitive until noised.
+
+    Attributes:
+        sums: by name of the parameter, each of its shape.
+        n_units: units of the batch.
+        n_not_finite: units whose gradient was not finite and was replaced by zero.
+        norms: norm of each unit's gradient before clipping, " unit".
+    """
+
+    sums: Mapping[str, Tensor] = field(repr=False)
+    n_units: int = field(repr=False)
+    n_not_finite: int = field(repr=False)
+    norms: Tensor = field(repr=False)
+
+
+class UnitGradients:
+    """Computes sums of clipped per-unit gradients of a model. Between calls the model is as it was.
+
+    Example:
+        >>> model = torch.nn.Linear(3, 1)
+        >>> x = torch.ones(2, 3)
+        >>> found = UnitGradients(model).clipped_sum(lambda: model(x)[:, 0], n_units=2, max_grad_norm=1.0)
+        >>> [round(float(g), 3) for g in found.sums["weight"][0]], round(float(found.sums["bias"]), 3)
+        ([1.0, 1.0, 1.0], 1.0)
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Look at the model's layers.
+
+        Raises:
+            ValueError: a layer mixes rows or keeps statistics of the data; it is named.
+        """
+        check_module(model)
+        self.model = model
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self._layers: list[tuple[nn.Module, Layer | None]] = list(_plan(model))
+
+    def clipped_sum(
+        self, losses: Callable[[], Tensor], *, n_units: int, rows_per_unit: int = 1, max_grad_norm: float
+    ) -> ClippedSum:
+        """Return the sum over units of each unit's gradient, clipped to ``max_grad_norm`` in the L2 norm.
+
+        Guarantee:
+            Adding or removing one unit moves the sum by at most ``max_grad_norm``; replacing one, by at most
+            twice that. Up to the rounding of a sum over units; the rounding of a unit's own norm counts
+            against the unit.
+
+        Args:
+            losses: runs the model and returns one loss a row, " row"; row ``r * n_units + p`` is row r of
+                unit p. A unit's loss is the mean of its rows'.
+            n_units: units of the batch. Sensitive.
+            rows_per_unit: rows of each unit, public.
+            max_grad_norm: the public clipping norm.
+
+        Raises:
+            ValueError: the losses are not one a row, a layer saw other rows, a parameter was used outside
+                its layer, or data wrote a buffer.
+        """
+        if not max_grad_norm > 0:
+            raise ValueError(f"Expected max_grad_norm > 0, got {max_grad_norm}.")
+        records, norms, slack = self._records(losses, Layout(n_units, rows_per_unit))
+        finite = torch.isfinite(norms) & torch.isfinite(slack)
+        drop = None if bool(finite.all()) else ~finite
+        weights = clip_weights(norms, slack, max_grad_norm)
+        sums = {}
+        for name, parameter in self.parameters.items():
+            record = records.pop(parameter, None)
+            found = torch.zeros_like(parameter) if record is None else record.weighted(weights, drop)
+            sums[name] = found.detach()
+        return ClippedSum(sums, n_units, int((~finite).sum()), norms)
+
+    def per_unit(
+        self, losses: Callable[[], Tensor], *, n_units: int, rows_per_unit: int = 1
+    ) -> dict[str, Tensor]:
+        """Return each unit's gradient, "unit *parameter" by name: for Opacus' optimizer and for tests."""
+        records, _, _ = self._records(losses, Layout(n_units, rows_per_unit))
+        return {
+            name: records[p].per_unit() if p in records else p.new_zeros(n_units, *p.shape)
+            for name, p in self.parameters.items()
+        }
+
+    def _records(
+        self, losses: Callable[[], Tensor], layout: Layout
+    ) -> tuple[dict[nn.Parameter, Record], Tensor, Tensor]:
+        """Return a record for each parameter used, and each unit's norm and its rounding, " unit"."""
+        first = next(iter(self.parameters.values()))
+        if layout.n_units == 0:
+            nothing = first.new_zeros(0, dtype=torch.float64)
+            return {}, nothing, nothing
+        book = _Book(layout)
+        with self._installed(book), buffers_stay(self.model), self._no_other_gradient(), torch.enable_grad():
+            loss = losses()
+            if loss.shape != (layout.n_rows,):
+                raise ValueError(
+                    f"Expected one loss a row, ({layout.n_rows},), got {tuple(loss.shape)}. Reduce over a "
+                    "row's own elements only, never over rows."
+                )
+            (loss.sum() / layout.rows_per_unit).backward()  # type: ignore[no-untyped-call]
+        records = {parameter: combine(found) for parameter, found in book.found.items()}
+        norms = [record.norms() for record in records.values()]
+        square = sum((n.square for n in norms), start=first.new_zeros(layout.n_units, dtype=torch.float64))
+        slack = torch.zeros_like(square)
+        for n in norms:
+            slack = slack if n.slack is None else slack + n.slack
+        margin = 1 + _MARGIN * torch.finfo(first.dtype).eps / 2
+        return records, square.sqrt() * margin, slack
+
+    @contextmanager
+    def _installed(self, book: _Book) -> Iterator[None]:
+        """Let the layers run through `_Run`, then give their own forward back."""
+        for module, layer in self._layers:
+            if "forward" in vars(module):
+                raise ValueError(f"Expected a layer's own forward, got a replaced one in {type(module).__name__}.")
+            module.forward = _replacement(module, layer, book)  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            for module, _ in self._layers:
+                vars(module).pop("forward", None)
+
+    @contextmanager
+    def _no_other_gradient(self) -> Iterator[None]:
+        """Raise if autograd itself reached a parameter: its gradient would not be clipped."""
+        kept = {name: p.grad for name, p in self.parameters.items()}
+        for p in self.parameters.values():
+            p.grad = None
+        try:
+            yield
+            reached = [name for name, p in self.parameters.items() if p.grad is not None]
+            if reached:
+                raise ValueError(
+                    f"Expected every parameter to be used by its own layer, got {reached[0]!r} used outside "
+                    "of it. Call the layer, not its weight."
+                )
+        finally:
+            for name, p in self.parameters.items():
+                p.grad = kept[name]
+
+
+def clip_weights(norms: Tensor, slack: Tensor, max_grad_norm: float) -> Tensor:
+    """Return each unit's factor, ``min(1, C / norm)``; 0 where the norm is not finite."""
+    weights = max_grad_norm / (norms + slack).clamp(min=max_grad_norm)
+    return torch.where(torch.isfinite(norms + slack), weights, 0.0)
+
+
+@dataclass
+class _Book:
+    """Collects records of one backward pass."""
+
+    layout: Layout
+    found: dict[nn.Parameter, list[Record]] = field(default_factory=dict)
+    inside: bool = False
+
+    def add(self, given: Given) -> None:
+        for parameter, record in given:
+            self.found.setdefault(parameter, []).append(record)
+
+
+def _plan(module: nn.Module, seen: set[nn.Module] | None = None) -> Iterator[tuple[nn.Module, Layer | None]]:
+    """Yield each module that holds trainable parameters, with its layer, or None for the fallback.
+
+    A module of unknown kind with parameters of its own is taken whole, with all that lies inside it.
+    """
+    seen = set() if seen is None else seen
+    if module in seen:
+        return
+    seen.add(module)
+    own = [p for p in module._parameters.values() if p is not None]
+    if any(p.requires_grad for p in own):
+        known = LAYERS.get(type(module))
+        yield module, None if known is None else known(module)
+        return
+    for child in module.children():
+        yield from _plan(child, seen)
+
+
+def _replacement(module: nn.Module, layer: Layer | None, book: _Book) -> Callable[..., Any]:
+    original = module.forward
+
+    def known(x: Tensor) -> Tensor:
+        if book.inside:
+            return original(x)  # type: ignore[no-any-return]
+        assert_rows(module, x, book.layout)
+        x = layer.prepare(x)  # type: ignore[union-attr]
+        return _Run.apply(layer, book, x, *layer.parameters)  # type: ignore[union-attr,no-any-return,no-untyped-call]
+
+    def unknown(*args: Any, **kwargs: Any) -> Any:
+        if book.inside:
+            return original(*args, **kwargs)
+        call = Fallback(module, args, kwargs)
+        call.check_rows(book.layout)
+        tensors = [*call.tensors, *call.trainable.values()]
+        return call.rebuild(_RunUnknown.apply(call, book, len(call.tensors), *tensors))  # type: ignore[no-untyped-call]
+
+    return unknown if layer is None else known
+
+
+def assert_rows(module: nn.Module, x: Tensor, layout: Layout) -> None:
+    """Check that a layer's input has one entry a row along its first axis.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if x.dim() == 0 or x.shape[0] != layout.n_rows:
+        raise ValueError(
+            f"Expected {layout.n_rows} rows along the first axis of the input of {type(module).__name__}, "
+            f"got shape {tuple(x.shape)}. Keep rows first, and give each row its own copy of shared inputs."
+        )
+
+
+class _Run(torch.autograd.Function):
+    """A known layer: forward as ever, backward to its input only; its parameters go to the book."""
+
+    @staticmethod
+    def forward(ctx: Any, layer: Layer, book: _Book, x: Tensor, *parameters: Tensor) -> Tensor:
+        y, saved = layer.forward(x)
+        ctx.layer, ctx.book = layer, book
+        ctx.save_for_backward(x, *parameters, *saved)
+        ctx.n_parameters = len(parameters)
+        return y
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
+        x, *rest = ctx.saved_tensors
+        saved = tuple(rest[ctx.n_parameters :])
+        dx, given = ctx.layer.backward(g, x, saved, ctx.book.layout, needs_input=ctx.needs_input_grad[2])
+        ctx.book.add(given)
+        return None, None, dx, *[None] * ctx.n_parameters
+
+
+class _RunUnknown(torch.autograd.Function):
+    """A layer without a closed form: forward as ever, backward by `Fallback`."""
+
+    @staticmethod
+    def forward(ctx: Any, call: Fallback, book: _Book, n_inputs: int, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.call, ctx.book, ctx.n_inputs = call, book, n_inputs
+        ctx.save_for_backward(*tensors)
+        book.inside = True
+        try:
+            return tuple(call.run(tensors[:n_inputs]))
+        finally:
+            book.inside = False
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
+        inputs = ctx.saved_tensors[: ctx.n_inputs]
+        ctx.book.inside = True
+        try:
+            moved, given = ctx.call.backward(gradients, inputs, ctx.book.layout)
+        finally:
+            ctx.book.inside = False
+        ctx.book.add(given)
+        return None, None, None, *moved, *[None] * len(ctx.call.trainable)
