@@ -12,7 +12,7 @@ sum of clipped gradients moves by at most ``max_grad_norm`` when a unit joins or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -91,9 +91,15 @@ class UnitGradients:
         if not max_grad_norm > 0:
             raise ValueError(f"Expected max_grad_norm > 0, got {max_grad_norm}.")
         records, norms, slack = self._records(losses, Layout(n_units, rows_per_unit))
+        with _full_precision(norms):
+            return self._clip(records, norms, slack, n_units, max_grad_norm)
+
+    def _clip(
+        self, records: dict[nn.Parameter, Record], norms: Tensor, slack: Tensor, n_units: int, bound: float
+    ) -> ClippedSum:
         finite = torch.isfinite(norms) & torch.isfinite(slack)
         drop = None if bool(finite.all()) else ~finite
-        weights = clip_weights(norms, slack, max_grad_norm)
+        weights = clip_weights(norms, slack, bound)
         sums = {}
         for name, parameter in self.parameters.items():
             record = records.pop(parameter, None)
@@ -127,12 +133,15 @@ class UnitGradients:
                     f"Expected one loss a row, ({layout.n_rows},), got {tuple(loss.shape)}. Reduce over a "
                     "row's own elements only, never over rows."
                 )
-            (loss.sum() / layout.rows_per_unit).backward()  # type: ignore[no-untyped-call]
-        records = {parameter: combine(found) for parameter, found in book.found.items()}
-        norms = [record.norms() for record in records.values()]
-        square = sum((n.square for n in norms), start=first.new_zeros(layout.n_units, dtype=torch.float64))
+            with _full_precision(first):
+                (loss.sum() / layout.rows_per_unit).backward()  # type: ignore[no-untyped-call]
+        with _full_precision(first):
+            records = {parameter: combine(found) for parameter, found in book.found.items()}
+            norms = [record.norms() for record in records.values()]
+        square = first.new_zeros(layout.n_units, dtype=torch.float64)
         slack = torch.zeros_like(square)
         for n in norms:
+            square += n.square
             slack = slack if n.slack is None else slack + n.slack
         margin = 1 + _MARGIN * torch.finfo(first.dtype).eps / 2
         return records, square.sqrt() * margin, slack
@@ -167,6 +176,11 @@ class UnitGradients:
         finally:
             for name, p in self.parameters.items():
                 p.grad = kept[name]
+
+
+def _full_precision(like: Tensor) -> AbstractContextManager[Any]:
+    """Turn autocast off: gradients are taken, measured and summed in float32 at least."""
+    return torch.autocast(like.device.type, enabled=False)
 
 
 def clip_weights(norms: Tensor, slack: Tensor, max_grad_norm: float) -> Tensor:
