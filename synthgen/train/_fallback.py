@@ -17,6 +17,8 @@ from torch.utils import _pytree as pytree
 from synthgen.train._layers import Given, Layout
 from synthgen.train._records import Stored, wide
 
+_HOLE = object()  # where a tensor stands; None may be a module's own output
+
 
 class Fallback:
     """One module (with all that lies inside it) as a function of its tensors."""
@@ -29,6 +31,7 @@ class Fallback:
         self._places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         self.tensors: list[Tensor] = [leaves[i] for i in self._places]
         self.out_spec: Any = None
+        self._out: list[Any] = []
 
     def check_rows(self, layout: Layout) -> None:
         """Check that every tensor has one entry a row along its first axis.
@@ -53,13 +56,13 @@ class Fallback:
         else:
             out = functional_call(self.module, parameters, args, kwargs)
         flat, self.out_spec = pytree.tree_flatten(out)
-        self._out = [None if isinstance(leaf, Tensor) else leaf for leaf in flat]
+        self._out = [_HOLE if isinstance(leaf, Tensor) else leaf for leaf in flat]
         return [leaf for leaf in flat if isinstance(leaf, Tensor)]
 
     def rebuild(self, tensors: Sequence[Tensor]) -> Any:
         """Return the module's output with these tensors in place of its own."""
         left = iter(tensors)
-        return pytree.tree_unflatten([next(left) if o is None else o for o in self._out], self.out_spec)
+        return pytree.tree_unflatten([next(left) if o is _HOLE else o for o in self._out], self.out_spec)
 
     def backward(
         self, gradients: Sequence[Tensor | None], tensors: Sequence[Tensor], layout: Layout
