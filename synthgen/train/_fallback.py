@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.func import functional_call, vjp, vmap
 from torch.utils import _pytree as pytree
 
@@ -84,7 +85,8 @@ class Fallback:
             return pull(seed)  # type: ignore[no-any-return]
 
         used = [seed for seed in seeds if seed is not None]
-        given, moved = vmap(one_unit, in_dims=1, out_dims=(0, 1), randomness="error")(inputs, used)
+        with sdpa_kernel(SDPBackend.MATH):  # the fused kernels have no batching rule
+            given, moved = vmap(one_unit, in_dims=1, out_dims=(0, 1), randomness="error")(inputs, used)
         found: list[Tensor | None] = [None] * len(tensors)
         for place, gradient in zip(moving, moved, strict=True):
             found[place] = gradient.reshape(tensors[place].shape).to(tensors[place].dtype)
