@@ -78,6 +78,22 @@ def buffers_stay(model: nn.Module) -> Iterator[None]:
             )
 
 
+@contextmanager
+def shaken(model: nn.Module) -> Iterator[None]:
+    """Move all weights a little meanwhile: layers that begin as zeros hide what lies before them."""
+    before = [p.detach().clone() for p in model.parameters()]
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in model.parameters():
+            p += 0.05 * torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p.device)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for p, kept in zip(model.parameters(), before, strict=True):
+                p.copy_(kept)
+
+
 def check_rows(model: nn.Module, losses: Callable[[Any], Tensor], first: Any, second: Any, n_units: int) -> None:
     """Refuse a model or loss in which one unit's rows depend on another's.
 

@@ -21,10 +21,17 @@ _QUIET = {
     "enable_model_summary": False,
     "max_epochs": 1,
 }
+_PRECISIONS = ("16", "16-mixed", "16-true", "bf16-true")
 
 
 def make_trainer(options: Mapping[str, Any]) -> pl.Trainer:
-    """Return a trainer that logs and writes nothing unless asked to."""
+    """Return a trainer that logs and writes nothing unless asked to.
+
+    Raises:
+        ValueError: the precision skips steps depending on the data, or takes norms in a narrow type.
+    """
+    if str(options.get("precision")) in _PRECISIONS:
+        raise ValueError(f"Expected precision 32 or bf16-mixed, got {options['precision']}.")
     return pl.Trainer(**{**_QUIET, **options}, use_distributed_sampler=False)
 
 
@@ -61,7 +68,7 @@ def check_trainer(trainer: pl.Trainer) -> None:
         ValueError: says which setting.
     """
     for bad, what in (
-        (trainer.precision in ("16-mixed", "16-true", "bf16-true"), f"precision {trainer.precision}"),
+        (trainer.precision in _PRECISIONS, f"precision {trainer.precision}"),
         (not isinstance(trainer.strategy, SingleDeviceStrategy | DDPStrategy), "an unknown strategy"),
         (trainer.accumulate_grad_batches != 1, "accumulated batches"),
         (any(isinstance(c, EarlyStopping) for c in _callbacks(trainer)), "early stopping"),

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 from synthgen.privacy.noise import NoiseSource
 from synthgen.train import _world
-from synthgen.train._refuse import check_rows
+from synthgen.train._refuse import check_rows, shaken
 from synthgen.train._trainer import check_loader, check_optimizers, check_trainer, make_trainer, quiet
 from synthgen.train.gradients import UnitGradients
 from synthgen.train.noisy import NoisySum
@@ -162,6 +162,7 @@ class PrivateModule(pl.LightningModule):
             )
         held.sums.release()
         self.steps_done += 1
+        held.sampler.reached = self.steps_done
         self._optimizers()[0].step()
         with self._no_records(batch.step):
             self.after_step()
@@ -219,7 +220,7 @@ class PrivateModule(pl.LightningModule):
         for name, tensor in second.items():
             tensor[0::_PROBE_UNITS] = first[name][0::_PROBE_UNITS]
         made = [self._repeated(batch) for batch in (first, second)]
-        with self.trainer.precision_plugin.train_step_context():
+        with self.trainer.precision_plugin.train_step_context(), shaken(self):
             check_rows(self.private_model(), self.losses, *made, n_units=_PROBE_UNITS)
 
     @contextmanager

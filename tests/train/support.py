@@ -295,3 +295,121 @@ def check_11_public() -> None:
     few, many = (float(released(plan, Linear(plan), patients(n, value=100.0))[0].norm()) for n in (10, 11))
     assert abs(few - 10 * C / 5) < 1e-5
     assert abs(many - few - C / 5) < 1e-5
+
+
+class Gan(PrivateModule):
+    """A pair: the critic is private, the generator learns from the critic alone."""
+
+    def __init__(self, plan: TrainingPlan, **options: Any) -> None:
+        super().__init__(plan, **options)
+        torch.manual_seed(3)
+        self.critic = nn.Sequential(nn.Linear(4, 8), nn.LeakyReLU(0.2), nn.Linear(8, 1))
+        self.generator = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 4))
+
+    def private_model(self) -> nn.Module:
+        return self.critic
+
+    def losses(self, batch: Any) -> Tensor:
+        """One loss a patient: its own record against its own fake, in the rows of one unit."""
+        x = batch["x"]
+        half = len(x) // 2
+        with torch.no_grad():
+            fake = self.generator(torch.randn(half, 2))
+        scores = self.critic(torch.cat([x[:half], fake]))[:, 0]
+        return torch.relu(1 + torch.cat([-scores[:half], scores[half:]]))
+
+    def private_optimizer(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.Adam(parameters, 1e-2)
+
+    def data_free_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [torch.optim.Adam(self.generator.parameters(), 1e-2)]
+
+    def after_step(self) -> None:
+        optimizer = self.optimizers()[1]
+        optimizer.zero_grad()
+        (-self.critic(self.generator(torch.randn(8, 2))).mean()).backward()
+        optimizer.step()
+
+
+def gan_plan(steps: int = 3, bound: float = C) -> TrainingPlan:
+    return TrainingPlan(1.0, steps, 1.0, bound, 5.0, rows_per_unit=2)
+
+
+def check_12_gan() -> None:
+    """What the generator and the average learn depends on the critic's noised weights alone."""
+    weights = []
+    for value in (1.0, 50.0):
+        module = Gan(gan_plan(), ema_decay=0.5)
+        frozen = [p.detach().clone() for p in module.critic.parameters()]
+        step = module.after_step
+
+        def with_the_same_critic(module: Any = module, frozen: Any = frozen, step: Any = step) -> None:
+            for p, value in zip(module.critic.parameters(), frozen, strict=True):
+                p.data.copy_(value)
+            step()
+
+        module.after_step = with_the_same_critic
+        torch.manual_seed(0)
+        fit(module, patients(5, value=value), book=MemoryBook(module.plan), noise=NoiseSource.none())
+        weights.append(torch.cat([p.detach().flatten() for p in module.generator.parameters()]))
+    assert bool((weights[0] == weights[1]).all()), "the generator saw records beside the critic"
+
+
+def check_5_state() -> None:
+    """Neighbouring data change no tensor of the state but those that the noised step writes."""
+    states = []
+    for value in (1.0, 50.0):
+        torch.manual_seed(0)
+        module = Linear(TrainingPlan(1.0, 3, 1.0, C, 5.0))
+        module.net.register_buffer("kept", torch.ones(2))
+        fit(module, patients(5, value=value), book=MemoryBook(module.plan), noise=NoiseSource.none())
+        states.append({k: v for k, v in module.state_dict().items() if k != "net.weight"})
+    assert states[0].keys() == states[1].keys() == {"net.kept"}
+    assert all(bool((states[0][k] == states[1][k]).all()) for k in states[0])
+
+
+def check_5_optimizers() -> None:
+    """A trainable parameter without an optimizer, or in two, is refused."""
+
+    class Forgotten(Gan):
+        def data_free_optimizers(self) -> list[torch.optim.Optimizer]:
+            return []
+
+    class Both(Gan):
+        def data_free_optimizers(self) -> list[torch.optim.Optimizer]:
+            return [torch.optim.Adam(self.parameters())]
+
+    for kind in (Forgotten, Both):
+        module = kind(gan_plan())
+        try:
+            fit(module, patients(3), book=MemoryBook(module.plan), noise=NoiseSource.none())
+        except ValueError as error:
+            assert "one optimizer" in str(error)
+        else:
+            raise AssertionError(f"{kind.__name__} trains a parameter that no private optimizer holds")
+
+
+def check_3_loader() -> None:
+    """A Trainer that is given the records' own loader does not train."""
+    plan = TrainingPlan(0.1, 5, 1.0, C, 5.0)
+    module = Linear(plan)
+    loader = torch.utils.data.DataLoader([{"x": torch.ones(4)}] * 8, batch_size=2)
+    import pytorch_lightning as pl
+
+    keep = pl.Trainer.fit
+
+    def with_a_loader(trainer: Any, model: Any, **options: Any) -> None:
+        keep(trainer, model, train_dataloaders=loader, **options)
+
+    pl.Trainer.fit = with_a_loader
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit(module, patients(8), book=MemoryBook(plan), noise=NoiseSource.none())
+    except ValueError as error:
+        assert "loader of its own" in str(error) or "own sampler" in str(error)
+    else:
+        raise AssertionError("trained on a loader that is not the sampler")
+    finally:
+        pl.Trainer.fit = keep
+    assert module.steps_done == 0
