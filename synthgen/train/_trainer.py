@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -33,6 +34,29 @@ def make_trainer(options: Mapping[str, Any]) -> pl.Trainer:
     if str(options.get("precision")) in _PRECISIONS:
         raise ValueError(f"Expected precision 32 or bf16-mixed, got {options['precision']}.")
     return pl.Trainer(**{**_QUIET, **options}, use_distributed_sampler=False)
+
+
+class Checkpoints(pl.Callback):
+    """Keeps the last checkpoint, every so many steps; never one chosen by looking at data."""
+
+    def __init__(self, folder: Path, *, every: int) -> None:
+        """Write ``folder/last.ckpt`` after each ``every`` noised steps.
+
+        Raises:
+            ValueError: ``every`` is below 1.
+        """
+        if every < 1:
+            raise ValueError(f"Expected a checkpoint every step or less often, got {every=}.")
+        self.path, self._every = folder / "last.ckpt", every
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
+        """Write beside the last one, then put it in its place: a crash leaves one of them whole."""
+        if pl_module.steps_done % self._every:
+            return
+        beside = self.path.with_suffix(".new")
+        trainer.save_checkpoint(beside)
+        if trainer.is_global_zero:
+            beside.replace(self.path)
 
 
 @contextmanager

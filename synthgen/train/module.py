@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 from synthgen.privacy.noise import NoiseSource
 from synthgen.train import _world
 from synthgen.train._refuse import check_rows, shaken
+from synthgen.train._trainer import Checkpoints as Checkpoints
 from synthgen.train._trainer import check_loader, check_optimizers, check_trainer, make_trainer, quiet
 from synthgen.train.gradients import UnitGradients
 from synthgen.train.noisy import NoisySum

@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
 
 from synthgen.errors import BudgetExceeded, DataError
 from synthgen.privacy.accountant import epsilon_of, from_json
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train.module import fit
+from synthgen.train.module import Checkpoints, fit
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.steps import LedgerBook
 from tests.train.support import C, Linear, patients
@@ -43,8 +42,8 @@ class Dies(Linear):
 
 
 def run(module, book, folder, checkpoint=None, every=4):
-    keep = ModelCheckpoint(folder, filename="last", every_n_train_steps=every, save_top_k=1, monitor=None)
-    options = {"callbacks": [keep], "enable_checkpointing": True}
+    folder.mkdir(exist_ok=True)
+    options = {"callbacks": [Checkpoints(folder, every=every)]}
     path = None if checkpoint is None else str(checkpoint)
     fit(module, patients(5), book=book, noise=NoiseSource.system(), options=options, checkpoint=path)
 
