@@ -375,6 +375,9 @@ def check_5_optimizers() -> None:
         def data_free_optimizers(self) -> list[torch.optim.Optimizer]:
             return []
 
+        def after_step(self) -> None:
+            pass
+
     class Both(Gan):
         def data_free_optimizers(self) -> list[torch.optim.Optimizer]:
             return [torch.optim.Adam(self.parameters())]
@@ -413,3 +416,75 @@ def check_3_loader() -> None:
     finally:
         pl.Trainer.fit = keep
     assert module.steps_done == 0
+
+
+def check_11_refused() -> None:
+    """Layers that mix rows, and buffers that data write, are refused with and without parameters."""
+
+    class Seen(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("seen", torch.zeros(4))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen += x.detach().mean(0)
+            return x
+
+    class Statistics(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x - x.mean(0)
+
+    for bad in (nn.BatchNorm1d(4, affine=False), Seen(), Statistics()):
+        plan = TrainingPlan(1.0, 1, 1.0, C, 5.0)
+        module = Linear(plan)
+        module.net = nn.Sequential(bad, nn.Linear(4, 1))
+        try:
+            fit(module, patients(5), book=MemoryBook(plan), noise=NoiseSource.none())
+        except ValueError:
+            continue
+        raise AssertionError(f"{type(bad).__name__} was accepted")
+
+
+def check_10_rollback() -> None:
+    """What was drawn and not kept is charged again before it is drawn anew."""
+    import tempfile
+    from pathlib import Path
+
+    from synthgen.privacy.ledger import Ledger
+    from synthgen.train.steps import LedgerBook
+
+    plan = TrainingPlan(0.5, 20, 2.0, C, 5.0)
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger.connect("sqlite:///ledger.db", base=Path(folder))
+        ledger.open_cohort("icu", epsilon=50.0, delta=1e-5)
+        book = LedgerBook.reserve(ledger, "icu", plan, run="r", stretch=1)
+        book.resume(0)
+        for step in range(9):
+            book.before(step)
+        again = LedgerBook(ledger, "icu", plan, run="r", entry=book.entry, stretch=1)
+        again.resume(4)
+        assert [event.count for event in again.spent()] == [20, 5], "a rollback was free"
+
+
+def check_13_epsilon() -> None:
+    """The claim is not below what the privacy loss distribution proves to be needed."""
+    epsilon = TrainingPlan(0.02, 1000, 1.0, 1.0, 20.0).epsilon(1e-5)
+    assert 3.89 < epsilon < 3.92, f"epsilon {epsilon}"
+
+
+def check_10_adaptive_clipping_is_refused() -> None:
+    values = TrainingPlan(0.5, 20, 2.0, C, 5.0).to_json()
+    for name in ("target_unclipped_quantile", "clipbound_learning_rate"):
+        try:
+            TrainingPlan.from_json({**values, name: 0.5})
+        except ValueError:
+            continue
+        raise AssertionError("a clipping norm that follows the data was accepted")
+
+
+def check_20_weights_are_refused() -> None:
+    try:
+        TrainingPlan([0.1, 0.9], 20, 2.0, C, 5.0)  # type: ignore[arg-type]
+    except ValueError:
+        return
+    raise AssertionError("a rate of its own for each patient was accepted")
