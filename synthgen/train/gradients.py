@@ -91,7 +91,7 @@ class UnitGradients:
         if not max_grad_norm > 0:
             raise ValueError(f"Expected max_grad_norm > 0, got {max_grad_norm}.")
         records, norms, slack = self._records(losses, Layout(n_units, rows_per_unit))
-        with _full_precision(norms):
+        with torch.no_grad(), _full_precision(norms):
             return self._clip(records, norms, slack, n_units, max_grad_norm)
 
     def _clip(
@@ -104,18 +104,19 @@ class UnitGradients:
         for name, parameter in self.parameters.items():
             record = records.pop(parameter, None)
             found = torch.zeros_like(parameter) if record is None else record.weighted(weights, drop)
-            sums[name] = found.detach()
+            sums[name] = found
         return ClippedSum(sums, n_units, int((~finite).sum()), norms)
 
     def per_unit(
         self, losses: Callable[[], Tensor], *, n_units: int, rows_per_unit: int = 1
     ) -> dict[str, Tensor]:
         """Return each unit's gradient, "unit *parameter" by name: for Opacus' optimizer and for tests."""
-        records, _, _ = self._records(losses, Layout(n_units, rows_per_unit))
-        return {
-            name: records[p].per_unit() if p in records else p.new_zeros(n_units, *p.shape)
-            for name, p in self.parameters.items()
-        }
+        records, norms, _ = self._records(losses, Layout(n_units, rows_per_unit))
+        with torch.no_grad(), _full_precision(norms):
+            return {
+                name: records[p].per_unit() if p in records else p.new_zeros(n_units, *p.shape)
+                for name, p in self.parameters.items()
+            }
 
     def _records(
         self, losses: Callable[[], Tensor], layout: Layout
@@ -135,7 +136,7 @@ class UnitGradients:
                 )
             with _full_precision(first):
                 (loss.sum() / layout.rows_per_unit).backward()  # type: ignore[no-untyped-call]
-        with _full_precision(first):
+        with torch.no_grad(), _full_precision(first):
             records = {parameter: combine(found) for parameter, found in book.found.items()}
             norms = [record.norms() for record in records.values()]
         square = first.new_zeros(layout.n_units, dtype=torch.float64)
