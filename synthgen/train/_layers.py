@@ -35,7 +35,9 @@ from synthgen.train._records import (
 )
 
 _backward = torch.ops.aten.convolution_backward
-_BLOCK_BYTES = 5 * 2**18  # gradients made by one kernel call: fresh memory beyond the cache is dearer than the work
+_BLOCK_BYTES = (
+    5 * 2**18
+)  # gradients made by one kernel call: fresh memory beyond the cache is dearer than the work
 
 
 @dataclass(frozen=True)
@@ -227,7 +229,9 @@ class Convolved:
         if self.left.dim() != 4 or self.numbers[-1] != 1:
             return False
         rows, (out, channels, *kernel) = self.layout.rows_per_unit, self.shape
-        pixels = rows * math.prod(s + 2 * p for s, p in zip(self.right.shape[2:], self.numbers[1], strict=True))
+        pixels = rows * math.prod(
+            s + 2 * p for s, p in zip(self.right.shape[2:], self.numbers[1], strict=True)
+        )
         tokens = rows * math.prod(self.left.shape[2:])
         if tokens > GHOST_TOKENS:
             return False

@@ -56,7 +56,9 @@ def _reason(module: nn.Module) -> str:
         module.max_norm is not None or module.scale_grad_by_freq or module.sparse
     ):
         return "max_norm, scale_grad_by_freq and sparse depend on the whole batch. Leave them off."
-    if parametrize.is_parametrized(module) or any(k in module._parameters for k in ("weight_orig", "weight_g")):
+    if parametrize.is_parametrized(module) or any(
+        k in module._parameters for k in ("weight_orig", "weight_g")
+    ):
         return "its weight is computed from other parameters or buffers. Remove the parametrization."
     return ""
 
@@ -94,7 +96,9 @@ def shaken(model: nn.Module) -> Iterator[None]:
                 p.copy_(kept)
 
 
-def check_rows(model: nn.Module, losses: Callable[[Any], Tensor], first: Any, second: Any, n_units: int) -> None:
+def check_rows(
+    model: nn.Module, losses: Callable[[Any], Tensor], first: Any, second: Any, n_units: int
+) -> None:
     """Refuse a model or loss in which one unit's rows depend on another's.
 
     Args:
@@ -126,7 +130,9 @@ def _outputs(
     def watch(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, out: Any) -> None:
             if isinstance(out, Tensor) and out.dim() and out.shape[0] % n_units == 0:
-                seen.append((f"{type(module).__name__} at {name!r}", out.detach()[0::n_units].float().clone()))
+                seen.append(
+                    (f"{type(module).__name__} at {name!r}", out.detach()[0::n_units].float().clone())
+                )
 
         return hook
 

@@ -117,8 +117,12 @@ def check_optimizers(module: nn.Module, private: list[nn.Parameter], optimizers:
     """
     owned = [{id(p) for group in o.param_groups for p in group["params"]} for o in optimizers]
     if owned[0] != {id(p) for p in private}:
-        raise ValueError("Expected the private optimizer to hold the private network's parameters, all and only.")
+        raise ValueError(
+            "Expected the private optimizer to hold the private network's parameters, all and only."
+        )
     for name, parameter in module.named_parameters():
         times = sum(id(parameter) in ids for ids in owned)
         if parameter.requires_grad and times != 1:
-            raise ValueError(f"Expected one optimizer for each trainable parameter, got {times} for {name!r}.")
+            raise ValueError(
+                f"Expected one optimizer for each trainable parameter, got {times} for {name!r}."
+            )

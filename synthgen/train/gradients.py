@@ -152,7 +152,9 @@ class UnitGradients:
         """Let the layers run through `_Run`, then give their own forward back."""
         for module, layer in self._layers:
             if "forward" in vars(module):
-                raise ValueError(f"Expected a layer's own forward, got a replaced one in {type(module).__name__}.")
+                raise ValueError(
+                    f"Expected a layer's own forward, got a replaced one in {type(module).__name__}."
+                )
             module.forward = _replacement(module, layer, book)  # type: ignore[method-assign]
         try:
             yield

@@ -56,7 +56,9 @@ class TrainingPlan:
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"Expected {name} > 0, got {value}.")
         if isinstance(self.sample_rate, bool) or not isinstance(self.sample_rate, float | int):
-            raise ValueError("Expected one sampling rate for all patients; weighted sampling has no proof here.")
+            raise ValueError(
+                "Expected one sampling rate for all patients; weighted sampling has no proof here."
+            )
         if not 0 < self.sample_rate <= 1:
             raise ValueError(f"Expected a sampling rate above 0 and at most 1, got {self.sample_rate}.")
         if min(self.steps, self.rows_per_unit, self.records_per_unit) < 1:
@@ -123,9 +125,7 @@ class TrainingPlan:
         rate = min(1.0, expected_units / patients)
 
         def made(noise: float) -> TrainingPlan:
-            return cls(
-                rate, steps, noise, max_grad_norm, expected_units, rows_per_unit, records_per_unit
-            )
+            return cls(rate, steps, noise, max_grad_norm, expected_units, rows_per_unit, records_per_unit)
 
         return made(calibrate_noise(lambda noise: made(noise).event, epsilon=epsilon, delta=delta))
 

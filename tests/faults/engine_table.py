@@ -74,7 +74,9 @@ _release = support.module_file.NoisySum.release
 _add = support.module_file.NoisySum.add
 
 
-def rows_as_units(self: UnitGradients, losses: Any, *, n_units: int, rows_per_unit: int = 1, max_grad_norm: float):
+def rows_as_units(
+    self: UnitGradients, losses: Any, *, n_units: int, rows_per_unit: int = 1, max_grad_norm: float
+):
     return _clipped_sum(self, losses, n_units=n_units * rows_per_unit, max_grad_norm=max_grad_norm)
 
 

@@ -86,7 +86,9 @@ def network(name: str, dtype: torch.dtype = torch.float32) -> tuple[nn.Module, L
 
 
 def images(n: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
-    return torch.randn(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+    return torch.randn(n, 1, 8, 8, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(
+        dtype
+    )
 
 
 def clipped(model: nn.Module, losses: Losses, x: Tensor, rows: int = 1, bound: float = C) -> Tensor:
@@ -130,7 +132,9 @@ def check_1_sensitivity(name: str = "mlp", rows: int = 1, autocast: bool = False
         for value in (0.0, 1e3, 1e12, 1e38, float("inf"), float("nan")):
             x[0::3] = value  # every row of unit 0
             moved = clipped(model, losses, x, rows) - without
-            assert float(moved.norm()) <= C * (1 + 1e-5), f"a patient of {value} moved the sum by {moved.norm()}"
+            assert float(moved.norm()) <= C * (1 + 1e-5), (
+                f"a patient of {value} moved the sum by {moved.norm()}"
+            )
             assert float((before - moved).norm()) <= 2 * C * (1 + 1e-5), "replaced"
 
 
@@ -164,9 +168,7 @@ def check_4_coupling(name: str = "unet") -> None:
     first = images(4, torch.float64)
     second = 3 * images(4, torch.float64, seed=1)
     second[0] = first[0]
-    found = [
-        UnitGradients(model).per_unit(lambda x=x: losses(model, x), n_units=4) for x in (first, second)
-    ]
+    found = [UnitGradients(model).per_unit(lambda x=x: losses(model, x), n_units=4) for x in (first, second)]
     for key in found[0]:
         assert torch.allclose(found[0][key][0], found[1][key][0], rtol=1e-9, atol=1e-12), key
 
@@ -197,7 +199,11 @@ def patients(n: int, records: int = 1, value: float = 1.0) -> Patients:
 
 
 def released(
-    plan: TrainingPlan, module: PrivateModule, data: Patients, noise: NoiseSource | None = None, **options: Any
+    plan: TrainingPlan,
+    module: PrivateModule,
+    data: Patients,
+    noise: NoiseSource | None = None,
+    **options: Any,
 ) -> list[Tensor]:
     """Train, and return the released gradient of each step."""
     seen: list[Tensor] = []
@@ -254,7 +260,9 @@ def check_7_noise(steps: int = 300) -> None:
     from scipy import stats
 
     plan = TrainingPlan(0.1, steps, 2.0, C, 5.0)
-    runs = [torch.stack(released(plan, Linear(plan), patients(9, value=0.0), NoiseSource.system())) for _ in "ab"]
+    runs = [
+        torch.stack(released(plan, Linear(plan), patients(9, value=0.0), NoiseSource.system())) for _ in "ab"
+    ]
     for run in runs:
         scaled = run.numpy().ravel() / (2.0 * C / 5.0)
         low, high = stats.chi2.ppf([1e-7, 1 - 1e-7], scaled.size)
@@ -291,7 +299,9 @@ def check_8_empty() -> None:
 
 def check_11_public() -> None:
     """One patient more changes neither the rate nor the denominator: the sum moves by one contribution."""
-    plan = TrainingPlan.calibrate(patients=10, expected_units=5, steps=1, epsilon=1.0, delta=1e-5, max_grad_norm=C)
+    plan = TrainingPlan.calibrate(
+        patients=10, expected_units=5, steps=1, epsilon=1.0, delta=1e-5, max_grad_norm=C
+    )
     few, many = (float(released(plan, Linear(plan), patients(n, value=100.0))[0].norm()) for n in (10, 11))
     assert abs(few - 10 * C / 5) < 1e-5
     assert abs(many - few - C / 5) < 1e-5

@@ -42,7 +42,10 @@ def test_1_rows_that_cancel_stay_within_the_clipping_norm():
         rows = torch.cat([x, x * (1 + 1e-7)])
         sign = torch.tensor([1.0, -1.0])
         found = UnitGradients(model).clipped_sum(
-            lambda rows=rows, sign=sign: model(rows).sum(1) * sign, n_units=1, rows_per_unit=2, max_grad_norm=1.0
+            lambda rows=rows, sign=sign: model(rows).sum(1) * sign,
+            n_units=1,
+            rows_per_unit=2,
+            max_grad_norm=1.0,
         )
         assert float(found.sums["weight"].double().norm()) <= 1.0
 

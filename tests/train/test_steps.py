@@ -178,5 +178,3 @@ def test_what_has_no_proof_here_cannot_be_asked_for():
     for unknown in ("target_quantile", "accountant", "weights"):  # adaptive clipping, gdp, weighted sampling
         with pytest.raises(ValueError, match="a plan's numbers"):
             TrainingPlan.from_json({**PLAN.to_json(), unknown: 1})
-
-

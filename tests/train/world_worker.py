@@ -54,7 +54,13 @@ def data(n: int) -> Patients:
 
 
 def trained(
-    rate: float, steps: int, n: int, noise: NoiseSource, sigma: float = 1.0, zero: bool = False, **options: Any
+    rate: float,
+    steps: int,
+    n: int,
+    noise: NoiseSource,
+    sigma: float = 1.0,
+    zero: bool = False,
+    **options: Any,
 ) -> dict[str, Any]:
     plan = TrainingPlan(rate, steps, sigma, C, 5.0)
     torch.manual_seed(100 + _world.rank())  # different first weights: the first process's must win
@@ -128,7 +134,9 @@ FAULTS = {
     "6 shared shards": lambda o: {"sum": trained(1.0, 3, 7, NoiseSource.none(), **o)},
     "7 equal seeds": lambda o: {"masks": trained(0.2, STEPS, 12, NoiseSource.system(), **o)},
     "8 empty shards dropped": lambda o: {"counts": counts()},
-    "noise of every process": lambda o: {"noise": trained(0.2, STEPS, 4, NoiseSource.system(), zero=True, **o)},
+    "noise of every process": lambda o: {
+        "noise": trained(0.2, STEPS, 4, NoiseSource.system(), zero=True, **o)
+    },
 }
 
 
