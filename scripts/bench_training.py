@@ -13,7 +13,6 @@ import argparse
 import copy
 import json
 import multiprocessing
-import resource
 import statistics
 import time
 import warnings
@@ -219,13 +218,20 @@ def time_case(case: str, rounds: int, methods: list[str]) -> dict[str, dict[str,
     }
 
 
+def _status(key: str) -> int:
+    """Return a line of this process's status, in KiB. Linux."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(key)).split()[1])
+
+
 def _peak(case: str, method: str, threads: int, out: multiprocessing.Queue) -> None:
     torch.set_num_threads(threads)
     step = build(case, method)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before = _status("VmRSS")
     for _ in range(3):
         step()
-    out.put((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+    out.put((_status("VmHWM") - before) / 1024)
 
 
 def memory(case: str, method: str, threads: int) -> float:

@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.func import functional_call, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils import _pytree as pytree
 
-from synthgen.train._layers import Given, Layout
+from synthgen.train._layout import Given, Layout
 from synthgen.train._records import Stored, wide
 
 _HOLE = object()  # where a tensor stands; None may be a module's own output

@@ -18,10 +18,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from synthgen.train._fallback import Fallback
-from synthgen.train._layers import LAYERS, Given, Layer, Layout
+from synthgen.train._backward import Book, plan, replacement
+from synthgen.train._layout import Layer, Layout
 from synthgen.train._records import Record, combine
 from synthgen.train._refuse import buffers_stay, check_module
 
@@ -65,7 +64,7 @@ class UnitGradients:
         check_module(model)
         self.model = model
         self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self._layers: list[tuple[nn.Module, Layer | None]] = list(_plan(model))
+        self._layers: list[tuple[nn.Module, Layer | None]] = list(plan(model))
 
     def clipped_sum(
         self, losses: Callable[[], Tensor], *, n_units: int, rows_per_unit: int = 1, max_grad_norm: float
@@ -126,7 +125,7 @@ class UnitGradients:
         if layout.n_units == 0:
             nothing = first.new_zeros(0, dtype=torch.float64)
             return {}, nothing, nothing
-        book = _Book(layout)
+        book = Book(layout)
         with self._installed(book), buffers_stay(self.model), self._no_other_gradient(), torch.enable_grad():
             loss = losses()
             if loss.shape != (layout.n_rows,):
@@ -148,14 +147,14 @@ class UnitGradients:
         return records, square.sqrt() * margin, slack
 
     @contextmanager
-    def _installed(self, book: _Book) -> Iterator[None]:
+    def _installed(self, book: Book) -> Iterator[None]:
         """Let the layers run through `_Run`, then give their own forward back."""
         for module, layer in self._layers:
             if "forward" in vars(module):
                 raise ValueError(
                     f"Expected a layer's own forward, got a replaced one in {type(module).__name__}."
                 )
-            module.forward = _replacement(module, layer, book)  # type: ignore[method-assign]
+            module.forward = replacement(module, layer, book)  # type: ignore[method-assign]
         try:
             yield
         finally:
@@ -190,115 +189,3 @@ def clip_weights(norms: Tensor, slack: Tensor, max_grad_norm: float) -> Tensor:
     """Return each unit's factor, ``min(1, C / norm)``; 0 where the norm is not finite."""
     weights = max_grad_norm / (norms + slack).clamp(min=max_grad_norm)
     return torch.where(torch.isfinite(norms + slack), weights, 0.0)
-
-
-@dataclass
-class _Book:
-    """Collects records of one backward pass."""
-
-    layout: Layout
-    found: dict[nn.Parameter, list[Record]] = field(default_factory=dict)
-    inside: bool = False
-
-    def add(self, given: Given) -> None:
-        for parameter, record in given:
-            self.found.setdefault(parameter, []).append(record)
-
-
-def _plan(module: nn.Module, seen: set[nn.Module] | None = None) -> Iterator[tuple[nn.Module, Layer | None]]:
-    """Yield each module that holds trainable parameters, with its layer, or None for the fallback.
-
-    A module of unknown kind with parameters of its own is taken whole, with all that lies inside it.
-    """
-    seen = set() if seen is None else seen
-    if module in seen:
-        return
-    seen.add(module)
-    own = [p for p in module._parameters.values() if p is not None]
-    if any(p.requires_grad for p in own):
-        known = LAYERS.get(type(module))
-        yield module, None if known is None else known(module)
-        return
-    for child in module.children():
-        yield from _plan(child, seen)
-
-
-def _replacement(module: nn.Module, layer: Layer | None, book: _Book) -> Callable[..., Any]:
-    original = module.forward
-
-    def known(x: Tensor) -> Tensor:
-        if book.inside:
-            return original(x)  # type: ignore[no-any-return]
-        assert_rows(module, x, book.layout)
-        x = layer.prepare(x)  # type: ignore[union-attr]
-        return _Run.apply(layer, book, x, *layer.parameters)  # type: ignore[union-attr,no-any-return,no-untyped-call]
-
-    def unknown(*args: Any, **kwargs: Any) -> Any:
-        if book.inside:
-            return original(*args, **kwargs)
-        call = Fallback(module, args, kwargs)
-        call.check_rows(book.layout)
-        tensors = [*call.tensors, *call.trainable.values()]
-        return call.rebuild(_RunUnknown.apply(call, book, len(call.tensors), *tensors))  # type: ignore[no-untyped-call]
-
-    return unknown if layer is None else known
-
-
-def assert_rows(module: nn.Module, x: Tensor, layout: Layout) -> None:
-    """Check that a layer's input has one entry a row along its first axis.
-
-    Raises:
-        ValueError: it has not.
-    """
-    if x.dim() == 0 or x.shape[0] != layout.n_rows:
-        raise ValueError(
-            f"Expected {layout.n_rows} rows along the first axis of the input of {type(module).__name__}, "
-            f"got shape {tuple(x.shape)}. Keep rows first, and give each row its own copy of shared inputs."
-        )
-
-
-class _Run(torch.autograd.Function):
-    """A known layer: forward as ever, backward to its input only; its parameters go to the book."""
-
-    @staticmethod
-    def forward(ctx: Any, layer: Layer, book: _Book, x: Tensor, *parameters: Tensor) -> Tensor:
-        y, saved = layer.forward(x)
-        ctx.layer, ctx.book = layer, book
-        ctx.save_for_backward(x, *parameters, *saved)
-        ctx.n_parameters = len(parameters)
-        return y
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
-        x, *rest = ctx.saved_tensors
-        saved = tuple(rest[ctx.n_parameters :])
-        dx, given = ctx.layer.backward(g, x, saved, ctx.book.layout, needs_input=ctx.needs_input_grad[2])
-        ctx.book.add(given)
-        return None, None, dx, *[None] * ctx.n_parameters
-
-
-class _RunUnknown(torch.autograd.Function):
-    """A layer without a closed form: forward as ever, backward by `Fallback`."""
-
-    @staticmethod
-    def forward(ctx: Any, call: Fallback, book: _Book, n_inputs: int, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.call, ctx.book, ctx.n_inputs = call, book, n_inputs
-        ctx.save_for_backward(*tensors)
-        book.inside = True
-        try:
-            return tuple(call.run(tensors[:n_inputs]))
-        finally:
-            book.inside = False
-
-    @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
-        inputs = ctx.saved_tensors[: ctx.n_inputs]
-        ctx.book.inside = True
-        try:
-            moved, given = ctx.call.backward(gradients, inputs, ctx.book.layout)
-        finally:
-            ctx.book.inside = False
-        ctx.book.add(given)
-        return None, None, None, *moved, *[None] * len(ctx.call.trainable)

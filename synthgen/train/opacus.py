@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synthgen.train._layers import LAYERS, GroupNormLayer, LayerNormLayer, Layout
+from synthgen.train._layers import LAYERS, GroupNormLayer, LayerNormLayer
+from synthgen.train._layout import Layout
 from synthgen.train.gradients import UnitGradients
 
 

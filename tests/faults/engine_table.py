@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train import _layers, _records, gradients, module, plan, steps, units
+from synthgen.train import _convolution, _layers, _layout, _records, gradients, module, plan, steps, units
 from synthgen.train.gradients import UnitGradients
 from tests.train import support
 
@@ -120,7 +120,7 @@ def as_if_contiguous(self: Any, g: Any, x: Any, saved: Any, layout: Any) -> Any:
     return _conv_records(self, g, torch.as_strided(x, x.shape, strides), saved, layout)
 
 
-_conv_records = _layers.ConvolutionLayer.records
+_conv_records = _convolution.ConvolutionLayer.records
 _gaussian = NoiseSource.gaussian
 
 
@@ -167,12 +167,12 @@ FAULTS = [
     Fault(12, "a patient that is not finite makes the model not finite", "planted",
           "test_gradients::test_units_that_are_not_finite_are_counted_and_leave_the_others_alone",
           support.check_1_sensitivity,
-          several(swap(_records, "without", lambda t, drop: t), swap(_layers, "without", lambda t, drop: t),
+          several(swap(_records, "without", lambda t, drop: t), swap(_convolution, "without", lambda t, drop: t),
                   swap(gradients, "clip_weights", lambda n, s, c: c / (n + s).clamp(min=c)))),
     Fault(13, "norms in bf16 under autocast", "planted",
           "test_gradients::test_1_norms_are_rounded_to_the_private_side_also_under_bf16",
           lambda: support.check_1_one_alone(autocast=True),
-          several(swap(_layers, "wide", lambda t: t), swap(gradients, "_full_precision", nothing_around))),
+          several(swap(_layout, "wide", lambda t: t), swap(_layers, "wide", lambda t: t), swap(gradients, "_full_precision", nothing_around))),
     Fault(14, "the sum is divided by the batch's own size", "planted",
           "test_module::test_11_one_patient_more_changes_no_public_number", support.check_11_public,
           several(swap(support.module_file.NoisySum, "add", counting_add),
@@ -193,8 +193,8 @@ FAULTS = [
           swap(module, "check_optimizers", nothing)),
     Fault(18, "channels_last inputs are read as if contiguous", "planted",
           "test_gradients::test_2_clipped_sum_equals_one_patient_at_a_time", support.check_2_oracle,
-          several(swap(_layers.ConvolutionLayer, "prepare", lambda self, x: x),
-                  swap(_layers.ConvolutionLayer, "records", as_if_contiguous))),
+          several(swap(_convolution.ConvolutionLayer, "prepare", lambda self, x: x),
+                  swap(_convolution.ConvolutionLayer, "records", as_if_contiguous))),
     Fault(19, "the gdp accountant: an epsilon below the true one", "planted",
           "test_steps::test_13_the_plans_epsilon_is_opacus_prv_and_never_below_by_more_than_its_error",
           support.check_13_epsilon, swap(plan, "epsilon_of", lambda events, delta: 3.528)),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from synthgen.train.gradients import UnitGradients
 from tests.train import support
-from tests.train.support import C, NETWORKS, clipped, far, images, naive, network
+from tests.train.support import NETWORKS, C, clipped, far, images, naive, network
 
 
 @pytest.mark.parametrize("rows", [1, 4])
