@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import itertools
 import json
 import multiprocessing
 import statistics
@@ -40,7 +41,8 @@ class Denoiser(nn.Module):
 
         n = len(channels)
         self.unet = UNet2DModel(
-            sample_size=28, in_channels=1, out_channels=1, layers_per_block=layers, block_out_channels=channels,
+            sample_size=28, in_channels=1, out_channels=1, layers_per_block=layers,
+            block_out_channels=channels,
             norm_num_groups=8, attention_head_dim=8,
             down_block_types=("DownBlock2D",) * (n - 1) + ("AttnDownBlock2D",),
             up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * (n - 1),
@@ -55,7 +57,7 @@ def critic() -> nn.Module:
     """Return DCGAN's critic for 32x32, with GroupNorm in place of BatchNorm."""
     sizes = (3, 64, 128, 256)
     blocks: list[nn.Module] = []
-    for i, (a, b) in enumerate(zip(sizes, sizes[1:], strict=False)):
+    for i, (a, b) in enumerate(itertools.pairwise(sizes)):
         norm = [nn.GroupNorm(8, b)] if i else []
         blocks += [nn.Conv2d(a, b, 4, 2, 1, bias=not norm), *norm, nn.LeakyReLU(0.2)]
     return nn.Sequential(*blocks, nn.Conv2d(256, 1, 4, 1, 0), nn.Flatten())
@@ -64,7 +66,7 @@ def critic() -> nn.Module:
 def mlp() -> nn.Module:
     """Return a tabular network of four hidden layers of 512."""
     sizes = (64, 512, 512, 512, 512)
-    pairs = zip(sizes, sizes[1:], strict=False)
+    pairs = itertools.pairwise(sizes)
     return nn.Sequential(*[m for a, b in pairs for m in (nn.Linear(a, b), nn.ReLU())], nn.Linear(512, 64))
 
 

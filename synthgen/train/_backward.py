@@ -63,7 +63,8 @@ def replacement(module: nn.Module, layer: Layer | None, book: Book) -> Callable[
         call = Fallback(module, args, kwargs)
         call.check_rows(book.layout)
         tensors = [*call.tensors, *call.trainable.values()]
-        return call.rebuild(_RunUnknown.apply(call, book, len(call.tensors), *tensors))  # type: ignore[no-untyped-call]
+        found: Any = _RunUnknown.apply(call, book, len(call.tensors), *tensors)  # type: ignore[no-untyped-call]
+        return call.rebuild(found)
 
     return unknown if layer is None else known
 
@@ -93,7 +94,7 @@ class _Run(torch.autograd.Function):
         return y
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, g: Tensor) -> tuple[Any, ...]:
         x, *rest = ctx.saved_tensors
         saved = tuple(rest[ctx.n_parameters :])
@@ -116,7 +117,7 @@ class _RunUnknown(torch.autograd.Function):
             book.inside = False
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Any, ...]:
         inputs = ctx.saved_tensors[: ctx.n_inputs]
         ctx.book.inside = True

@@ -10,6 +10,7 @@ Source: Rochette, Manoel and Tramel (2019), arXiv:1912.06015, for gradients by g
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +19,19 @@ from torch import Tensor
 from torch.nn import functional
 
 from synthgen.train._layout import Given, Layer, Layout
-from synthgen.train._records import GHOST_TOKENS, Norms, Record, Stored, gram_norms, without
+from synthgen.train._records import (
+    GHOST_TOKENS,
+    Norms,
+    Record,
+    Stored,
+    gram_norms,
+    rounding_of,
+    square_norm,
+    without,
+)
 
 _backward = torch.ops.aten.convolution_backward
+_STORED_BYTES = 2**24
 _BLOCK_BYTES = (
     5 * 2**18
 )  # gradients made by one kernel call: fresh memory beyond the cache is dearer than the work
@@ -56,15 +67,15 @@ class ConvolutionLayer(Layer):
         """Return the transposed convolution."""
         m, only_input = self.module, [True, False, False]
         x, weight = x.to(g.dtype), m.weight.to(g.dtype)
-        return _backward(g, x, weight, None, *self._numbers(m.groups), only_input)[0]
+        dx: Tensor = _backward(g, x, weight, None, *self._numbers(m.groups), only_input)[0]
+        return dx
 
     def records(self, g: Tensor, x: Tensor, saved: tuple[Tensor, ...], layout: Layout) -> Given:
         """Return factors where few positions meet a large kernel, else one grouped convolution."""
         g, m = g.contiguous(), self.module
 
         def weight() -> Record:
-            made = Convolved(g, x, m.weight.shape, self._numbers(m.groups), layout)
-            return made if made.keeps_factors() else Stored(made.per_unit())
+            return Convolved(g, x, m.weight.shape, self._numbers(m.groups), layout).cheapest()
 
         return self._trainable(
             ("weight", weight), ("bias", lambda: Stored(layout.summed(g.flatten(2).sum(2))))
@@ -89,15 +100,15 @@ class TransposedLayer(ConvolutionLayer):
     def input_gradient(self, g: Tensor, x: Tensor, saved: tuple[Tensor, ...]) -> Tensor:
         """Return the convolution of the output's gradient."""
         x, weight = x.to(g.dtype), self.module.weight.to(g.dtype)
-        return _backward(g, x, weight, None, *self._transposed(), [True, False, False])[0]
+        dx: Tensor = _backward(g, x, weight, None, *self._transposed(), [True, False, False])[0]
+        return dx
 
     def records(self, g: Tensor, x: Tensor, saved: tuple[Tensor, ...], layout: Layout) -> Given:
         """Return those of the convolution that maps outputs to inputs."""
         g, m = g.contiguous(), self.module
 
         def weight() -> Record:
-            made = Convolved(x, g, m.weight.shape, self._numbers(m.groups), layout)
-            return made if made.keeps_factors() else Stored(made.per_unit())
+            return Convolved(x, g, m.weight.shape, self._numbers(m.groups), layout).cheapest()
 
         return self._trainable(
             ("weight", weight), ("bias", lambda: Stored(layout.summed(g.flatten(2).sum(2))))
@@ -122,27 +133,28 @@ class Convolved:
     numbers: tuple[Any, ...]
     layout: Layout
 
-    def keeps_factors(self) -> bool:
-        """Return whether factors are cheaper than storing the gradients: a matter of shapes alone."""
-        if self.left.dim() != 4 or self.numbers[-1] != 1:
-            return False
+    def cheapest(self) -> Record:
+        """Return the cheapest way to keep the gradients: a matter of shapes alone, never of data."""
         rows, (out, channels, *kernel) = self.layout.rows_per_unit, self.shape
-        pixels = rows * math.prod(
-            s + 2 * p for s, p in zip(self.right.shape[2:], self.numbers[1], strict=True)
-        )
-        tokens = rows * math.prod(self.left.shape[2:])
-        if tokens > GHOST_TOKENS:
-            return False
+        tokens, size = rows * math.prod(self.left.shape[2:]), math.prod(self.shape)
+        if self.left.dim() != 4 or self.numbers[-1] != 1 or tokens > GHOST_TOKENS:
+            return Stored(self.per_unit())
+        sides = zip(self.right.shape[2:], self.numbers[1], strict=True)
+        pixels = rows * math.prod(side + 2 * pad for side, pad in sides)
         # Multiplications; sums over offsets and stored gradients are passes over memory, each dearer.
-        factors = pixels**2 * channels + tokens**2 * (out + 20 * math.prod(kernel))
-        return factors < 20 * math.prod(self.shape)
+        if pixels**2 * channels + tokens**2 * (out + 20 * math.prod(kernel)) < 20 * size:
+            return self
+        if self.layout.n_units * size * self.left.element_size() > _STORED_BYTES:
+            return Passing(**vars(self))
+        return Stored(self.per_unit())
 
     def _weight_gradient(self, left: Tensor, right: Tensor, copies: int) -> Tensor:
         shape = (copies * self.shape[0], *self.shape[1:])
         groups = copies * self.numbers[-1]
         only_weight = [False, True, False]
         like = right.new_empty(1).expand(shape)  # only its shape is read
-        return _backward(left, right, like, None, *self.numbers[:-1], groups, only_weight)[1]
+        found: Tensor = _backward(left, right, like, None, *self.numbers[:-1], groups, only_weight)[1]
+        return found
 
     def _is_pointwise(self) -> bool:
         stride, padding, groups = self.numbers[0], self.numbers[1], self.numbers[-1]
@@ -181,19 +193,27 @@ class Convolved:
         if self._is_pointwise():
             left, right = self._tokens_last(self.left.flatten(2)), self._tokens_last(self.right.flatten(2))
             return torch.bmm(left, right.mT).view(units, *self.shape)
-        at_once = max(1, _BLOCK_BYTES // (math.prod(self.shape) * self.left.element_size()))
-        if at_once >= units or self.left.is_cuda:
+        blocks = list(self._blocks())
+        if len(blocks) == 1:
             return self._grouped(0, units)
         found = self.left.new_empty(units, *self.shape)
-        for start in range(0, units, at_once):
-            found[start : start + at_once] = self._grouped(start, min(start + at_once, units))
+        for start, stop in blocks:
+            found[start:stop] = self._grouped(start, stop)
         return found
+
+    def _blocks(self) -> Iterator[tuple[int, int]]:
+        """Yield the first and the last unit of each kernel call."""
+        units = self.layout.n_units
+        at_once = max(1, _BLOCK_BYTES // (math.prod(self.shape) * self.left.element_size()))
+        at_once = units if self.left.is_cuda else at_once
+        for start in range(0, units, at_once):
+            yield start, min(start + at_once, units)
 
     def _grouped(self, start: int, stop: int) -> Tensor:
         """Return the gradients of some units, by one grouped convolution over all their rows."""
         left, right = (self.layout.by_unit(t)[:, start:stop] for t in (self.left, self.right))
-        merged = [t.reshape(t.shape[0], -1, *t.shape[3:]) for t in (left, right)]
-        return self._weight_gradient(*merged, stop - start).view(-1, *self.shape)
+        left, right = (t.reshape(t.shape[0], -1, *t.shape[3:]) for t in (left, right))
+        return self._weight_gradient(left, right, stop - start).view(-1, *self.shape)
 
     def weighted(self, weights: Tensor, drop: Tensor | None) -> Tensor:
         """Return the weighted sum, by one plain convolution."""
@@ -202,3 +222,18 @@ class Convolved:
             drop = drop.repeat(repeat)
         scale = weights.to(self.left.dtype).repeat(repeat).view(-1, *[1] * (self.left.dim() - 1))
         return self._weight_gradient(without(self.left, drop) * scale, without(self.right, drop), 1)
+
+
+@dataclass(frozen=True)
+class Passing(Convolved):
+    """Gradients that are made once for their norms and not kept; the clipped sum is one plain convolution."""
+
+    def norms(self) -> Norms:
+        """Return each unit's squared norm.
+
+        The slack covers what a plain convolution rounds differently: outer products of at most
+        ``|left| sqrt(kernel) |right|`` in all, since each input stands in at most ``kernel`` patches.
+        """
+        square = torch.cat([square_norm(self._grouped(*block)) for block in self._blocks()])
+        left, right = (square_norm(self.layout.by_unit(t).transpose(0, 1)) for t in (self.left, self.right))
+        return Norms(square, rounding_of(self.left) * (left * right * math.prod(self.shape[2:])).sqrt())

@@ -81,7 +81,7 @@ class Fallback:
                 out = self.run(full, parameters)
                 return [o for o, s in zip(out, seeds, strict=True) if s is not None]
 
-            _, pull = vjp(call, dict(self.trainable), [rows[i] for i in moving])
+            pull: Any = vjp(call, dict(self.trainable), [rows[i] for i in moving])[1]
             return pull(seed)  # type: ignore[no-any-return]
 
         used = [seed for seed in seeds if seed is not None]

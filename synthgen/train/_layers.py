@@ -26,7 +26,8 @@ class LinearLayer(Layer):
 
     def input_gradient(self, g: Tensor, x: Tensor, saved: tuple[Tensor, ...]) -> Tensor:
         """Return ``g W``."""
-        return g @ self.module.weight.to(g.dtype)
+        dx: Tensor = g @ self.module.weight.to(g.dtype)
+        return dx
 
     def records(self, g: Tensor, x: Tensor, saved: tuple[Tensor, ...], layout: Layout) -> Given:
         """Return outer products of output gradients and inputs."""
@@ -93,9 +94,10 @@ class LayerNormLayer(Layer):
     def input_gradient(self, g: Tensor, x: Tensor, saved: tuple[Tensor, ...]) -> Tensor:
         """Return what the plain kernel returns."""
         m, only_input = self.module, [True, False, False]
-        return torch.ops.aten.native_layer_norm_backward(
+        dx: Tensor = torch.ops.aten.native_layer_norm_backward(
             g.contiguous(), x, m.normalized_shape, *saved, m.weight, m.bias, only_input
         )[0]
+        return dx
 
     def records(self, g: Tensor, x: Tensor, saved: tuple[Tensor, ...], layout: Layout) -> Given:
         """Return sums over each unit's rows and tokens."""

@@ -60,19 +60,23 @@ def square_norm(rows: Tensor) -> Tensor:
     """
     flat = rows.reshape(rows.shape[0], -1)
     whole = flat.shape[1] // _BLOCK * _BLOCK
-    total = torch.linalg.vector_norm(flat[:, whole:], dim=1).double().square()
+    total: Tensor = torch.linalg.vector_norm(flat[:, whole:], dim=1).double().square()
     if whole:
-        blocks = flat[:, :whole].unflatten(1, (-1, _BLOCK))
+        blocks = flat[:, :whole].reshape(len(flat), -1, _BLOCK)
         total = total + torch.linalg.vector_norm(blocks, dim=2).double().square().sum(1)
     return total
 
 
+def rounding_of(factor: Tensor) -> float:
+    """Return the bound on the rounding of a sum of outer products, relative to the sum of their norms."""
+    return _SLACK * torch.finfo(factor.dtype).eps / 2
+
+
 def gram_norms(left: Tensor, right: Tensor) -> Norms:
     """Return norms from the inner products of both factors, each "unit token token"."""
-    rounding = _SLACK * torch.finfo(left.dtype).eps / 2
     terms = left.diagonal(dim1=1, dim2=2).double() * right.diagonal(dim1=1, dim2=2).double()
     square = (left.double() * right.double()).sum((1, 2)).clamp(min=0.0)
-    return Norms(square, rounding * terms.sqrt().sum(1))
+    return Norms(square, rounding_of(left) * terms.sqrt().sum(1))
 
 
 def without(tensor: Tensor, drop: Tensor | None) -> Tensor:

@@ -29,7 +29,8 @@ def check_module(model: nn.Module) -> None:
         reason = _reason(module)
         if reason:
             raise ValueError(
-                f"Expected layers whose rows are independent, got {type(module).__name__} at {name or 'the top'!r}: "
+                f"Expected layers whose rows are independent, got {type(module).__name__} at "
+                f"{name or 'the top'!r}: "
                 f"{reason}"
             )
     for name, parameter in model.named_parameters():
@@ -87,7 +88,7 @@ def shaken(model: nn.Module) -> Iterator[None]:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in model.parameters():
-            p += 0.05 * torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p.device)
+            p.add_(0.05 * torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p.device))
     try:
         yield
     finally:
@@ -117,8 +118,8 @@ def check_rows(
     for (name, a), (_, b) in zip(*seen, strict=True):
         if not torch.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE * float(a.abs().max()), equal_nan=True):
             raise ValueError(
-                f"Expected rows that do not depend on each other, got {name} whose output for one unit changes "
-                "with the other units. Take statistics over the batch out of it."
+                f"Expected rows that do not depend on each other, got {name} whose output for one unit "
+                "changes with the other units. Take statistics over the batch out of it."
             )
 
 

@@ -154,7 +154,7 @@ class UnitGradients:
                 raise ValueError(
                     f"Expected a layer's own forward, got a replaced one in {type(module).__name__}."
                 )
-            module.forward = replacement(module, layer, book)  # type: ignore[method-assign]
+            module.forward = replacement(module, layer, book)
         try:
             yield
         finally:

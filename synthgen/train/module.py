@@ -220,9 +220,9 @@ class PrivateModule(pl.LightningModule):
         first, second = (held.patients.records.made_up(n_rows, seed) for seed in (1, 2))
         for name, tensor in second.items():
             tensor[0::_PROBE_UNITS] = first[name][0::_PROBE_UNITS]
-        made = [self._repeated(batch) for batch in (first, second)]
+        one, other = self._repeated(first), self._repeated(second)
         with self.trainer.precision_plugin.train_step_context(), shaken(self):
-            check_rows(self.private_model(), self.losses, *made, n_units=_PROBE_UNITS)
+            check_rows(self.private_model(), self.losses, one, other, n_units=_PROBE_UNITS)
 
     @contextmanager
     def _no_records(self, step: int) -> Iterator[None]:

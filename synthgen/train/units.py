@@ -90,7 +90,7 @@ class Patients:
         """
         counts = np.broadcast_to(self._counts[chosen], (n_records, len(chosen)))
         picked = noise.pick(np.ascontiguousarray(counts))
-        return self._order[self._starts[chosen] + picked]
+        return np.asarray(self._order[self._starts[chosen] + picked], dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class LogicalBatch:
     sampler: PatientSampler = field(repr=False, compare=False)
 
     def physical(self, n_units: int) -> Iterator[Integers]:
-        """Yield the patients in parts of at most ``n_units``, each patient once; nothing for an empty step."""
+        """Yield the patients in parts of at most ``n_units``, each once; nothing for an empty step."""
         for start in range(0, len(self.units), n_units):
             yield self.units[start : start + n_units]
 

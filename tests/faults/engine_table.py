@@ -86,6 +86,10 @@ def any_batch(self: module.PrivateModule, batch: Any) -> None:
     self.steps_done += 1
 
 
+def four(self: units.PatientSampler) -> int:
+    return 4
+
+
 def some_twice(self: units.LogicalBatch, n_units: int) -> Iterator[Any]:
     for start in range(0, len(self.units), n_units):
         yield self.units[max(0, start - 1) : start + n_units]
@@ -137,10 +141,11 @@ FAULTS = [
           support.check_3_multiplicity, swap(UnitGradients, "clipped_sum", rows_as_units)),
     Fault(3, "the Trainer iterates the records' own loader", "planted",
           "test_module::test_3_a_loader_of_the_trainers_own_is_refused", support.check_3_loader,
-          several(swap(module, "check_loader", nothing), swap(module.PrivateModule, "training_step", any_batch))),
+          several(swap(module, "check_loader", nothing),
+                  swap(module.PrivateModule, "training_step", any_batch))),
     Fault(4, "Lightning stops at the approximate length of the loader", "planted",
           "test_module::test_8_each_logical_batch_is_one_noised_and_booked_step", support.check_8_steps,
-          lambda: mock.patch.object(units.PatientSampler, "__len__", lambda self: 4, create=True)),
+          lambda: mock.patch.object(units.PatientSampler, "__len__", four, create=True)),
     Fault(4, "a step holds a patient twice", "planted",
           "test_module::test_8_each_logical_batch_is_one_noised_and_booked_step", support.check_8_steps,
           swap(units.LogicalBatch, "physical", some_twice)),
@@ -167,12 +172,14 @@ FAULTS = [
     Fault(12, "a patient that is not finite makes the model not finite", "planted",
           "test_gradients::test_units_that_are_not_finite_are_counted_and_leave_the_others_alone",
           support.check_1_sensitivity,
-          several(swap(_records, "without", lambda t, drop: t), swap(_convolution, "without", lambda t, drop: t),
+          several(swap(_records, "without", lambda t, drop: t),
+                  swap(_convolution, "without", lambda t, drop: t),
                   swap(gradients, "clip_weights", lambda n, s, c: c / (n + s).clamp(min=c)))),
     Fault(13, "norms in bf16 under autocast", "planted",
           "test_gradients::test_1_norms_are_rounded_to_the_private_side_also_under_bf16",
           lambda: support.check_1_one_alone(autocast=True),
-          several(swap(_layout, "wide", lambda t: t), swap(_layers, "wide", lambda t: t), swap(gradients, "_full_precision", nothing_around))),
+          several(swap(_layout, "wide", lambda t: t), swap(_layers, "wide", lambda t: t),
+                  swap(gradients, "_full_precision", nothing_around))),
     Fault(14, "the sum is divided by the batch's own size", "planted",
           "test_module::test_11_one_patient_more_changes_no_public_number", support.check_11_public,
           several(swap(support.module_file.NoisySum, "add", counting_add),
@@ -189,7 +196,8 @@ FAULTS = [
           support.check_10_rollback,
           swap(steps.LedgerBook, "resume", lambda self, step: self._note(step))),
     Fault(17, "a second optimizer trains parameters on data", "planted",
-          "test_module::test_5_every_trainable_parameter_has_exactly_one_optimizer", support.check_5_optimizers,
+          "test_module::test_5_every_trainable_parameter_has_exactly_one_optimizer",
+          support.check_5_optimizers,
           swap(module, "check_optimizers", nothing)),
     Fault(18, "channels_last inputs are read as if contiguous", "planted",
           "test_gradients::test_2_clipped_sum_equals_one_patient_at_a_time", support.check_2_oracle,

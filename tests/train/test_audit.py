@@ -2,9 +2,9 @@
 
 The canary's gradient is clipped to C in a direction of its own, all others' are zero, and the attacker sees
 every released gradient. The claim is violated if the lower bound of the true positive rate is above what the
-claimed trade-off curve allows at the upper bound of the false positive rate (Clopper and Pearson, 97.5 % each;
-thresholds fixed beforehand). Both bounds must fail together, so a right engine whose curve is tight is blamed
-in 0.3 % of audits. With 1,000 trainings an arm half the noise is caught with power 0.98 at epsilon 1 and 1.00
+claimed trade-off curve allows at the upper bound of the false positive rate (Clopper and Pearson, 97.5 %
+each; thresholds fixed beforehand). Both bounds must fail together, so a right engine whose curve is tight is
+blamed in 0.3 % of audits. With 1,000 trainings an arm half the noise is caught with power 0.98 at epsilon 1 and 1.00
 at epsilon 4; the defects beyond that with power 1.00. The default tests use fewer trainings,
 bounds of 99.9 % and the grossest defects; they prove that the audit runs.
 """

@@ -1,4 +1,4 @@
-"""Tests 1 to 4 of the engine: sensitivity, oracle, multiplicity, coupling; on a U-Net, a critic and an MLP."""
+"""Tests 1 to 4 of the engine: sensitivity, oracle, multiplicity, coupling; on U-Net, critic and MLP."""
 
 from __future__ import annotations
 
@@ -215,6 +215,22 @@ def test_each_layer_equals_the_naive_loop(name, rows):
     model = nn.Sequential(*LAYERS[name]())
     agrees(model, rows, torch.float64, 1e-10)
     agrees(model, rows, torch.float32, 1e-5)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_gradients_that_are_not_kept_equal_the_naive_loop(rows, monkeypatch):
+    from synthgen.train import _convolution
+
+    monkeypatch.setattr(_convolution, "_STORED_BYTES", 0)
+    monkeypatch.setattr(_convolution, "_BLOCK_BYTES", 2000)
+    made = []
+    norms = _convolution.Passing.norms
+    monkeypatch.setattr(_convolution.Passing, "norms", lambda self: made.append(1) or norms(self))
+    torch.manual_seed(1)
+    model = nn.Sequential(nn.Conv2d(2, 16, 4, 4, bias=False), nn.Tanh(), nn.Conv2d(16, 8, 2, padding=1))
+    agrees(model, rows, torch.float64, 1e-10)
+    agrees(model, rows, torch.float32, 1e-5)
+    assert made
 
 
 @st.composite
