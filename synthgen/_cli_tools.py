@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 schema_app = typer.Typer(
-    help="Draft, check and simulate a schema.", no_args_is_help=True, rich_markup_mode=None
+    help="Draft, import, check and simulate a schema.", no_args_is_help=True, rich_markup_mode=None
 )
 ledger_app = typer.Typer(
     help="The organisation's privacy budget.", no_args_is_help=True, rich_markup_mode=None
@@ -49,6 +49,26 @@ def schema_init(
 
     dialect = {"delimiter": delimiter, "encoding": encoding, "decimal": decimal, "date_format": date_format}
     return files.schema_init(table, output, suggest=suggest, dialect=dialect)
+
+
+@schema_app.command("import")
+def schema_import(
+    source: Annotated[Path, typer.Argument(metavar="FILE", help="A data dictionary.")],
+    kind: Annotated[str, typer.Option("--from", help="redcap")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The schema to write; else beside FILE.")
+    ] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="An export: its first line says which columns there are.")
+    ] = None,
+    delimiter: Delimiter = ",",
+    encoding: Encoding = "utf-8",
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Make a schema from another system's description. No record is read."""
+    from synthgen import files
+
+    return files.schema_import(source, output, kind=kind, table=table, delimiter=delimiter, encoding=encoding)
 
 
 @schema_app.command("check")
@@ -132,12 +152,13 @@ def ledger_resolve(
 def ledger_verify(
     ledger: LedgerUrl = "sqlite:///ledger.db",
     head: Annotated[str | None, typer.Option(help="What a bundle carries.")] = None,
+    backup: Annotated[str | None, typer.Option(help="New file, or URL: a copy that verifies.")] = None,
     json_: Json = False,
 ) -> dict[str, Any]:
-    """Find any edit of the ledger."""
+    """Find any edit of the ledger; back up one that has none."""
     from synthgen import ledgers
 
-    outcome = ledgers.verify(ledger, head)
+    outcome = ledgers.verify(ledger, head, backup)
     if not outcome["verified"]:
         raise Refused(outcome, 3)
     return outcome

@@ -56,7 +56,8 @@ def show(outcome: dict[str, Any], *, color: bool) -> str:
         if key not in ("verdict", "reasons", "heads", "results", "entries"):
             lines += _lines(key, value, 0)
     for entry in outcome.get("entries", []):
-        lines.append(f"{entry['seq']:>5} {entry['time']} {entry['cohort']} {entry['kind']}")
+        of = f" of {entry['content']['entry']}" if "entry" in entry["content"] else ""
+        lines.append(f"{entry['seq']:>5} {entry['time']} {entry['cohort']} {entry['kind']}{of}")
     return "\n".join(lines) + "\n"
 
 

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthgen.config import BudgetSection, DataSection, Loaded, RunConfig, TableSource, generator_settings
+from synthgen.config import (
+    BudgetSection,
+    DataSection,
+    Loaded,
+    RunConfig,
+    TableSource,
+    generator_settings,
+    require_share,
+)
 from synthgen.models._base import TableModel
 from synthgen.models._model import load_model, save_model
 from synthgen.records import SyntheticTable
@@ -65,6 +73,7 @@ def fit(
     epsilon: float,
     delta: float,
     patients: int | None = None,
+    preprocessing: float | None = None,
     ledger: str = "sqlite:///ledger.db",
     cohort: str | None = None,
 ) -> Model:
@@ -81,6 +90,7 @@ def fit(
         epsilon: what this fit may spend, at ``delta``.
         delta: probability of failure.
         patients: public number of patients; counted, and then not protected, if None.
+        preprocessing: share of the budget for domains that the schema marks as paid.
         ledger: URL of the ledger; relative paths start from the current folder.
         cohort: the ledger's name for these patients; the table's name without its ending if None.
 
@@ -96,20 +106,28 @@ def fit(
     config = RunConfig(
         cohort=cohort or table.name.split(".")[0],
         data=DataSection(table=TableSource(path=str(table), schema=str(schema))),
-        budget=BudgetSection(ledger=ledger, epsilon=float(epsilon), delta=float(delta), patients=patients),
+        budget=BudgetSection(
+            ledger=ledger,
+            epsilon=float(epsilon),
+            delta=float(delta),
+            patients=patients,
+            preprocessing=preprocessing,
+        ),
         generator=options,
     )
+    described = load_schema(schema, unpaid=True)
+    require_share(config.budget, described, where=str(schema))
     loaded = Loaded(
         config=config,
         path=Path.cwd() / "python",
-        schema=load_schema(schema),
+        schema=described,
         generator=generator_settings(options),
         table=table,
         policy="default",
         digest="python",
     )
-    fitted, _, _ = spend(loaded, Stopwatch(), run="python")
-    return Model(fitted, loaded.schema, loaded.generator.name)
+    fitted, _, parts = spend(loaded, Stopwatch(), run="python")
+    return Model(fitted, parts.train.schema, loaded.generator.name)
 
 
 def load(folder: str | Path) -> Model:

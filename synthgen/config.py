@@ -21,6 +21,7 @@ from synthgen.schema import Schema, load_schema
 from synthgen.settings import Settings
 
 GENERATORS = "synthgen.models"
+SECTION = "Name the section first, such as budget.epsilon=1."
 
 
 class TableSource(Settings):
@@ -49,12 +50,14 @@ class BudgetSection(Settings):
         delta: probability of failure.
         patients: declared number of patients of the cohort; without it they are counted, and the
             record says that the cohort's size is not protected.
+        preprocessing: part of it, as zCDP's rho, for what the schema marks as paid.
     """
 
     ledger: str = Field(default="sqlite:///ledger.db", min_length=1)
     epsilon: float = Field(gt=0, le=1000)
     delta: float = Field(gt=0, lt=1)
     patients: int | None = Field(default=None, ge=1, le=10**10)
+    preprocessing: float | None = Field(default=None, gt=0, lt=1)
 
 
 class SampleSection(Settings):
@@ -134,12 +137,13 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
     _override(document, overrides)
     config = yamlfile.parse(RunConfig, document, path=path)
     schema_path = path.parent / config.data.table.schema_path
-    schema = load_schema(schema_path)
-    _require_columns(config, schema, path)
+    schema = load_schema(schema_path, unpaid=True)
+    require_share(config.budget, schema, where=str(path))
+    _require_columns(config, schema, path, document)
     policy = config.release.policy
     if Path(policy).suffix in (".yaml", ".yml"):
         policy = str(path.parent / policy)
-    generator = generator_settings(config.generator, path=path)
+    generator = generator_settings(document["generator"], path=path)
     digest = _digest(config, schema, generator, policy)
     table = path.parent / config.data.table.path
     return Loaded(config, path, schema, generator, table, policy, digest)
@@ -151,15 +155,50 @@ def generator_settings(options: Mapping[str, Any], *, path: Path = Path("generat
     Raises:
         ConfigError: unknown generator or option.
     """
-    name = options.get("name")
-    if not isinstance(name, str):
+    name, known = options.get("name"), plugins.names(GENERATORS, prefix="tabular_")
+    if name not in known:
+        line = yamlfile.line_of(options, ("name",))
         raise ConfigError(
-            "generator.name: expected the name of a generator.",
-            where=str(path),
-            next_step=f"Choose from {plugins.names(GENERATORS, prefix='tabular_')}.",
+            f"generator.name: expected one of {known}, got another name.",
+            where=f"{path}:{line}" if line else str(path),
+            next_step="Correct the name.",
         )
     module = plugins.load(GENERATORS, name, prefix="tabular_")
-    return yamlfile.parse(module.Config, dict(options), path=path, at=("generator",))
+    return yamlfile.parse(module.Config, options, path=path, at=("generator",))
+
+
+def require_share(budget: BudgetSection, schema: Schema, *, where: str) -> None:
+    """Refuse a share without anything to pay for, and anything to pay for without a share.
+
+    Raises:
+        ConfigError: names the columns.
+    """
+    names = [field.name for field in schema.paid]
+    declared = [field.name for field in schema.paid if not field.unpaid]
+    if declared:
+        raise ConfigError(
+            f"Expected domains that are declared or paid, got both in {declared}.",
+            where=where,
+            next_step="Remove `paid` where the domain is public or paid for already, or remove the domain.",
+        )
+    if names and budget.preprocessing is None:
+        raise ConfigError(
+            f"budget.preprocessing: expected a share of the budget, since {names} are paid, found none.",
+            where=where,
+            next_step="Add `preprocessing: 0.1` to budget, or declare these domains from public sources.",
+        )
+    if names and schema.unit.level == "row":
+        raise ConfigError(
+            f"Expected a patient's id as unit, since {names} are paid, got `unit: row`.",
+            where=where,
+            next_step="Name the unit's column; the parts of nameless rows would follow from what is paid.",
+        )
+    if budget.preprocessing is not None and not names:
+        raise ConfigError(
+            "budget.preprocessing: expected a column with `bounds: paid` or `categories: paid`, found none.",
+            where=where,
+            next_step="Remove the share; it would buy nothing.",
+        )
 
 
 def holdout_of(config: RunConfig) -> float:
@@ -180,14 +219,19 @@ def target_of(config: RunConfig, schema: Schema) -> str | None:
     return named or (labels[0] if labels else None)
 
 
-def _require_columns(config: RunConfig, schema: Schema, path: Path) -> None:
+def _require_columns(config: RunConfig, schema: Schema, path: Path, document: Any) -> None:
+    """Refuse a target or group that is no category, with the line of the key that names it."""
     if config.evaluate is None:
         return
-    for name in (*groups_of(config, schema), *filter(None, [target_of(config, schema)])):
-        if schema.column(name).kind != "category":
+    labels = {column.name: column.kind == "category" for column in schema.columns}
+    asked = [("groups", name) for name in groups_of(config, schema)]
+    for key, name in (*asked, ("target", target_of(config, schema))):
+        if name is not None and not labels.get(name, False):
+            line = yamlfile.line_of(document, ("evaluate", key))
             raise ConfigError(
-                f"evaluate: expected categories as target and groups, got the number {name!r}.",
-                where=str(path),
+                f"evaluate.{key}: expected one of {[n for n, label in labels.items() if label]}, "
+                f"got {f'the number {name!r}' if name in labels else 'another name'}.",
+                where=f"{path}:{line}" if line else str(path),
                 next_step="Name a column with categories, or leave it out.",
             )
 
@@ -206,14 +250,17 @@ def _override(document: Any, overrides: Sequence[str]) -> None:
         node = document
         for part in parts[:-1]:
             if not isinstance(node, dict):
-                raise ConfigError(f"{keys}: expected the key of a section.", where="--set")
+                raise ConfigError(f"{keys}: expected the key of a section.", where="--set", next_step=SECTION)
             node = node.setdefault(part, {})
         if not isinstance(node, dict):
-            raise ConfigError(f"{keys}: expected the key of a section.", where="--set")
+            raise ConfigError(f"{keys}: expected the key of a section.", where="--set", next_step=SECTION)
         try:
             node[parts[-1]] = YAML(typ="safe").load(value)
         except YAMLError:
-            raise ConfigError(f"{keys}: expected a YAML value.", where="--set") from None
+            step = "Quote a text that holds brackets or a colon."
+            raise ConfigError(
+                f"{keys}: expected a YAML value, got other text.", where="--set", next_step=step
+            ) from None
 
 
 def _digest(config: RunConfig, schema: Schema, generator: Any, policy: str) -> str:

@@ -20,6 +20,7 @@ class SynthgenError(Exception):
 
     code: ClassVar[str] = "failure"
     exit_code: ClassVar[int] = 1
+    usual_step: ClassVar[str] = "Correct what the message names and run again."
 
     def __init__(self, message: str, *, where: str = "", next_step: str = "") -> None:
         super().__init__(message)
@@ -35,7 +36,8 @@ class SynthgenError(Exception):
 
     def to_json(self) -> dict[str, str]:
         """Return the error as the object that ``--json`` prints."""
-        return {"code": self.code, "message": self.message, "where": self.where, "next": self.next_step}
+        step = self.next_step or self.usual_step
+        return {"code": self.code, "message": self.message, "where": self.where, "next": step}
 
 
 class OperationError(SynthgenError):

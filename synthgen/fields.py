@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field as Key
 from pydantic import model_validator
 
+from synthgen import codes
 from synthgen.settings import Settings
 
 Role = Literal["id", "drop", "feature", "label", "protected", "time"]
@@ -31,7 +32,18 @@ class Constraints(Settings):
 
 
 class Field(Settings):
-    """One column as the file writes it."""
+    """One column as the file writes it.
+
+    Attributes:
+        bounds: ``paid``: the bounds, or the one that is not declared, are learnt from the budget's
+            ``preprocessing``; values beyond are clipped.
+        categories: ``paid``: the categories are learnt from it; what too few patients hold is ``other``.
+        codes: ``icd9``, ``icd10`` or ``prefix:N``: values are codes, reduced to a public category.
+        since: the date column of the same record from which a date's days are counted; minimum and maximum
+            are then days, and a drawn date never leaves its order.
+        scale: of a number's cells; ``auto`` follows from the bounds.
+        origin: public date from which a date's days are counted.
+    """
 
     name: str = Key(min_length=1)
     type: Literal["string", "integer", "number", "boolean", "date"]
@@ -43,6 +55,9 @@ class Field(Settings):
     outside: Literal["error", "clip", "other"] = "error"
     bounds: Literal["paid"] | None = None
     categories: Literal["paid"] | None = None
+    codes: str | None = None
+    since: str | None = None
+    scale: Literal["auto", "linear", "log"] = "auto"
     origin: str = "1970-01-01"
     format: str | None = None
     missing_values: tuple[str, ...] | None = Key(default=None, alias="missingValues")
@@ -53,27 +68,33 @@ class Field(Settings):
         default=("false", "False", "FALSE", "0"), alias="falseValues", min_length=1
     )
     confirmed: bool = True
+    identifier: Literal[False] | None = None
 
     @model_validator(mode="after")
     def _agree(self) -> Field:
         enum = self.constraints.enum
         if self.type == "string" and enum and not all(isinstance(value, str) for value in enum):
-            raise ValueError("enum of a string column holds a value that is not text; quote it")
+            raise ValueError("expected an enum of text, got a value that is not text; quote it")
         if self.type == "integer" and enum and not all(isinstance(value, int) for value in enum):
-            raise ValueError("enum of an integer column holds a value that is not an integer")
+            raise ValueError("expected an enum of integers, got a value that is not an integer")
         if self.type in ("number", "boolean", "date") and enum:
-            raise ValueError(f"a {self.type} column takes no enum")
+            raise ValueError(f"expected no enum, for a {self.type} column takes no enum")
         if enum and len(set(enum)) != len(enum):
-            raise ValueError("enum names a category twice")
+            raise ValueError("expected each category once, but enum names a category twice")
         if set(self.true_values) & set(self.false_values):
-            raise ValueError("trueValues and falseValues overlap")
+            raise ValueError(
+                "expected other texts for true than for false, but trueValues and falseValues overlap"
+            )
         numeric = self.is_numeric
         if self.outside == "clip" and not numeric:
-            raise ValueError("outside: clip is for numbers; a category takes error or other")
+            raise ValueError("expected outside: error or other for a category, since clip is for numbers")
         if self.outside == "other" and (numeric or self.type == "boolean"):
-            raise ValueError("outside: other is for categories; a number takes error or clip")
+            raise ValueError(
+                "expected outside: error or clip for a number or boolean, since other is for categories"
+            )
         if self.bins and not numeric:
-            raise ValueError("bins are for numbers; a category has its own")
+            raise ValueError("expected no bins for a category, since bins are for numbers")
+        self._check_kinds(numeric)
         for bound in (self.constraints.minimum, self.constraints.maximum):
             self._check_bound(bound, numeric)
         self.check_tokens(self.missing_values or ())
@@ -81,15 +102,39 @@ class Field(Settings):
 
     @property
     def is_numeric(self) -> bool:
-        """Whether its values are held as numbers: number, date, and integer without an enum."""
-        return self.type in ("number", "date") or (self.type == "integer" and not self.constraints.enum)
+        """Whether its values are held as numbers: number, date, and integer without categories."""
+        listed = self.constraints.enum or self.categories
+        return self.type in ("number", "date") or (self.type == "integer" and not listed)
+
+    @property
+    def unpaid(self) -> bool:
+        """Whether its domain is to be paid for and is not there yet."""
+        limits = self.constraints
+        if self.bounds == "paid":
+            return limits.minimum is None or limits.maximum is None
+        return self.categories == "paid" and limits.enum is None
+
+    def _check_kinds(self, numeric: bool) -> None:
+        if self.bounds == "paid" and not numeric:
+            raise ValueError("bounds: paid is for numbers and dates; a category takes categories: paid")
+        if self.categories == "paid" and self.type not in ("string", "integer"):
+            raise ValueError("categories: paid is for string and integer columns")
+        if self.codes is not None and (self.type != "string" or not codes.PATTERN.fullmatch(self.codes)):
+            raise ValueError("expected codes as icd9, icd10 or prefix:N, on a string column")
+        if self.since is not None and self.type != "date":
+            raise ValueError("since is for dates")
+        if self.scale != "auto" and not numeric:
+            raise ValueError("scale is for numbers; a category has none")
 
     def _check_bound(self, bound: float | int | str | None, numeric: bool) -> None:
         if bound is None:
             return
         if not numeric:
-            raise ValueError("minimum and maximum are for numbers and dates; a category takes an enum")
-        if self.type == "date":
+            raise ValueError("expected no minimum and maximum, for a category takes an enum")
+        if self.since is not None:
+            if not isinstance(bound, int):
+                raise ValueError("expected minimum and maximum of a date with since as whole days")
+        elif self.type == "date":
             try:
                 days(str(bound), self.origin)
             except ValueError:
@@ -107,7 +152,7 @@ class Field(Settings):
         if self.type == "boolean":
             values = {*self.true_values, *self.false_values}
         if values & set(missing):
-            raise ValueError(f"column {self.name!r}: a category is also among the missingValues")
+            raise ValueError("expected missingValues that are no category, but a category is also among them")
 
 
 @dataclass(frozen=True)
@@ -120,7 +165,8 @@ class Column:
         role: what it is for: feature, label, protected or time.
         labels: the categories in public order, ``other`` last if the schema allows it; empty for numbers.
         minimum: public lower bound (days from origin for a date); NaN for categories.
-        maximum: public upper bound; NaN for categories.
+        maximum: public upper bound; NaN for categories. Of a date with ``since`` both are days since that
+            date, and its kind is integer.
         nullable: whether a value may be missing.
         bins: public number of cells asked for a number; None leaves it to the encoder's public rule.
         field: the column as the schema writes it.
@@ -143,8 +189,9 @@ def days(text: str, origin: str) -> float:
 
 
 def has_domain(field: Field) -> bool:
-    """Return whether a rule on the column can be checked against its domain."""
-    return field.is_numeric or field.type == "boolean" or field.constraints.enum is not None
+    """Return whether a rule on the column can be checked against its domain; not if a fit learns it."""
+    known = field.is_numeric or field.type == "boolean" or bool(labels_of(field))
+    return known and field.categories is None
 
 
 def labels_of(field: Field) -> tuple[Label, ...] | None:
@@ -153,16 +200,21 @@ def labels_of(field: Field) -> tuple[Label, ...] | None:
         return None
     if field.type == "boolean":
         return (False, True)
-    labels = tuple(field.constraints.enum or ())
+    labels: tuple[Label, ...] = tuple(field.constraints.enum or ())
+    if field.codes is not None and codes.categories(field.codes):
+        labels = codes.in_order(field.codes, {*codes.categories(field.codes), *map(str, labels)} - {OTHER})
+    if not labels:  # not there yet
+        return ()
     return (*labels, OTHER) if field.outside == "other" and OTHER not in labels else labels
 
 
 def column_of(field: Field) -> Column:
     """Return the public domain of a modelled column; a bound that is not declared is NaN."""
     labels = labels_of(field)
+    kind = "integer" if field.since is not None else field.type
     return Column(
         name=field.name,
-        kind="category" if labels is not None else field.type,  # type: ignore[arg-type]
+        kind="category" if labels is not None else kind,  # type: ignore[arg-type]
         role=field.role or "feature",
         labels=labels or (),
         minimum=_bound(field, field.constraints.minimum),
@@ -176,4 +228,5 @@ def column_of(field: Field) -> Column:
 def _bound(field: Field, value: float | int | str | None) -> float:
     if value is None:
         return float("nan")
-    return days(str(value), field.origin) if field.type == "date" else float(value)
+    is_day = field.type == "date" and field.since is None
+    return days(str(value), field.origin) if is_day else float(value)

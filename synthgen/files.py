@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,8 @@ from synthgen.errors import ConfigError, OperationError
 from synthgen.models._base import Progress
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema, load_schema
+
+CORRECT = "Correct the table, or its schema from public knowledge; no budget was spent."
 
 
 def schema_init(table: Path, output: Path, *, suggest: bool, dialect: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,22 +28,70 @@ def schema_init(table: Path, output: Path, *, suggest: bool, dialect: Mapping[st
 
     if output.exists():
         raise ConfigError("Expected no file, found one.", where=str(output), next_step="Choose another -o.")
-    text = init(table, suggest=suggest, **dialect)
+    draft = init(table, suggest=suggest, **dialect)
+    _write_new(output, draft.text)
+    columns = len(load_schema(output, complete=False).fields)
+    identifiers = [{"column": f.column, "kind": f.kind, "cells": f.cells} for f in draft.identifiers]
+    found = {"identifiers": identifiers} if suggest else {}
+    return {"schema": str(output), "columns": columns, "confirmed": not suggest, **found}
+
+
+def schema_import(
+    source: Path, output: Path | None, *, kind: str, table: Path | None, delimiter: str, encoding: str
+) -> dict[str, Any]:
+    """Write the schema that another system's description of its data amounts to.
+
+    Args:
+        source: a REDCap data dictionary.
+        output: the schema to write; None puts it beside the source.
+        kind: ``redcap``.
+        table: an export whose first line says which columns there are, or None.
+        delimiter: of both.
+        encoding: of both.
+
+    Raises:
+        ConfigError: unknown kind, an output that exists, or a source that cannot be read.
+    """
+    from synthgen.ingest import redcap
+
+    if kind != "redcap":
+        raise ConfigError(
+            "Expected --from redcap, got another name.", where="--from", next_step="Use redcap."
+        )
+    output = source.with_suffix(".schema.yaml") if output is None else output
+    found = redcap.draft(source, table=table, delimiter=delimiter, encoding=encoding)
+    _write_new(output, found.text)
+    load_schema(output, complete=False)
+    return {
+        "schema": str(output),
+        "columns": found.columns,
+        "rules": len(found.rules),
+        "decide": [{"column": name, "what": what} for name, what in found.decide],
+        "dropped": [{"column": name, "why": why} for name, why in found.dropped],
+        "untranslated": [{"column": name, "why": why} for name, why in found.untranslated],
+        "left_out": list(found.left_out),
+    }
+
+
+def _write_new(output: Path, text: str) -> None:
+    if output.exists():
+        raise ConfigError("Expected no file, found one.", where=str(output), next_step="Choose another -o.")
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise OperationError("Expected to write the schema.", where=str(output)) from error
-    columns = len(load_schema(output, complete=False).fields)
-    return {"schema": str(output), "columns": columns, "confirmed": not suggest}
+        raise OperationError(
+            "Expected to write the schema.", where=str(output), next_step="Check the folder and its rights."
+        ) from error
 
 
 def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) -> dict[str, Any]:
     """Return every violation of a schema, by column and count."""
     from synthgen.ingest.inspect import check
 
-    found = check(table, load_schema(schema_path), **dialect)
-    rows = [{"column": v.column, "rule": v.rule, "count": v.count, "severity": v.severity} for v in found]
-    return {"valid": all(row["severity"] != "error" for row in rows), "violations": rows}
+    found = check(table, load_schema(schema_path, unpaid=True), **dialect)
+    rows = [dataclasses.asdict(violation) for violation in found]
+    valid = all(violation.severity != "error" for violation in found)
+    return {"valid": valid, "violations": rows} | ({} if valid else {"next": CORRECT})
 
 
 def schema_simulate(schema_path: Path, n_records: int, output: Path, *, seed: int) -> dict[str, Any]:

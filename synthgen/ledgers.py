@@ -28,7 +28,8 @@ def show(url: str, cohort: str | None) -> dict[str, Any]:
     ]
     orphans = [entry.seq for entry in ledger.orphans()]
     cohorts = [_cohort(ledger, name) for name in names]
-    return {"cohorts": cohorts, "entries": entries, "orphans": orphans, "head": ledger.head()}
+    shown = {"cohorts": cohorts, "entries": entries, "orphans": orphans, "head": ledger.head()}
+    return shown | ({"migrated": ledger.migrated} if ledger.migrated else {})
 
 
 def resolve(url: str, reservation: int, reason: str) -> dict[str, Any]:
@@ -38,11 +39,15 @@ def resolve(url: str, reservation: int, reason: str) -> dict[str, Any]:
     return {"resolved": reservation, "spend": "kept"}
 
 
-def verify(url: str, head: str | None) -> dict[str, Any]:
-    """Return every sign that the ledger was edited."""
+def verify(url: str, head: str | None, backup: str | None = None) -> dict[str, Any]:
+    """Return every sign that the ledger was edited; copy it to ``backup`` if there is none."""
     ledger = Ledger.connect(url, base=Path.cwd(), create=False)
     problems = [{"seq": problem.seq, "message": problem.message} for problem in ledger.verify(head=head)]
-    return {"verified": not problems, "problems": problems}
+    outcome = {"verified": not problems, "problems": problems}
+    if problems or backup is None:
+        return outcome
+    ledger.backup(backup)
+    return {**outcome, "backup": "made", "head": ledger.head()}
 
 
 def _cohort(ledger: Ledger, name: str) -> dict[str, Any]:

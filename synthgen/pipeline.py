@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ from synthgen.models._base import Progress
 from synthgen.models._model import load_model
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort, SyntheticTable
+from synthgen.release.policy import load_policy
 from synthgen.runs import RunFolder, file_digest, write_json
 from synthgen.sample import draw, write_table
 from synthgen.spending import Stopwatch, make_plan, open_ledger, quiet, read_cohort, spend
@@ -60,11 +63,17 @@ def run(
         _require_same_data(folder, loaded)
         return finished
     clock = Stopwatch()
-    cohort = _fit(loaded, folder, clock, tell) or read_cohort(loaded)
+    folder.clean()
+    cohort = _fit(loaded, folder, clock, tell)
+    loaded = _with_paid(loaded, folder)
     with clock("sample"):
         table = _sample(loaded, folder, tell)
     with clock("evaluate"):
-        judged = judge.evaluate_run(loaded, folder, plan_of(loaded, folder), cohort, table, tell)
+        if folder.done("evaluate") is None:  # a run that was killed later does not look at the holdout again
+            cohort = cohort or read_cohort(loaded)
+            judge.evaluate_run(loaded, folder, plan_of(loaded, folder), cohort, table, tell)
+            folder.mark("evaluate")
+        judged = judge.stored(folder)
     with clock("release"):
         tell("release", 0.0)
         passed = judged.verdict.verdict == "release"
@@ -104,18 +113,21 @@ def fit(
 def _folder(
     loaded: Loaded, output: Path, overrides: Sequence[str], resume: bool, *, goal: str = "finished"
 ) -> RunFolder:
+    load_policy(loaded.policy)  # one that cannot be read must not cost budget
     source = {"config": str(loaded.path), "overrides": list(overrides)}
     return RunFolder.create(output, digest=loaded.digest, source=source, resume=resume, goal=goal)
 
 
 def _fit(loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Progress) -> Cohort | None:
-    """Fit and save, once. A crash keeps the reservation; drawing anew is charged anew."""
+    """Fit and save, once. A crash keeps reservation and stored answers; drawing anew is charged anew."""
     from synthgen.privacy.accountant import to_json
 
     if folder.done("fit") is not None:
         _require_same_data(folder, loaded)
         return None
-    _, plan, cohort = spend(loaded, clock, run=loaded.digest[:16], keep=folder.model, tell=tell)
+    _, plan, cohort = spend(
+        loaded, clock, run=loaded.digest[:16], keep=folder.model, answers=folder.answers, tell=tell
+    )
     folder.write("ingest.json", dict(cohort.counts))
     folder.write("data.json", {"sha256": cohort.digest})
     counted = cohort.n_units if plan.patients_counted else None
@@ -177,23 +189,27 @@ def evaluate_public(run_path: Path, epsilon: float, *, tell: Progress = quiet) -
     from synthgen.published import fidelity
 
     loaded, folder = reload(run_path)
-    held = holdout_of(loaded.config)
-    if not held:
+    share = holdout_of(loaded.config)
+    if not share:
         raise ConfigError("Expected a run that holds patients out.", where=str(loaded.path))
     plan, delta = plan_of(loaded, folder), loaded.config.budget.delta
     rho = calibrate_rho(epsilon, delta)
     ledger = open_ledger(loaded)
     event = dp_event.ZCDpEvent(rho)
-    number = ledger.reserve(loaded.config.cohort, event, purpose="evaluate --public", run=loaded.digest[:16])
-    _require_same_data(folder, loaded)
-    cohort = read_cohort(loaded)
+    run_id = loaded.digest[:16]
+    held = Reservation.make(ledger, loaded.config.cohort, event, purpose="evaluate --public", run=run_id)
+    with held.unread():
+        _require_same_data(folder, loaded)
+        cohort = read_cohort(loaded)
     table = _sample(loaded, folder, tell)
     tell("evaluate", 0.0)
-    patients = max(1, round(plan.patients / (1 - held) * held / 2))
-    figures = fidelity(cohort.holdout, table, rho=rho, patients=patients, noise=NoiseSource.system())
-    ledger.commit(number, detail={"figure": "one-way total variation"})
+    patients = max(1, round(plan.patients / (1 - share) * share / 2))
+    held.begin()
+    noise = held.noise(NoiseSource.system())
+    figures = fidelity(cohort.holdout, table, rho=rho, patients=patients, noise=noise)
+    held.commit({"figure": "one-way total variation"})
     outcome = {"fidelity": figures, "epsilon": epsilon, "delta": delta, "unit": plan.unit}
-    write_json(folder.public / f"evaluation_public_{number}.json", outcome)
+    write_json(folder.public / f"evaluation_public_{held.number}.json", outcome)
     return {**outcome, "run": str(folder.path)}
 
 
@@ -238,13 +254,21 @@ def reload(run_path: Path) -> tuple[Loaded, RunFolder]:
             where=str(loaded.path),
             next_step="Restore it, or run into another folder.",
         )
-    return loaded, folder
+    return _with_paid(loaded, folder), folder
+
+
+def _with_paid(loaded: Loaded, folder: RunFolder) -> Loaded:
+    """Return the config with the domains that the run's fit has paid for: they are public now."""
+    if loaded.schema.resolved or folder.done("fit") is None:
+        return loaded
+    return replace(loaded, schema=load_model(folder.model)[1])
 
 
 def plan_summary(loaded: Loaded) -> dict[str, Any]:
     """Return what a fit will fix, for the ``plan`` verb. Reads no record."""
     plan = make_plan(loaded)
-    sigmas = [stage.noise for stage in plan.stages if stage.noise is not None]
+    n_paid = len(plan.parameters.get("preprocessing", {}).get("columns", ()))
+    sigmas = [stage.noise for stage in plan.stages[n_paid:] if stage.noise is not None]
     noise = float(np.median(sigmas)) if sigmas else None
     budget = loaded.config.budget
     n_records = loaded.config.sample.records

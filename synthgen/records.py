@@ -118,8 +118,17 @@ class SyntheticTable:
             if field.role == "id":
                 columns[field.name] = self._fresh_ids(field)
             elif field.role != "drop":
-                columns[field.name] = _typed(self.frame[field.name].reset_index(drop=True), field)
+                columns[field.name] = _typed(*self._dated(field))
         return pd.DataFrame(columns)
+
+    def _dated(self, field: Field) -> tuple[pd.Series, Field]:
+        """Return a column with its field; days since another date become days from that one's origin."""
+        values = self.frame[field.name].reset_index(drop=True)
+        if field.since is None:
+            return values, field
+        start = next(other for other in self.schema.fields if other.name == field.since)
+        days = values + self.frame[start.name].reset_index(drop=True)
+        return days, field.model_copy(update={"origin": start.origin})
 
     def _fresh_ids(self, field: Field) -> pd.Series:
         is_unit = self.units is not None and field.name == self.schema.unit.column

@@ -4,7 +4,8 @@
     public/     the model, the synthetic records, the public report, the bundle
 
 The folder belongs to the hash of the resolved config, schema, policy and version. A finished stage is
-not run again; a partial run goes on with ``--resume``; another hash, or changed data, is refused.
+not run again; a partial run goes on with ``--resume``, from the noised answers that it stored; another
+hash, or changed data, is refused.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 from synthgen.errors import ConfigError, OperationError
 
 STATE = "state.json"
+ANSWERS = "answers.journal"
 FORMAT = 1
 
 
@@ -54,7 +57,7 @@ class RunFolder:
         if folder._state_file.exists():
             folder._require(digest, resume, goal)
             return folder
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and not folder._unborn():
             raise ConfigError(
                 "Expected an empty folder or a run, found other files.",
                 where=str(path),
@@ -101,6 +104,11 @@ class RunFolder:
         return self.public / "model"
 
     @property
+    def answers(self) -> Path:
+        """The noised answers of the fit, stored as they are drawn."""
+        return self.internal / ANSWERS
+
+    @property
     def state(self) -> dict[str, Any]:
         """What is known of the run, as JSON values."""
         try:
@@ -120,6 +128,11 @@ class RunFolder:
         state["stages"][stage] = noted
         self._write(state)
 
+    def clean(self) -> None:
+        """Remove what a killed process left half written beside the bundle's place."""
+        for left in self.public.glob(".*.partial"):
+            shutil.rmtree(left, ignore_errors=True)
+
     def write(self, name: str, content: Any) -> Path:
         """Write JSON into ``internal``."""
         path = self.internal / name
@@ -130,6 +143,11 @@ class RunFolder:
     def _state_file(self) -> Path:
         return self.internal / STATE
 
+    def _unborn(self) -> bool:
+        """Whether there is nothing, or what a process left that was killed while it made the folder."""
+        ours = {self.internal, self.public, partial_of(self._state_file)}
+        return self.path.is_dir() and ours.issuperset(self.path.rglob("*"))
+
     def _require(self, digest: str, resume: bool, goal: str) -> None:
         state = self.state
         if state["digest"] != digest:
@@ -139,14 +157,22 @@ class RunFolder:
                 next_step="Choose another --output.",
             )
         if goal not in state["stages"] and not resume:
+            kept = self.answers.exists() and "fit" not in state["stages"]
             raise ConfigError(
-                "Expected a finished run, found a partial one.",
+                f"Expected a finished run, found a partial one{' with stored answers' if kept else ''}.",
                 where=str(self.path),
-                next_step="Add --resume.",
+                next_step="Add --resume: only what was drawn and not stored is paid for again."
+                if kept
+                else "Add --resume.",
             )
 
     def _write(self, state: Mapping[str, Any]) -> None:
         write_json(self._state_file, state)
+
+
+def partial_of(path: Path) -> Path:
+    """Return where a file is written before it takes its name."""
+    return path.with_name(f".{path.name}.partial")
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -155,7 +181,7 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         OperationError: the disk refused.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     try:
         with partial.open("w", encoding="utf-8") as stream:
             json.dump(content, stream, indent=1, sort_keys=True, allow_nan=False)

@@ -99,28 +99,53 @@ class Schema(Settings):
         names = [field.name for field in self.fields]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"fields name {twice} twice")
+            second = len(names) - 1 - names[::-1].index(twice[0])
+            raise ValueError(f"fields.{second}: expected each name once, got {twice} twice")
         if self.unit.column is not None:
             roles = {field.name: field.role for field in self.fields}
             if self.unit.column not in roles:
-                raise ValueError("unit.column is not among the fields")
+                raise ValueError("unit.column: expected a field, got a name that is not among the fields")
             if roles[self.unit.column] != "id":
-                raise ValueError("the unit's column needs `role: id`")
+                raise ValueError("unit.column: expected a field with `role: id`, got another role")
         if not any(field.role not in ("id", "drop") for field in self.fields):
-            raise ValueError("no column is left to model; expected at least one that is neither id nor drop")
+            raise ValueError(
+                "fields.0: expected a column that is neither id nor drop, but no column is left to model"
+            )
         labels = [field.name for field in self.fields if field.role == "label"]
         if len(labels) > 8:
             raise ValueError("expected at most 8 label columns")
-        for field in self.fields:
-            field.check_tokens(self.tokens(field))
-        for number, text in enumerate(self.rules, 1):
+        for number, field in enumerate(self.fields):
+            try:
+                field.check_tokens(self.tokens(field))
+            except ValueError as error:
+                raise ValueError(f"fields.{number}: {error}") from None
+        self._check_since()
+        for number, text in enumerate(self.rules):
             problem = self._rule_problem(text)
             if problem:
-                raise ValueError(f"rule {number}: {problem}")
+                raise ValueError(f"rules.{number}: expected a rule that can be checked, but {problem}")
         return self
 
+    def _check_since(self) -> None:
+        dates = {f.name: f for f in self.fields if f.type == "date" and f.role not in ("id", "drop")}
+        for field in dates.values():
+            base = None if field.since is None else dates.get(field.since)
+            if field.since is None:
+                continue
+            if base is None or base.since is not None:
+                raise ValueError(
+                    f"column {field.name!r}: since names no modelled date with an origin of its own"
+                )
+            if field.constraints.required and not base.constraints.required:
+                raise ValueError(
+                    f"column {field.name!r}: required, so the date that it counts from must be too"
+                )
+
     def _rule_problem(self, text: str) -> str | None:
-        rule = parse_rule(text)
+        try:
+            rule = parse_rule(text)
+        except ValueError as error:
+            return str(error)
         unknown = sorted(rule.columns - {field.name for field in self.fields})
         if unknown:
             return f"{unknown} is not among the fields"
@@ -159,15 +184,29 @@ class Schema(Settings):
         """Return the names of the columns of that role, in the file's order."""
         return tuple(field.name for field in self.fields if (field.role or "feature") == role)
 
+    @property
+    def paid(self) -> tuple[Field, ...]:
+        """The columns whose domain is, or is to be, paid for, in the file's order."""
+        marked = [field for field in self.fields if field.role not in ("id", "drop")]
+        return tuple(f for f in marked if f.bounds == "paid" or f.categories == "paid")
+
+    @property
+    def resolved(self) -> bool:
+        """Whether every domain is there that was to be paid for."""
+        return not any(field.unpaid for field in self.paid)
+
     def digest(self) -> str:
         """Return a SHA-256 over the schema's content, in hex."""
         content = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
-    def require_complete(self, *, where: str = "schema", lines: dict[str, int] | None = None) -> None:
+    def require_complete(
+        self, *, where: str = "schema", lines: dict[str, int] | None = None, unpaid: bool = False
+    ) -> None:
         """Refuse a schema in which a domain is missing or not confirmed as public.
 
         Args:
+            unpaid: let a domain be missing that is still to be paid for.
             where: the schema's path, for the message.
             lines: 1-based line of each column, for the message.
 
@@ -175,7 +214,7 @@ class Schema(Settings):
             ConfigError: names the column, its line, and what to declare.
         """
         for field in self.fields:
-            problem = _gap(field)
+            problem = None if unpaid and field.confirmed and field.unpaid else _gap(field)
             if problem:
                 line = (lines or {}).get(field.name)
                 raise ConfigError(
@@ -185,12 +224,13 @@ class Schema(Settings):
                 )
 
 
-def load_schema(path: str | Path, *, complete: bool = True) -> Schema:
+def load_schema(path: str | Path, *, complete: bool = True, unpaid: bool = False) -> Schema:
     """Read a schema file.
 
     Args:
         path: YAML 1.2 file.
         complete: also require every modelled column to have a confirmed public domain.
+        unpaid: let a domain be missing that is still to be paid for.
 
     Raises:
         ConfigError: with path and line.
@@ -203,7 +243,7 @@ def load_schema(path: str | Path, *, complete: bool = True) -> Schema:
             field.name: yamlfile.line_of(document, ("fields", i)) or 0
             for i, field in enumerate(schema.fields)
         }
-        schema.require_complete(where=str(path), lines=lines)
+        schema.require_complete(where=str(path), lines=lines, unpaid=unpaid)
     return schema
 
 
@@ -213,17 +253,20 @@ def _gap(field: Field) -> tuple[str, str] | None:
         return None
     if not field.confirmed:
         return (
-            "its domain was read from the data and is not confirmed as public.",
+            "expected a confirmed domain; it was read from the data and is not confirmed as public.",
             "Check it against a public source, then remove `confirmed: false`.",
         )
-    if field.bounds == "paid" or field.categories == "paid":
+    if field.unpaid:
         return (
-            "paid bounds and categories are not available yet.",
-            "Declare the domain from a public source.",
+            "its domain is to be paid for, and only a fit can do that.",
+            "Declare it from a public source, or use the schema that a fit has saved with its model.",
         )
     limits = field.constraints
-    if field.type == "string" and limits.enum is None:
-        return ("expected constraints.enum, found none.", "List its public categories, or set `role: drop`.")
+    if field.type == "string" and not labels_of(field):
+        return (
+            "expected constraints.enum, found none.",
+            "List its public categories, or set `categories: paid`, `codes: icd10` or `role: drop`.",
+        )
     if field.type in ("integer", "number", "date") and limits.enum is None:
         for key in ("minimum", "maximum"):
             if getattr(limits, key) is None:
@@ -233,5 +276,8 @@ def _gap(field: Field) -> tuple[str, str] | None:
                 )
         column = column_of(field)
         if not column.minimum < column.maximum:
-            return ("expected constraints.minimum < constraints.maximum.", "Correct the bounds.")
+            return (
+                "expected constraints.minimum < constraints.maximum, got another order.",
+                "Correct the bounds.",
+            )
     return None

@@ -6,12 +6,14 @@ patient.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from synthgen import preprocess
 from synthgen.config import Loaded, holdout_of
 from synthgen.deidentify import table as deidentify
 from synthgen.errors import ConfigError, DataError
@@ -22,8 +24,10 @@ from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.parts import keep_records, part_of
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort
 from synthgen.runs import file_digest
+from synthgen.schema import Schema
 
 
 def quiet(what: str, done: float) -> None:
@@ -66,9 +70,16 @@ def make_plan(loaded: Loaded, *, patients: int | None = None) -> PrivacyPlan:
         )
     deidentify.refuse_identifiers(loaded.schema, where=loaded.config.data.table.schema_path)
     n_train = max(1, round(n_patients * (1.0 - holdout_of(loaded.config))))
-    try:
+
+    def make(schema: Schema, epsilon: float) -> PrivacyPlan:
         plan: PrivacyPlan = loaded.generator.plan(
-            loaded.schema, epsilon=budget.epsilon, delta=budget.delta, patients=n_train
+            schema, epsilon=epsilon, delta=budget.delta, patients=n_train
+        )
+        return plan
+
+    try:
+        plan = preprocess.with_preprocessing(
+            loaded.schema, make, share=budget.preprocessing, epsilon=budget.epsilon, delta=budget.delta
         )
     except ValueError as error:
         raise ConfigError(f"budget: {error}", where=str(loaded.path)) from error
@@ -81,6 +92,8 @@ def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None)
     ledger = Ledger.connect(budget.ledger, base=loaded.base)
     if ledger.created:
         warn("A new ledger was made.")
+    if ledger.migrated:
+        warn(ledger.migrated)
     if loaded.config.cohort not in ledger.cohorts():
         ledger.open_cohort(loaded.config.cohort, epsilon=budget.epsilon, delta=budget.delta)
         cap = f"epsilon {budget.epsilon:g} at delta {budget.delta:g}"
@@ -89,7 +102,13 @@ def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None)
 
 
 def spend(
-    loaded: Loaded, clock: Stopwatch, *, run: str, keep: Path | None = None, tell: Progress = quiet
+    loaded: Loaded,
+    clock: Stopwatch,
+    *,
+    run: str,
+    keep: Path | None = None,
+    answers: Path | None = None,
+    tell: Progress = quiet,
 ) -> tuple[TableModel, PrivacyPlan, Cohort]:
     """Reserve the plan's event, then read, fit, save, and commit.
 
@@ -98,13 +117,17 @@ def spend(
         clock: seconds by stage.
         run: name of the run, for the ledger.
         keep: folder to save the model into before the spend is committed.
+        answers: file that keeps the noised answers, so that a killed fit goes on where it was.
         tell: told what is being done.
 
     Raises:
         BudgetExceeded: the cap would be exceeded; no record was read.
-        DataError: there is no table (nothing is reserved), or it does not keep to its schema.
+        DataError: there is no table (nothing is reserved), or it does not keep to its schema (the reservation
+            is void if no noise was drawn yet).
+        ConfigError: the stored answers belong to other data or another plan.
     """
-    if not loaded.table.is_file():  # asked before the reservation: a wrong path must not cost budget
+    # Asked before the reservation: a wrong path, however odd, must not cost budget.
+    if not os.path.isfile(loaded.table):
         raise DataError(
             "Expected a table, found no file.", where=str(loaded.table), next_step="Check data.table.path."
         )
@@ -112,58 +135,105 @@ def spend(
         plan = make_plan(loaded, patients=1000)
         ledger = open_ledger(loaded, lambda text: tell(text, -1.0))
         purpose = f"fit {loaded.generator.name}"
-        number = ledger.reserve(loaded.config.cohort, plan.event, purpose=purpose, run=run)
-    with clock("ingest"):
-        tell("ingest", 0.0)
-        cohort = read_cohort(loaded)
-        plan = _counted(loaded, plan, cohort.n_units) if plan.patients_counted else plan
-        if not len(cohort.train):
-            raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
-    with clock("fit"):
-        model: TableModel = loaded.generator.fit(
-            cohort.train,
-            plan,
-            noise=NoiseSource.system(),
-            progress=lambda what, done: tell(f"fit: {what}", done),
+        held = Reservation.make(
+            ledger, loaded.config.cohort, plan.event, purpose=purpose, run=run, answers=answers
         )
-        if keep is not None:
-            keep.mkdir(parents=True, exist_ok=True)
-            save_model(model, loaded.schema, loaded.generator.name, keep)
-    ledger.commit(number, detail={"generator": loaded.generator.name})
+    with held:
+        with clock("ingest"), held.unread():
+            tell("ingest", 0.0)
+            held.bind(plan, digest := file_digest(loaded.table))
+            cohort = read_cohort(loaded, paying=plan, noise=held.noise(NoiseSource.system()))
+            if cohort.digest != digest:
+                raise DataError(
+                    "Expected a table that nobody writes to, it changed while it was read.",
+                    where=str(loaded.table),
+                    next_step="Run again, when it is complete.",
+                )
+            loaded = replace(loaded, schema=cohort.train.schema)
+            if plan.patients_counted or loaded.schema.paid:
+                plan = _again(loaded, plan, cohort.n_units)
+            if not len(cohort.train):
+                raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
+        with clock("fit"):
+            model = _fit(loaded, cohort, plan, held, tell)
+            if keep is not None:
+                keep.mkdir(parents=True, exist_ok=True)
+                save_model(model, loaded.schema, loaded.generator.name, keep)
+        held.commit({"generator": loaded.generator.name})
     return model, plan, cohort
 
 
-def _counted(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
-    """Plan again with counted patients; the event that was reserved must stay the same."""
-    counted = make_plan(loaded, patients=n_units)
-    if counted.event != plan.event:
+def _fit(loaded: Loaded, cohort: Cohort, plan: PrivacyPlan, held: Reservation, tell: Progress) -> TableModel:
+    held.begin()
+    model: TableModel = loaded.generator.fit(
+        cohort.train,
+        plan,
+        noise=held.noise(NoiseSource.system()),
+        progress=lambda what, done: tell(f"fit: {what}", done),
+    )
+    return model
+
+
+def _again(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
+    """Plan again with counted patients and paid domains; the event that was reserved must stay the same."""
+    again = make_plan(loaded, patients=n_units)
+    if again.event != plan.event:
         raise ConfigError(
-            "budget.patients: this generator's spend depends on it; expected it declared, found none.",
+            "budget.patients: this generator's spend depends on it or on what is paid; expected a number.",
             where=str(loaded.path),
-            next_step="Declare the public number of patients.",
+            next_step="Declare the public number of patients, and domains from public sources.",
         )
-    return counted
+    return again
 
 
-def read_cohort(loaded: Loaded) -> Cohort:
-    """Read the table, strip it, and part its patients. Only a holder of a reservation calls this."""
+def read_cohort(
+    loaded: Loaded,
+    *,
+    paying: PrivacyPlan | None = None,
+    noise: NoiseSource | None = None,
+) -> Cohort:
+    """Read the table, strip it, and part its patients. Only a holder of a reservation calls this.
+
+    Args:
+        loaded: the config.
+        paying: the plan to pay missing domains from, with the patients that train.
+        noise: the reservation's source, for it.
+    """
     source = loaded.config.data.table
     raw = ingest.read_raw(
         loaded.table, delimiter=source.delimiter, encoding=source.encoding, decimal=source.decimal
     )
     stripped = deidentify.strip(raw, loaded.schema, where=str(loaded.table))
+    key = Ledger.connect(loaded.config.budget.ledger, base=loaded.base).cohort(loaded.config.cohort).key
+    schema = loaded.schema
+    if paying is not None and noise is not None and stripped.units is not None and not schema.resolved:
+        own = keep_records(stripped.units, key=key, max_records=schema.unit.max_records)
+        own &= part_of(stripped.units, key=key, shares=_shares(loaded)) == "train"
+        schema = preprocess.learn(
+            stripped.frame[own],
+            stripped.units[own],
+            schema,
+            paying,
+            noise=noise,
+            decimal=source.decimal,
+            date_format=source.date_format,
+        )
     table, report = ingest.canonical(
         stripped.frame,
         stripped.units,
-        loaded.schema,
+        schema,
         decimal=source.decimal,
         date_format=source.date_format,
         where=str(loaded.table),
     )
-    key = Ledger.connect(loaded.config.budget.ledger, base=loaded.base).cohort(loaded.config.cohort).key
-    table = table.select(keep_records(table.units, key=key, max_records=loaded.schema.unit.max_records))
+    table = table.select(keep_records(table.units, key=key, max_records=schema.unit.max_records))
+    parts = part_of(table.units, key=key, shares=_shares(loaded))
+    pieces = {name: table.select(parts == name) for name in ("train", "reference", "holdout")}
+    return Cohort(**pieces, counts=report.to_json(), n_units=report.units, digest=file_digest(loaded.table))
+
+
+def _shares(loaded: Loaded) -> dict[str, float]:
+    """Return the expected share of patients in each part that is not empty."""
     held = holdout_of(loaded.config)
     shares = {"train": 1.0 - held, "reference": held / 2, "holdout": held / 2}
-    parts = part_of(table.units, key=key, shares={name: share for name, share in shares.items() if share > 0})
-    pieces = {name: table.select(parts == name) for name in shares}
-    return Cohort(**pieces, counts=report.to_json(), n_units=report.units, digest=file_digest(loaded.table))
+    return {name: share for name, share in shares.items() if share > 0}

@@ -10,16 +10,19 @@ from __future__ import annotations
 import datetime
 import itertools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from synthgen._yaml_errors import Location, broken, explain, line_of
 from synthgen.errors import ConfigError
 
+__all__ = ["Location", "line_of", "parse", "plain", "read"]
+
 T = TypeVar("T", bound=BaseModel)
-Location = tuple[int | str, ...]
 MAX_NODES = 200_000
 
 
@@ -34,55 +37,78 @@ def read(path: Path) -> Any:
 
     yaml = YAML(typ="rt")
     yaml.allow_duplicate_keys = False
+    text = _text(path)
+    _refuse_depth(text, path)
     try:
-        return yaml.load(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise ConfigError(
-            "Expected a file, found none.", where=str(path), next_step="Check the path."
-        ) from error
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError("Expected a readable UTF-8 text file.", where=str(path)) from None
+        return yaml.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        problem = "a key appears twice" if "duplicate" in str(error.problem) else "the text is not YAML here"
-        raise ConfigError(f"Expected YAML 1.2, but {problem}.", where=f"{path}{line}") from None
-    except (YAMLError, ValueError, RecursionError):
-        raise ConfigError("Expected YAML 1.2.", where=str(path)) from None
+        problem, step = broken(f"{error.context} {error.problem}")
+        raise ConfigError(
+            f"Expected YAML 1.2, but {problem}.", where=f"{path}{line}", next_step=step
+        ) from None
+    except (YAMLError, ValueError, RecursionError) as error:
+        place = getattr(error, "position", None)
+        line = f":{text.count(chr(10), 0, place) + 1}" if isinstance(place, int) else ""
+        problem = "Expected YAML 1.2, but a character stands here that no text file has."
+        step = "Take it out, or save the file anew as text."
+        raise ConfigError(problem, where=f"{path}{line}", next_step=step) from None
 
 
-def line_of(document: Any, location: Location) -> int | None:
-    """Return the 1-based line of a key, or of its nearest known parent."""
-    line: int | None = None
-    node = document
-    for key in location:
-        marks = getattr(node, "lc", None)
-        data = getattr(marks, "data", None)
-        if marks is None or not isinstance(data, dict) or key not in data:
-            break
-        line = data[key][0] + 1
-        try:
-            node = node[key]
-        except (KeyError, IndexError, TypeError):
-            break
-    return line
+def _refuse_depth(text: str, path: Path) -> None:
+    """Refuse brackets in brackets that no config needs, before the parser spends minutes on them."""
+    deep = re.search(r"(?:[\[{]\s*){50}", text)
+    if deep:
+        line = text.count("\n", 0, deep.start()) + 1
+        problem = "Expected YAML 1.2, but brackets are nested too deep."
+        step = "Check for a bracket that is not closed."
+        raise ConfigError(problem, where=f"{path}:{line}", next_step=step)
+
+
+def _text(path: Path) -> str:
+    """Return the file's text."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(
+            "Expected a file, found none.", where=str(path), next_step="Check the path."
+        ) from None
+    except IsADirectoryError:
+        raise ConfigError(
+            "Expected a file, got a folder.", where=str(path), next_step="Check the path."
+        ) from None
+    except (OSError, ValueError):
+        step = "Check the path and its rights."
+        raise ConfigError("Expected a readable file, got none.", where=str(path), next_step=step) from None
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            "Expected UTF-8 text, got bytes that are none.",
+            where=f"{path}:{line}",
+            next_step="Save the file as UTF-8.",
+        ) from None
 
 
 def plain(node: Any) -> Any:
     """Return the parsed document as plain JSON values; dates become ISO text.
 
     Raises:
-        ValueError: aliases make the document endless, or larger than `MAX_NODES`.
+        ValueError: aliases make the document endless, or larger than `MAX_NODES`; or it holds a tag.
     """
     try:
         return _plain(node, itertools.count(1))
     except RecursionError:
-        raise ValueError("nested too deep") from None
+        raise ValueError("a short document, but it is nested too deep. Remove YAML aliases.") from None
 
 
 def _plain(node: Any, count: Iterator[int]) -> Any:
     if next(count) > MAX_NODES:
-        raise ValueError("too large")
+        raise ValueError("a short document, but it is too large. Remove YAML aliases.")
+    if _is_tagged(node):
+        raise ValueError("plain values, but one has a tag. Remove what begins with an exclamation mark.")
     if isinstance(node, dict):
         return {str(key): _plain(value, count) for key, value in node.items()}
     if isinstance(node, (list, tuple, set)):
@@ -96,6 +122,11 @@ def _plain(node: Any, count: Iterator[int]) -> Any:
     if isinstance(node, float):
         return float(node)
     return str(node)
+
+
+def _is_tagged(node: Any) -> bool:
+    tag = str(getattr(getattr(node, "tag", None), "value", None) or "")
+    return tag.startswith("!") or "python" in tag
 
 
 def parse(model: type[T], document: Any, *, path: Path, at: Location = ()) -> T:
@@ -113,100 +144,16 @@ def parse(model: type[T], document: Any, *, path: Path, at: Location = ()) -> T:
     try:
         content = plain(document)
     except ValueError as error:
-        raise ConfigError(
-            f"Expected a short document, but it is {error}.",
-            where=str(path),
-            next_step="Remove YAML aliases.",
-        ) from None
+        message, _, step = str(error).partition(". ")
+        raise ConfigError(f"Expected {message}.", where=str(path), next_step=step) from None
     if not isinstance(content, dict):
-        raise ConfigError("Expected a mapping of keys to values.", where=str(path))
+        kind = {list: "a list", type(None): "an empty document"}.get(type(content), "a single value")
+        raise ConfigError(
+            f"Expected a mapping of keys to values, got {kind}.",
+            where=str(path),
+            next_step="Check that this is the right file, and that keys end with a colon.",
+        )
     try:
         return model.model_validate_json(json.dumps(content))
     except ValidationError as error:
-        raise _explain(error, model, document, path=path, at=at) from None
-
-
-def _explain(
-    error: ValidationError, model: type[BaseModel], document: Any, *, path: Path, at: Location
-) -> ConfigError:
-    problems = error.errors(include_input=False, include_url=False)
-    first = problems[0]
-    location = _inside(document, tuple(first["loc"]))
-    line = line_of(document, location)
-    key = ".".join((*map(str, at), *_named(document, location))) or "(top)"
-    message = f"{key}: {_in_words(first['type'], first['msg'])}"
-    if first["type"] == "extra_forbidden":
-        message = f"{key}: this key does not exist; expected one of {_known_keys(model, location[:-1])}."
-    others = {_inside(document, tuple(problem["loc"])) for problem in problems} - {location}
-    more = f" ({len(others)} more in this file)" if others else ""
-    return ConfigError(
-        message + more,
-        where=f"{path}:{line}" if line else str(path),
-        next_step="Correct the file and run again.",
-    )
-
-
-def _inside(document: Any, location: Location) -> Location:
-    """Return the part of a location that lies in the document: pydantic appends the types it tried."""
-    node = document
-    for depth, key in enumerate(location):
-        if not isinstance(node, dict) and not (isinstance(node, list) and isinstance(key, int)):
-            return location[:depth]
-        node = _child(node, key)
-        if node is None:
-            return location[: depth + 1]
-    return location
-
-
-def _child(node: Any, key: int | str) -> Any:
-    try:
-        return node[key]
-    except (KeyError, IndexError, TypeError):
-        return None
-
-
-def _named(document: Any, location: Location) -> list[str]:
-    """Return a location as words; an item of a list also by its name, such as ``fields 3 (age)``."""
-    words: list[str] = []
-    node = document
-    for key in location:
-        node = _child(node, key)
-        name = node.get("name") if isinstance(node, dict) and isinstance(key, int) else None
-        words.append(f"{key} ({name})" if isinstance(name, str) else str(key))
-    return words
-
-
-def _in_words(kind: str, message: str) -> str:
-    if kind == "string_type":
-        return "expected text, got another type; quote it."
-    if kind == "missing":
-        return "expected this key, found none."
-    return message.removeprefix("Value error, ").rstrip(".") + "."
-
-
-def _known_keys(model: type[BaseModel], parents: Location) -> list[str]:
-    """Return the keys of the section that the location points into."""
-    current: Any = model
-    for part in parents:
-        if isinstance(part, int) or not hasattr(current, "model_fields"):
-            continue
-        field = current.model_fields.get(part)
-        if field is None:
-            continue
-        current = next(
-            (
-                kind
-                for kind in _classes(field.annotation)
-                if isinstance(kind, type) and issubclass(kind, BaseModel)
-            ),
-            current,
-        )
-    return sorted(field.alias or name for name, field in current.model_fields.items())
-
-
-def _classes(annotation: Any) -> list[Any]:
-    """Return the classes named anywhere in a type annotation."""
-    arguments = getattr(annotation, "__args__", None)
-    if not arguments:
-        return [annotation]
-    return [kind for argument in arguments for kind in _classes(argument)]
+        raise explain(error, model, document, path=path, at=at) from None

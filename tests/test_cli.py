@@ -171,30 +171,69 @@ def test_run_without_evaluation_cannot_be_signed_and_is_done_once(
     assert len(list((place / "shards").iterdir())) == 3
 
 
-def test_a_crash_in_the_fit_keeps_the_spend_and_a_new_fit_is_charged_anew(
+def crashed_fit(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> tuple[list[object], str]:
     from synthgen.models.tabular_marginal import Config
 
     def crash(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    url, run = f"sqlite:///{place / 'ledger.db'}", ["run", place / "run.yaml", "--output", place / "run"]
+    url = f"sqlite:///{place / 'ledger.db'}"
+    run: list[object] = ["run", place / "run.yaml", "--output", place / "run"]
     with monkeypatch.context() as patch:
         patch.setattr(Config, "fit", crash)
         assert call(capsys, *run)[0] == 130
+    return run, url
+
+
+def test_a_crash_in_the_fit_keeps_the_spend_and_resume_goes_on_under_it(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, url = crashed_fit(place, capsys, monkeypatch)
     shown = call(capsys, "ledger", "show", "--ledger", url)[1]
     assert shown["cohorts"][0]["spends"] == 1
     assert len(shown["orphans"]) == 1
     assert call(capsys, *run)[0] == 2
-    assert call(capsys, *run, "--resume")[0] == 4
-    number = shown["orphans"][0]
+    assert call(capsys, *run, "--resume")[0] == 5
+    shown = call(capsys, "ledger", "show", "--ledger", url)[1]
+    assert (shown["cohorts"][0]["spends"], shown["orphans"]) == (1, [])
+
+
+def test_a_fit_that_was_written_off_is_charged_anew(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, url = crashed_fit(place, capsys, monkeypatch)
+    number = call(capsys, "ledger", "show", "--ledger", url)[1]["orphans"][0]
     assert call(capsys, "ledger", "resolve", number, "--reason", "crashed", "--ledger", url)[0] == 0
     assert call(capsys, *run, "--resume")[0] == 4
     cap = ["ledger", "open", "tiny", "--epsilon", 3, "--delta", 1e-6, "--reason", "a crash", "--ledger", url]
     assert call(capsys, *cap)[0] == 0
     assert call(capsys, *run, "--resume")[0] == 5
     assert call(capsys, "ledger", "show", "--ledger", url)[1]["cohorts"][0]["spends"] == 2
+
+
+def test_refused_data_void_the_reservation_and_mended_data_are_charged_once(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["run", place / "run.yaml", "--output", place / "run"]
+    url, table = f"sqlite:///{place / 'ledger.db'}", place / "tiny.csv"
+    good = table.read_text()
+    table.write_text(good.replace(",F,", ",X,", 3))
+    for again in ([], ["--resume"]):
+        code, shown = call(capsys, *run, *again)
+        assert (code, shown["error"]["code"]) == (3, "data")
+    shown = call(capsys, "ledger", "show", "--ledger", url)[1]
+    assert (shown["cohorts"][0]["spends"], shown["cohorts"][0]["left"]) == (0, pytest.approx(1.0))
+    assert [entry["kind"] for entry in shown["entries"]] == ["cap", "reserve", "void", "reserve", "void"]
+    assert "X" not in json.dumps(shown["entries"])
+    table.write_text(good)
+    assert call(capsys, *run, "--resume")[0] == 5
+    kinds = [entry["kind"] for entry in call(capsys, "ledger", "show", "--ledger", url)[1]["entries"]]
+    assert kinds[5:] == ["reserve", "draw", "commit"]
+    with pytest.raises(SystemExit):
+        cli.main(["ledger", "show", "--ledger", url])
+    assert "tiny void of 2" in capsys.readouterr().out
 
 
 def test_a_wrong_path_costs_no_budget(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

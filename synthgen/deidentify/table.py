@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from synthgen.errors import ConfigError
+from synthgen.errors import ConfigError, DataError
+from synthgen.identifier_values import find
 from synthgen.identifiers import kind_of
 from synthgen.records import require_columns, unit_texts
 from synthgen.schema import Schema
@@ -60,10 +61,11 @@ def strip(frame: pd.DataFrame, schema: Schema, *, where: str = "") -> Stripped:
 
     Raises:
         ConfigError: a column is called like an identifier and has no role.
-        DataError: a column is missing, or not in the schema.
+        DataError: a column is missing, or not in the schema; or its cells look like identifiers.
     """
     refuse_identifiers(schema)
     require_columns(frame.columns, schema, where=where)
+    refuse_identifying_cells(frame, schema, where=where)
     unit = schema.unit.column
     units = None if unit is None else unit_texts(frame[unit], schema)
     removed = tuple(Removed(f.name, f.role) for f in schema.fields if f.role == "id" or f.role == "drop")
@@ -80,11 +82,42 @@ def refuse_identifiers(schema: Schema, *, where: str = "schema") -> None:
     Raises:
         ConfigError: names every such column and what its name says.
     """
-    kinds = {field.name: kind_of(field.name) for field in schema.fields if field.role is None}
+    kinds = {
+        field.name: kind_of(field.name)
+        for field in schema.fields
+        if field.role is None and field.identifier is None
+    }
     found = [f"{name!r} ({kind})" for name, kind in kinds.items() if kind]
     if found:
         raise ConfigError(
             f"Expected no column that identifies a person, got names that say so: {', '.join(found)}.",
             where=where,
-            next_step="Give each `role: id`, `role: drop`, or `role: feature` if it identifies nobody.",
+            next_step="Give each `role: id` or `role: drop`; if it identifies nobody, `role: feature` and"
+            " `identifier: false`.",
+        )
+
+
+def refuse_identifying_cells(frame: pd.DataFrame, schema: Schema, *, where: str = "") -> None:
+    """Refuse modelled columns whose cells look like identifiers, unless `identifier: false` is said of them.
+
+    Guarantee:
+        None: whether this refuses depends on real records. It tells the steward alone, and nothing of what is
+        released depends on it, since a refused table releases nothing.
+
+    Args:
+        frame: the raw table. Sensitive.
+        schema: the table's public description.
+        where: the table's path, for the message.
+
+    Raises:
+        DataError: names every such column, what its cells look like, and in how many records.
+    """
+    asked = [column.name for column in schema.columns if column.field.identifier is None]
+    found = find(frame, asked, lambda name: schema.tokens(schema.column(name).field))
+    if found:
+        listed = "; ".join(f"column {one.column!r}: {one.cells} cells ({one.kind})" for one in found)
+        raise DataError(
+            f"Expected no cells that identify a person, got some: {listed}.",
+            where=where,
+            next_step="Set `role: drop`; or `identifier: false` where a person has checked that it is none.",
         )

@@ -5,7 +5,10 @@ The cells of a column follow from the schema alone, so neighbouring cohorts have
 * a category has one cell a label;
 * an integer of at most ``fine_cells`` values has one cell a value;
 * any other number has an atom at each bound (clipping and "none at all" pile up there) and about
-  ``fine_cells`` equal cells between them, a multiple of the schema's ``bins`` where it names some;
+  ``fine_cells`` cells between them: equal ones, a multiple of the schema's ``bins`` where it names some;
+* a number whose bounds span two powers of ten or more, from zero included, has half as many again, which
+  cut the cell next to zero by its logarithm: costs, laboratory values and counts crowd near zero, and equal
+  cells alone would hold them all in one or two. ``scale`` overrides the rule;
 * a nullable column has a missing cell, last.
 """
 
@@ -22,6 +25,11 @@ import pandas as pd
 from synthgen.schema import Column, Schema
 
 FINE_CELLS = 100
+WIDE, DEPTH = 100.0, 1e4
+MORE = 1.5
+"""Measured at epsilon 1 (5,000 patients, 7 columns, 3 fits), total variation over twenty quantile bins, equal
+cells against these: lognormal in 0..1e6 .79 and .03, zero-inflated gamma .28 and .02, creatinine in 0..50 .33
+and .09, negative binomial .62 and .05, normal .06 and .06, uniform .02 and .03."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +62,11 @@ class Grid:
 
     @property
     def is_ordered(self) -> bool:
-        """Whether neighbouring cells are near each other, so that merging them makes sense."""
-        return bool(self.edges)
+        """Whether neighbouring cells are near each other, so that merging them makes sense.
+
+        Numbers are, and codes of a hierarchy in its order.
+        """
+        return bool(self.edges) or self.column.field.codes is not None
 
     def encode(self, values: pd.Series) -> np.ndarray:
         """Return the cell of each canonical value, as int32.
@@ -85,7 +96,7 @@ class Grid:
     def decode(
         self, cells: np.ndarray, *, rng: np.random.Generator, within: tuple[float, float] | None = None
     ) -> pd.Series:
-        """Return a canonical value for each cell: uniform inside a number's cell.
+        """Return a canonical value for each cell: uniform inside a number's cell, in its logarithm if wide.
 
         Args:
             cells: int array, one a record.
@@ -103,7 +114,8 @@ class Grid:
             low, high = np.maximum(low, within[0]), np.minimum(high, within[1])
         u = rng.random(len(cells))
         if self.column.kind == "number":
-            values = np.clip(np.round(low + u * (high - low), self._decimals), low, high)
+            inside_cell = _log_uniform(low, high, u) if is_wide(self.column) else low + u * (high - low)
+            values = np.clip(np.round(inside_cell, self._decimals), low, high)
         else:
             first, last = np.ceil(low), np.floor(high)
             values = np.minimum(first + np.floor(u * (last - first + 1)), last)
@@ -139,6 +151,8 @@ class Grid:
     @cached_property
     def _decimals(self) -> int:
         width = (self.column.maximum - self.column.minimum) / max(self.n_values, 1)
+        if is_wide(self.column):
+            width = min(width, float(np.diff(self.edges[1:-1]).min()))
         return max(0, math.ceil(-math.log10(width)) + 2)
 
 
@@ -173,8 +187,51 @@ def _edges(column: Column, fine_cells: int) -> tuple[float, ...]:
         n_values = high - low + 1
         if n_values <= n_cells:
             return tuple(float(low + i) for i in range(n_values + 1))
-        inner = np.unique(np.round(np.linspace(low + 1, high, min(n_cells, n_values - 2) + 1)))
+        inner = np.linspace(low + 1, high, min(n_cells, n_values - 2) + 1)
+        if is_wide(column):
+            inner = np.clip(_wide_edges(column, n_cells), low + 1, high)
+        inner = np.unique(np.round(inner))
         return (float(low), *inner.tolist(), float(high + 1))
-    inner = np.linspace(low, high, n_cells + 1)
+    inner = _wide_edges(column, n_cells) if is_wide(column) else np.linspace(low, high, n_cells + 1)
     inner[0] = np.nextafter(low, np.inf)
     return (float(low), *inner.tolist(), float(np.nextafter(high, np.inf)))
+
+
+def is_wide(column: Column) -> bool:
+    """Return whether a number gets cells in steps of its logarithm, by its public bounds or its ``scale``."""
+    if column.kind not in ("number", "integer") or column.bins is not None:
+        return False
+    if column.field.scale != "auto":
+        return column.field.scale == "log"
+    spans = column.minimum >= 0 and column.maximum >= WIDE * column.minimum
+    return spans and (column.kind == "number" or column.maximum >= WIDE)
+
+
+def _wide_edges(column: Column, n_cells: int) -> np.ndarray:
+    """Return equal cells between the bounds, with those next to zero cut further by the logarithm.
+
+    The cell on each side of zero gets `MORE` times as many cells in all, down to a `DEPTH`-th of the
+    largest bound (for whole numbers, to 1). The equal borders stay, so that what is spread evenly is seen
+    as well as before.
+    """
+    low, high = column.minimum, column.maximum
+    largest = max(abs(low), abs(high))
+    even = np.linspace(low, high, n_cells + 1)
+    width = float(even[1] - even[0])
+    least = max(largest / DEPTH if column.kind == "number" else 1.0, low, -high)
+    sides = [(sign, sign * end) for sign, end in ((-1.0, low), (1.0, high)) if sign * end > least]
+    reach = max(width, 2.0 * least)
+    n_steps = max(2, round((MORE - 1.0) * n_cells / max(len(sides), 1)))
+    steps = [sign * np.geomspace(least, reach, n_steps + 1)[:-1] for sign, _ in sides]
+    inner = np.unique(np.concatenate([even, *steps]))
+    inner = inner[(inner >= low) & (inner <= high)]
+    inner[0], inner[-1] = low, high
+    return np.asarray(inner, dtype=float)
+
+
+def _log_uniform(low: np.ndarray, high: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """Return values whose logarithm is uniform between two ends of one sign, else uniform values."""
+    near, far = np.minimum(np.abs(low), np.abs(high)), np.maximum(np.abs(low), np.abs(high))
+    one_sign = (low * high > 0) & (far < DEPTH * near)  # the cell next to zero has no logarithm
+    ratio = np.where(one_sign, high, 1.0) / np.where(one_sign, low, 1.0)
+    return np.asarray(np.where(one_sign, low * ratio**u, low + u * (high - low)))

@@ -9,30 +9,26 @@ that misses those counts as missing.
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from synthgen.evaluate._auc import delong
-from synthgen.evaluate._base import Claim, Estimate, Inputs, MetricResult
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult
 from synthgen.evaluate._design import group_codes
-from synthgen.evaluate._intervals import clopper_pearson, difference_of_shares, insufficient
+from synthgen.evaluate._intervals import insufficient
 from synthgen.evaluate._patients import maximum_by_patient, sample_patients
+from synthgen.evaluate._rates import advantage, halves, needed, true_positive_rates
 from synthgen.records import RealTable
 
 MAX_MEMBERS = 4_000
 MAX_OTHERS = 10_000
 MIN_PATIENTS = 50
-SPLITS = 10
 MARGIN = 0.09
 """Advantage that a planted leak must provably reach: the margin of the default policy's gate."""
-RATES = {"10pct": 0.1, "1pct": 0.01, "0.1pct": 0.001}
 Scorer = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]
 """Takes the planted records (maybe none) and the suspects; returns a score a suspect, high for members."""
 
@@ -96,7 +92,7 @@ def run(
     Returns:
         ``auc``, ``advantage``, ``tpr_10pct`` and so on (0 to 1, advantage -1 to 1), and
         ``beyond_claim_10pct`` and so on: the true positive rate minus the most that the claim allows
-        (insufficient without a claim).
+        (not applicable without a claim).
     """
     suspects = Suspects.draw(inputs, rng=rng)
     if not suspects.enough or len(inputs.synthetic) == 0 or len(inputs.reference) == 0:
@@ -108,6 +104,7 @@ def run(
     caps = {"members": len(members), "non_members": len(others), **limits}
     details = {
         "caps": caps,
+        "needs": needed(),
         "control": {"planted_share": 0.5, "detected": detected, **_plain(planted)},
     }
     note = (
@@ -132,112 +129,6 @@ def run(
     )
 
 
-def advantage(members: np.ndarray, others: np.ndarray, *, rng: np.random.Generator) -> Estimate:
-    """Return the best true minus false positive rate, without the bias of choosing the threshold.
-
-    The threshold is chosen on one half of the patients and measured on the other, both ways round, so
-    an attack that knows nothing has an expected advantage of 0. The mean over ``SPLITS`` random splits
-    leaves little to the draw of the halves.
-    """
-    ranks, other_ranks = _ranks(members, others, rng)
-    hits = other_hits = 0
-    for _ in range(SPLITS):
-        halves, other_halves = _halves(len(members), rng), _halves(len(others), rng)
-        for side in (False, True):
-            threshold = _best_threshold(ranks[halves == side], other_ranks[other_halves == side])
-            hits += int((ranks[halves != side] >= threshold).sum())
-            other_hits += int((other_ranks[other_halves != side] >= threshold).sum())
-    shares = difference_of_shares(hits / SPLITS, len(members), other_hits / SPLITS, len(others))
-    return Estimate(*shares, n=len(members) + len(others))
-
-
-def true_positive_rates(
-    members: np.ndarray, others: np.ndarray, *, claim: Claim | None, rng: np.random.Generator
-) -> dict[str, Estimate]:
-    """Return the true positive rate at fixed false positive rates, and what exceeds the claim.
-
-    The threshold is a non-member's score. The true false positive rate above the ``k + 1``-th largest of
-    n scores has a Beta(k + 1, n - k) distribution, whose quantile is the upper end of Clopper and
-    Pearson's interval, so no non-member is spent on choosing the threshold.
-    """
-    ranks, other_ranks = _ranks(members, others, rng)
-    descending = np.sort(other_ranks)[::-1]
-    estimates: dict[str, Estimate] = {}
-    for name, rate in RATES.items():
-        if len(others) < 10 / rate:
-            estimates[f"tpr_{name}"] = estimates[f"beyond_claim_{name}"] = insufficient(len(others))
-            continue
-        above = math.floor(rate * len(others))
-        hits = int((ranks > descending[above]).sum())
-        low, high = clopper_pearson(hits, len(members))
-        estimate = Estimate(hits / len(members), low, high, n=len(members))
-        estimates[f"tpr_{name}"] = estimate
-        estimates[f"beyond_claim_{name}"] = (
-            insufficient(0) if claim is None else _beyond(claim, estimate, above, len(others))
-        )
-    return estimates
-
-
-def _beyond(claim: Claim, rate: Estimate, above: int, n_others: int) -> Estimate:
-    """Return a true positive rate minus the claim's, both ends on the false positive rate's own interval."""
-    low, high = clopper_pearson(above, n_others)
-    return Estimate(
-        value=rate.value - allowed(claim, above / n_others),
-        low=rate.low - allowed(claim, high),
-        high=rate.high - allowed(claim, low),
-        n=rate.n,
-    )
-
-
-def allowed(claim: Claim, false_positive_rate: float) -> float:
-    """Return the largest true positive rate that the claim allows.
-
-    The claim's whole curve decides where its event is known, otherwise (epsilon, delta) alone.
-
-    Source: Kairouz, Oh and Viswanath (2015), arXiv:1311.0776, Theorem 2.1.
-    """
-    if claim.event is not None:
-        return _on_the_curve(json.dumps(claim.event, sort_keys=True), false_positive_rate)
-    power = math.exp(min(claim.epsilon, 700.0))
-    steep = power * false_positive_rate + claim.delta
-    return max(0.0, min(1.0, steep, 1 - (1 - claim.delta - false_positive_rate) / power))
-
-
-@lru_cache(maxsize=256)
-def _on_the_curve(event: str, false_positive_rate: float) -> float:
-    """Return the trade-off curve at a rate; remembered, since all attacks ask at the same few rates."""
-    from synthgen.privacy.accountant import tradeoff
-    from synthgen.privacy.events import from_json
-
-    return tradeoff([from_json(json.loads(event))], false_positive_rate)
-
-
-def _ranks(
-    members: np.ndarray, others: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return joint ranks; ties are broken at random, so neither side gains by them."""
-    scores = np.concatenate([members, others])
-    order = np.lexsort((rng.permutation(len(scores)), scores))
-    ranks = np.empty(len(scores), dtype=np.int64)
-    ranks[order] = np.arange(len(scores))
-    return ranks[: len(members)], ranks[len(members) :]
-
-
-def _halves(n: int, rng: np.random.Generator) -> np.ndarray:
-    return np.asarray(rng.permutation(n) % 2 == 0)
-
-
-def _best_threshold(ranks: np.ndarray, other_ranks: np.ndarray) -> int:
-    """Return the rank from which on calling a patient a member gains most."""
-    order = np.concatenate([ranks, other_ranks])
-    step = np.concatenate(
-        [np.full(len(ranks), 1 / len(ranks)), np.full(len(other_ranks), -1 / len(other_ranks))]
-    )
-    descending = np.argsort(order)[::-1]
-    gain = np.cumsum(step[descending])
-    return int(order[descending[int(np.argmax(gain))]])
-
-
 def _by_patient(scores: np.ndarray, table: RealTable) -> np.ndarray:
     codes, n_units = table.unit_codes()
     return maximum_by_patient(scores, codes, n_units)
@@ -245,7 +136,7 @@ def _by_patient(scores: np.ndarray, table: RealTable) -> np.ndarray:
 
 def _non_members_among_themselves(others: np.ndarray, rng: np.random.Generator) -> float:
     """Return the AUROC of one half of the non-members against the other: chance, measured."""
-    half = _halves(len(others), rng)
+    half = halves(len(others), rng)
     return delong(others[half], others[~half]).value
 
 

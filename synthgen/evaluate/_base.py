@@ -73,7 +73,8 @@ class Estimate:
         low: lower end.
         high: upper end.
         n: patients that it rests on.
-        status: ``ok``, or ``insufficient`` if there are too few to say anything.
+        status: ``ok``, ``insufficient`` if there are too few to say anything, or ``not-applicable`` if the
+            inputs lack what it is about.
     """
 
     value: float

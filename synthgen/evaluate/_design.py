@@ -6,8 +6,8 @@ meet on one scale and an outlier cannot stretch it. A missing value is a cell of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -101,6 +101,20 @@ def group_codes(column: Column, values: pd.Series) -> tuple[np.ndarray, list[str
     codes = cell_codes(column, values, bins=GROUP_BINS)
     words = [str(label) for label in column.labels] if column.kind == "category" else _ranges(column)
     return codes, [f"{column.name}={word}" for word in [*words, "missing"]]
+
+
+def partitions(
+    schema: Schema, frame: pd.DataFrame, names: Sequence[str]
+) -> Iterator[tuple[np.ndarray, list[str]]]:
+    """Yield each record's group and the groups' names: by each column, then by each crossing of two.
+
+    A crossing is named as ``sex=F & race=Black``.
+    """
+    single = [group_codes(schema.column(name), frame[name]) for name in names]
+    yield from single
+    for (codes1, names1), (codes2, names2) in combinations(single, 2):
+        crossed = [f"{first} & {second}" for first in names1 for second in names2]
+        yield codes1 * len(names2) + codes2, crossed
 
 
 def _ranges(column: Column) -> list[str]:

@@ -27,6 +27,12 @@ def insufficient(n: int) -> Estimate:
     return Estimate(value=nan, low=nan, high=nan, n=n, status="insufficient")
 
 
+def not_applicable() -> Estimate:
+    """Return the answer that the inputs lack what the question is about, such as a claim."""
+    nan = float("nan")
+    return Estimate(value=nan, low=nan, high=nan, n=0, status="not-applicable")
+
+
 def from_draws(draws: np.ndarray, *, n: int) -> Estimate:
     """Return a normal interval with the bootstrap's standard deviation.
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
-from synthgen.evaluate._design import group_codes
+from synthgen.evaluate._design import partitions
 from synthgen.evaluate._intervals import insufficient, log_ratio_of_shares
 
 MIN_PATIENTS = 50
@@ -43,7 +41,9 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         return _result({"worst": insufficient(n_real)}, {}, {}, status="insufficient", note=note)
     ratios: dict[str, Estimate] = {}
     shares: dict[str, Any] = {}
-    for real, synthetic, names in _partitions(inputs):
+    frames = (inputs.train.frame, inputs.synthetic.frame)
+    both = zip(*(partitions(inputs.schema, frame, inputs.groups) for frame in frames), strict=True)
+    for (real, names), (synthetic, _) in both:
         held = np.bincount(real, weights=weights, minlength=len(names))
         flat = np.bincount(real, minlength=len(names))
         drawn = np.bincount(synthetic, minlength=len(names))
@@ -56,19 +56,6 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         return _result({"worst": insufficient(n_real)}, ratios, {}, status="insufficient", note=note)
     worst = max(known, key=lambda group: abs(known[group].value))
     return _result({"worst": known[worst]}, ratios, {"worst_group": worst, "shares": shares})
-
-
-def _partitions(inputs: Inputs) -> Iterator[tuple[np.ndarray, np.ndarray, list[str]]]:
-    """Yield the real cells, the synthetic cells and their names, a column and a pair of columns at a time."""
-    single = []
-    for name in inputs.groups:
-        column = inputs.schema.column(name)
-        real, names = group_codes(column, inputs.train.frame[name])
-        single.append((real, group_codes(column, inputs.synthetic.frame[name])[0], names))
-    yield from single
-    for (real1, drawn1, names1), (real2, drawn2, names2) in combinations(single, 2):
-        crossed = [f"{first} & {second}" for first in names1 for second in names2]
-        yield real1 * len(names2) + real2, drawn1 * len(names2) + drawn2, crossed
 
 
 def _ratio(drawn: float, n_synthetic: int, held: float, n_real: int) -> Estimate:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
-from synthgen.evaluate._design import group_codes
+from synthgen.evaluate._design import partitions
 from synthgen.evaluate._intervals import from_draws, insufficient
 from synthgen.evaluate._learners import LEARNERS, Predictions, applicable, predictions
 from synthgen.evaluate._patients import multiplicities
@@ -16,7 +16,7 @@ DRAWS = 200
 DEFINITION = (
     "AUROC within a group, trained on synthetic minus trained on real, mean over learners, minus the same"
     " for all patients; signed, patient bootstrap. Groups under 50 positive or negative patients are"
-    " insufficient."
+    " insufficient; empty crossings are left out."
 )
 
 
@@ -28,7 +28,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         rng: draws the patient bootstrap.
 
     Returns:
-        ``worst``: the group with the lowest lower bound; ``groups["gap"]``: every group, -1 to 1.
+        ``worst``: the group with the lowest lower bound; ``groups["gap"]``: every group of a protected
+        column and every crossing of two, -1 to 1.
     """
     why = applicable(inputs) or ("" if inputs.groups else "No protected column was named.")
     if why:
@@ -41,12 +42,10 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     draws = multiplicities(found.n_units, DRAWS, rng=rng)
     overall = _mean_gap(found, draws, everyone)
     gaps: dict[str, Estimate] = {}
-    for name in inputs.groups:
-        column = inputs.schema.column(name)
-        if name != inputs.target:
-            codes, names = group_codes(column, found.frame[name])
-            for i in np.unique(codes):
-                gaps[names[i]] = _contrast(found, draws, codes == i, overall)
+    groups = [name for name in inputs.groups if name != inputs.target]
+    for codes, names in partitions(inputs.schema, found.frame, groups):
+        for i in np.unique(codes):
+            gaps[names[i]] = _contrast(found, draws, codes == i, overall)
     known = {group: gap for group, gap in gaps.items() if gap.status == "ok"}
     if not known:
         note = "No group has 50 positive and 50 negative patients."

@@ -7,9 +7,6 @@ record of a random patient). ``excess`` is the difference, and is 0 on average f
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -19,11 +16,10 @@ from synthgen.evaluate._base import Estimate, Inputs, MetricResult
 from synthgen.evaluate._design import cell_codes, n_cells
 from synthgen.evaluate._intervals import from_draws, insufficient
 from synthgen.evaluate._patients import multiplicities, one_record_each, sample_rows
+from synthgen.evaluate._tables import BLOCKS, Side, pairs
 from synthgen.schema import Schema
 
 MAX_ROWS = 50_000
-MAX_PAIRS = 1_000
-BLOCKS = 50
 DRAWS = 200
 MIN_PATIENTS = 50
 WORST = 20
@@ -32,31 +28,6 @@ DEFINITION = (
     " missing a cell), mean over columns (1-way) or pairs (2-way); excess = synthetic to holdout minus"
     " train to holdout."
 )
-
-
-@dataclass(frozen=True)
-class Side:
-    """One table as cell codes.
-
-    Attributes:
-        codes: ``(record, column)`` cells.
-        weights: one a record.
-        blocks: the random block of each record's patient, which the bootstrap resamples whole.
-    """
-
-    codes: np.ndarray
-    weights: np.ndarray
-    blocks: np.ndarray
-
-    def shares(self, columns: Sequence[int], sizes: Sequence[int], draws: np.ndarray) -> np.ndarray:
-        """Return the cell shares of a marginal, ``(draw, cell)``."""
-        cell = np.zeros(len(self.codes), dtype=np.int64)
-        for column in columns:
-            cell = cell * sizes[column] + self.codes[:, column]
-        width = int(np.prod([sizes[column] for column in columns]))
-        flat = np.bincount(self.blocks * width + cell, weights=self.weights, minlength=BLOCKS * width)
-        counts = draws @ flat.reshape(BLOCKS, width)
-        return np.asarray(counts / counts.sum(axis=1, keepdims=True))
 
 
 def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
@@ -83,7 +54,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     draws = {name: multiplicities(BLOCKS, DRAWS, rng=rng) for name in sides}
     sizes = [n_cells(column) for column in columns]
     ones: list[tuple[int, ...]] = [(j,) for j in range(len(columns))]
-    twos = _pairs(len(columns), rng)
+    twos = pairs(len(columns), rng=rng)
     tables = {1: _distances(sides, draws, ones, sizes), 2: _distances(sides, draws, twos, sizes)}
     names = [column.name for column in columns]
     estimates = _estimates(tables, n_holdout)
@@ -102,9 +73,7 @@ _KEYS = ("tvd1", "ceiling1", "excess1", "tvd2", "ceiling2", "excess2")
 
 
 def _rows(schema: Schema, frame: pd.DataFrame, rng: np.random.Generator) -> Side:
-    """Return a table in which each row is a patient of its own."""
-    blocks = rng.permutation(len(frame)) % BLOCKS
-    return Side(_codes(schema, frame), np.ones(len(frame)), blocks)
+    return Side.of_rows(_codes(schema, frame), rng=rng)
 
 
 def _holdout(inputs: Inputs, rng: np.random.Generator) -> Side:
@@ -119,14 +88,6 @@ def _flat(side: Side) -> Side:
 
 def _codes(schema: Schema, frame: pd.DataFrame) -> np.ndarray:
     return np.column_stack([cell_codes(column, frame[column.name]) for column in schema.columns])
-
-
-def _pairs(n_columns: int, rng: np.random.Generator) -> list[tuple[int, ...]]:
-    """Return all pairs of columns, or ``MAX_PAIRS`` random ones."""
-    pairs: list[tuple[int, ...]] = list(combinations(range(n_columns), 2))
-    if len(pairs) <= MAX_PAIRS:
-        return pairs
-    return [pairs[i] for i in sorted(rng.permutation(len(pairs))[:MAX_PAIRS])]
 
 
 def _distances(

@@ -1,7 +1,9 @@
 """Leakage: do records that only one patient has turn up among the synthetic ones?
 
 Some unique records of patients whom the generator never saw turn up by chance, so the share among
-the training patients is read against the share among the holdout's.
+the training patients is read against the share among the holdout's. A generator that had seen the
+holdout too would hide behind that, so the holdout's share has a control of its own: what as many
+records of foreign patients, the reference, match of it.
 """
 
 from __future__ import annotations
@@ -14,14 +16,17 @@ import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._design import ordinal
-from synthgen.evaluate._intervals import difference_of_shares, insufficient
+from synthgen.evaluate._intervals import difference_of_shares, insufficient, wilson
+from synthgen.evaluate._patients import one_record_each
 from synthgen.records import RealTable
 
 MIN_PATIENTS = 50
 DEFINITION = (
     "Of the patients with a record that no other real patient has, the share of whom such a record is"
     " among the synthetic ones, equal in every column as written; training patients minus holdout patients"
-    " (Newcombe)."
+    " (Newcombe). holdout_excess: of the holdout patients with a record that no other patient of holdout or"
+    " training has, the share matched by as many synthetic rows as there are reference patients, in"
+    " expectation over which rows, minus the share matched by one record of each of those (Newcombe)."
 )
 
 
@@ -30,20 +35,20 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`.
-        rng: not used.
+        rng: draws one record of each reference patient.
 
     Returns:
-        ``difference`` (-1 to 1), ``train`` and ``holdout`` (0 to 1), of patients.
+        ``difference`` and ``holdout_excess`` (-1 to 1), ``train`` and ``holdout`` (0 to 1), of patients.
     """
     parts = (inputs.train, inputs.holdout, inputs.reference)
     hashes = [_hashes(inputs, part.frame) for part in parts]
     once = _held_by_one_patient(parts, hashes)
-    released = np.unique(_hashes(inputs, inputs.synthetic.frame))
+    drawn = _hashes(inputs, inputs.synthetic.frame)
     hits, patients = np.zeros(2, dtype=int), np.zeros(2, dtype=int)
     rows: dict[str, float] = {}
     for i, (name, part) in enumerate(zip(("train", "holdout"), parts, strict=False)):
         unique = np.isin(hashes[i], once)
-        copied = unique & np.isin(hashes[i], released)
+        copied = unique & np.isin(hashes[i], drawn)
         patients[i], hits[i] = len(np.unique(part.units[unique])), len(np.unique(part.units[copied]))
         rows[name] = float(copied.sum() / max(int(unique.sum()), 1))
     if min(patients) < MIN_PATIENTS:
@@ -54,6 +59,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         "difference": Estimate(value, low, high, n=int(patients.sum())),
         "train": _share(hits[0], patients[0]),
         "holdout": _share(hits[1], patients[1]),
+        "holdout_excess": _holdout_excess(inputs, hashes, drawn, rng),
     }
     details = {"synthetic": len(inputs.synthetic), "unweighted": rows}
     return _result(estimates, estimates["holdout"].value, details)
@@ -82,9 +88,49 @@ def _held_by_one_patient(parts: tuple[RealTable, ...], hashes: list[np.ndarray])
     return np.asarray(found[counts == 1])
 
 
-def _share(hits: int, n: int) -> Estimate:
-    from synthgen.evaluate._intervals import wilson
+def _holdout_excess(
+    inputs: Inputs, hashes: list[np.ndarray], drawn: np.ndarray, rng: np.random.Generator
+) -> Estimate:
+    """Return what synthetic rows match of the holdout beyond what as many foreign records match."""
+    unique = np.isin(hashes[1], _held_by_one_patient((inputs.train, inputs.holdout), hashes[:2]))
+    foreign = _hashes(inputs, one_record_each(inputs.reference, len(inputs.reference), rng=rng))
+    units = pd.factorize(inputs.holdout.units[unique])[0]
+    n, size = int(units.max(initial=-1)) + 1, min(len(drawn), len(foreign))
+    if min(n, size) < MIN_PATIENTS:
+        return insufficient(min(n, size))
+    matched = []
+    for rows in (drawn, foreign):
+        chance = chance_of_a_match(_counts(hashes[1][unique], rows), len(rows), size)
+        missed = np.ones(n)
+        np.multiply.at(missed, units, 1 - chance)
+        matched.append(float((1 - missed).sum()))
+    return Estimate(*difference_of_shares(matched[0], n, matched[1], n), n=n)
 
+
+def _counts(wanted: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return how often each wanted hash is among the rows."""
+    known, counts = np.unique(rows, return_counts=True)
+    place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    return np.where(known[place] == wanted, counts[place], 0)
+
+
+def chance_of_a_match(counts: np.ndarray, total: int, size: int) -> np.ndarray:
+    """Return the probability that ``size`` rows out of ``total`` hold a record that ``counts`` rows hold.
+
+    Example:
+        >>> chance_of_a_match(np.array([0, 1, 2, 4]), 4, 1).round(2)
+        array([0.  , 0.25, 0.5 , 1.  ])
+    """
+    from scipy.special import gammaln
+
+    left = total - counts
+    enough = left >= size
+    kept = np.where(enough, left, size)
+    none = gammaln(kept + 1) - gammaln(kept - size + 1) - gammaln(total + 1) + gammaln(total - size + 1)
+    return np.asarray(np.where(enough, 1 - np.exp(none), 1.0))
+
+
+def _share(hits: int, n: int) -> Estimate:
     low, high = wilson(hits, n)
     return Estimate(value=float(hits / n), low=low, high=high, n=int(n))
 

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from synthgen import codes
 from synthgen.errors import ConfigError
-from synthgen.fields import OTHER, Column
+from synthgen.fields import OTHER, Column, days
 
 
 @dataclass(frozen=True)
@@ -57,19 +58,51 @@ def read_column(
     try:
         if column.kind == "category":
             return _categories(raw, column, tokens, decimal)
-        if column.kind == "date":
+        if column.field.type == "date":
             values, missing = _dates(raw, column, tokens, column.field.format or date_format or "%Y-%m-%d")
         else:
             values, missing = _numbers(raw, tokens, decimal)
     except TypeError:  # nested Parquet values cannot be told apart
         return _all_wrong(len(raw))
     wrong = ~missing & ~np.isfinite(values)
-    if column.kind == "integer":
+    if column.kind == "integer" and column.field.since is None:
         wrong |= ~missing & (values != np.round(values))
     values = np.where(missing | wrong, np.nan, values)
     with np.errstate(invalid="ignore"):
         outside = (values < column.minimum) | (values > column.maximum)
     return Reading(values, missing, wrong, outside, np.zeros(len(raw), dtype=bool))
+
+
+def since(reading: Reading, base: Reading, column: Column, origin: str) -> Reading:
+    """Return a date's days since another date of the same record, judged by the column's own bounds.
+
+    An interval whose start is missing is missing too.
+
+    Args:
+        reading: days of the date from its own origin.
+        base: days of the date that it counts from.
+        column: the date's public domain, in days since ``base``.
+        origin: the other date's origin.
+    """
+    values = reading.values + days(column.field.origin, origin) - base.values
+    with np.errstate(invalid="ignore"):
+        outside = (values < column.minimum) | (values > column.maximum)
+    missing = reading.missing | (base.missing & ~reading.wrong)
+    return Reading(values, missing, reading.wrong, outside, reading.spaced)
+
+
+def category_texts(raw: pd.Series, column: Column, tokens: Sequence[str], *, decimal: str) -> pd.Series:
+    """Return each record's category as text, NaN where it is missing or, of an integer, none. Sensitive."""
+    distinct, cells = _distinct(raw)
+    texts = [text_of(cell) for cell in cells]
+    keys: list[Any] = list(texts)
+    if column.field.type == "integer":
+        keys = [_integer(text, decimal) for text in texts]
+        keys = [key if re.fullmatch(r"-?\d+", key) else np.nan for key in keys]
+    elif column.field.codes is not None and not codes.categories(column.field.codes):
+        keys = [codes.category(column.field.codes, text) for text in texts]
+    keys = [np.nan if text in set(tokens) else key for text, key in zip(texts, keys, strict=True)]
+    return pd.Series(np.append(np.array(keys, dtype=object), np.nan)[distinct], dtype=object)
 
 
 def settled(reading: Reading, column: Column) -> pd.Series:
@@ -80,7 +113,7 @@ def settled(reading: Reading, column: Column) -> pd.Series:
     values = reading.values
     if column.kind != "category":
         return pd.Series(np.clip(values, column.minimum, column.maximum))
-    if column.field.outside == "other":
+    if column.field.outside == "other" and column.labels:
         values = np.where(reading.outside, float(column.labels.index(OTHER)), values)
     codes = np.where(np.isnan(values), -1, values).astype(np.int64)
     return pd.Series(pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(column.labels))))
@@ -138,6 +171,9 @@ def _keys(cells: list[Any], texts: list[str], column: Column, decimal: str) -> l
         return [
             bool(cell) if isinstance(cell, native) else text for cell, text in zip(cells, texts, strict=True)
         ]
+    if column.field.codes is not None:
+        known = {str(label) for label in column.labels}
+        return [text if text in known else codes.category(column.field.codes, text) for text in texts]
     return [_integer(text, decimal) for text in texts] if column.field.type == "integer" else texts
 
 
@@ -192,8 +228,9 @@ def _parsed(texts: pd.Series, form: str) -> pd.Series:
     try:
         dates = pd.to_datetime(texts, format=form, errors="coerce")
     except ValueError:
-        step = "Correct date_format."
-        raise ConfigError("Expected a date format, such as %d.%m.%Y.", next_step=step) from None
+        step = "Correct --date-format, data.table.date_format, or the field's format."
+        problem = "Expected a date format such as %d.%m.%Y, got another text."
+        raise ConfigError(problem, where="date format", next_step=step) from None
     return dates.dt.tz_localize(None) if isinstance(dates.dtype, pd.DatetimeTZDtype) else dates
 
 

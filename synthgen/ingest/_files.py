@@ -18,7 +18,8 @@ from typing import IO, Any, NoReturn
 import numpy as np
 import pandas as pd
 
-from synthgen.errors import ConfigError, DataError, OperationError
+from synthgen.errors import ConfigError, DataError
+from synthgen.ingest._bytes import AGAIN, refuse_binary, require_file, undecodable_line
 
 CHUNK = 20_000
 LINE = "line"
@@ -27,25 +28,6 @@ LINE = "line"
 def is_parquet(path: Path) -> bool:
     """Return whether the file's name says Parquet."""
     return path.suffix.lower() in (".parquet", ".pq")
-
-
-def require_file(path: Path) -> None:
-    """Refuse a path that is not a readable, non-empty file.
-
-    Raises:
-        DataError: there is no file, or it is empty.
-        OperationError: the disk or its rights refuse.
-    """
-    try:
-        if not path.is_file():
-            raise DataError("Expected a file, found none.", where=str(path), next_step="Check the path.")
-        with path.open("rb") as stream:
-            if not stream.read(1):
-                raise DataError("Expected a table, got an empty file.", where=str(path))
-    except OSError as error:
-        raise OperationError(
-            "Expected a readable file.", where=str(path), next_step="Check its rights."
-        ) from error
 
 
 def csv_header(path: Path, *, delimiter: str, encoding: str) -> list[str]:
@@ -68,6 +50,16 @@ def read_csv(path: Path, *, delimiter: str, encoding: str, columns: Sequence[str
     frame = pd.concat(parts[1:] or parts, ignore_index=True)
     frame.index = pd.Index(np.asarray(lines, dtype=np.int64), name=LINE)
     return frame
+
+
+def csv_records(
+    path: Path, *, delimiter: str, encoding: str
+) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    """Return the column names of a short CSV file, and each record with its first line."""
+    with closing(_Rows(path, delimiter=delimiter, encoding=encoding)) as rows:
+        return rows.header, [
+            (start, row) for chunk, starts in rows.chunks() for start, row in zip(starts, chunk, strict=True)
+        ]
 
 
 def parquet_header(path: Path) -> list[str]:
@@ -95,7 +87,9 @@ def read_parquet(path: Path, *, columns: Sequence[str] | None) -> pd.DataFrame:
         table = file.read(columns=keep).select(keep)
         return table.to_pandas(ignore_metadata=True, types_mapper=types.get, date_as_object=False)  # type: ignore[no-any-return]
     except (pa.ArrowException, OSError):
-        raise DataError("Expected Parquet, but the file is damaged.", where=str(path)) from None
+        raise DataError(
+            "Expected Parquet, but the file is damaged.", where=str(path), next_step=AGAIN
+        ) from None
 
 
 def named(header: Sequence[str], path: Path) -> list[str]:
@@ -138,14 +132,19 @@ class _Rows:
         require_file(path)
         if len(delimiter) != 1 or delimiter in '"\r\n':
             step = "Correct the delimiter."
-            raise ConfigError("Expected one character as delimiter.", where=str(path), next_step=step)
+            got = f"got {len(delimiter)} characters" if len(delimiter) != 1 else "got a quote or a line end"
+            raise ConfigError(f"Expected one character as delimiter, {got}.", where=str(path), next_step=step)
         self.path = path
         self.encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
+        if self.encoding == "utf-8-sig":
+            refuse_binary(path)
         try:
             self.stream = _open(path, self.encoding)
         except LookupError:
             step = "Try utf-8, latin-1 or cp1252."
-            raise ConfigError("Expected a known encoding.", where=str(path), next_step=step) from None
+            raise ConfigError(
+                "Expected a known encoding, got another name.", where=str(path), next_step=step
+            ) from None
         self.reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
         try:
             self.header = named(self._first(), path)
@@ -160,7 +159,7 @@ class _Rows:
     def _first(self) -> list[str]:
         for _, row in self._records():
             return row
-        raise DataError("Expected a table, got an empty file.", where=str(self.path))
+        raise DataError("Expected a table, got empty lines alone.", where=str(self.path), next_step=AGAIN)
 
     def chunks(self) -> Iterator[tuple[list[list[str]], list[int]]]:
         """Yield rows of equal length and the first line of each."""
@@ -186,7 +185,9 @@ class _Rows:
         for number, line in enumerate(self.stream, 1):
             if "\0" in line:
                 self._refuse(
-                    "Expected text, got a NUL character.", number, "The file may be UTF-16 or binary."
+                    "Expected text, got a NUL character.",
+                    number,
+                    "It may be UTF-16 or binary: save it as UTF-8, or name its encoding.",
                 )
             yield line
 
@@ -199,13 +200,21 @@ class _Rows:
             except StopIteration:
                 return
             except UnicodeDecodeError:
-                line = _undecodable_line(self.path, self.encoding)
-                self._refuse(
-                    f"Expected text in {self.encoding.removesuffix('-sig')}.", line, "Name its encoding."
-                )
+                line = undecodable_line(self.path, self.encoding)
+                name = self.encoding.removesuffix("-sig")
+                step = "Name its encoding, such as latin-1 or cp1252, or save it as UTF-8."
+                self._refuse(f"Expected text in {name}, got bytes that are none.", line, step)
             except (OSError, EOFError, zlib.error):
-                kind = "gzip" if self.path.suffix.lower() == ".gz" else "a readable file"
-                raise DataError(f"Expected {kind}, but it is damaged.", where=str(self.path)) from None
+                is_gzip = self.path.suffix.lower() == ".gz"
+                kind = (
+                    "gzip, got other or damaged content" if is_gzip else "a readable file, got a damaged one"
+                )
+                step = (
+                    "Copy the file anew, or take .gz off the name of a file that is text."
+                    if is_gzip
+                    else AGAIN
+                )
+                raise DataError(f"Expected {kind}.", where=str(self.path), next_step=step) from None
             except csv.Error as error:
                 self._refuse(*_quoting(str(error), start, self.reader.line_num))
             if row:
@@ -229,27 +238,12 @@ def _quoting(problem: str, start: int, line: int) -> tuple[str, int, str]:
         return (
             f"Expected cells of at most {limit} characters, got a longer one.",
             start,
-            "A quote may be left open.",
+            "Close a quote that is left open, or leave the long text out.",
         )
     if "unexpected end" in problem:
         return "Expected a closing quote, got the end of the file.", start, "Close the quote."
     return (
-        "Expected the delimiter after a closing quote.",
+        "Expected the delimiter after a closing quote, got other text.",
         max(start, line),
         "Double the quotes inside a cell.",
     )
-
-
-def _undecodable_line(path: Path, encoding: str) -> int:
-    """Return the 1-based line of the first bytes that are not text in that encoding."""
-    import codecs
-
-    decoder = codecs.getincrementaldecoder(encoding)()
-    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as stream:
-        number = 0
-        for number, line in enumerate(stream, 1):
-            try:
-                decoder.decode(line)
-            except UnicodeDecodeError:
-                return number
-    return max(number, 1)

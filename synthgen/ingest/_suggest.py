@@ -59,8 +59,18 @@ def field(raw: pd.Series, *, decimal: str, date_format: str | None) -> tuple[dic
     if len(texts) == len(raw) >= MIN_IDS:
         return {"type": "string", "role": "id"}, "differs in every record, so it looks like an id"
     if len(texts) > MAX_LISTED:
-        return {"type": "string"}, f"over {MAX_LISTED} categories; list the public ones, or set `role: drop`"
+        return {
+            "type": "string"
+        }, f"over {MAX_LISTED} categories; list the public ones, or set `categories: paid` or `role: drop`"
     return {"type": "string", "constraints": {"enum": texts}}, ""
+
+
+def identifying(kind: str) -> tuple[dict[str, Any], str]:
+    """Return the field of a column whose cells look like identifiers, none of them listed."""
+    return {
+        "type": "string",
+        "role": "drop",
+    }, f"its cells look like identifiers ({kind}); see `identifier: false`"
 
 
 def _texts(raw: pd.Series) -> set[str]:

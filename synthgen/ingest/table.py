@@ -18,7 +18,8 @@ import pandas as pd
 from synthgen.errors import ConfigError, DataError
 from synthgen.fields import Column
 from synthgen.ingest import _files
-from synthgen.ingest._canonical import Reading, read_column, settled
+from synthgen.ingest._canonical import Reading, read_column, settled, since
+from synthgen.ingest._hints import hints
 from synthgen.records import RealTable, require_columns, unit_texts
 from synthgen.schema import Schema
 
@@ -79,14 +80,19 @@ def read_raw(
     path = Path(path)
     if decimal not in (".", ","):
         step = "Correct the decimal sign."
-        raise ConfigError("Expected a point or a comma as decimal sign.", where=str(path), next_step=step)
+        raise ConfigError(
+            "Expected a point or a comma as decimal sign, got another.", where=str(path), next_step=step
+        )
     if _files.is_parquet(path):
         frame = _files.read_parquet(path, columns=columns)
     else:
         frame = _files.read_csv(path, delimiter=delimiter, encoding=encoding, columns=columns)
     absent = [name for name in columns or () if name not in frame.columns]
     if absent:
-        raise DataError(f"Expected columns {absent}, found none of that name.", where=str(path))
+        step = "Check the names."
+        raise DataError(
+            f"Expected columns {absent}, found none of that name.", where=str(path), next_step=step
+        )
     return frame
 
 
@@ -124,16 +130,22 @@ def canonical(
         )
     columns: dict[str, pd.Series] = {}
     counts: dict[str, dict[str, int]] = {"missing": {}, "clipped": {}, "other": {}}
-    for column in schema.columns:
+    starts: dict[str | None, Reading] = {column.field.since: _NONE for column in schema.columns}
+    for column in sorted(schema.columns, key=lambda one: one.field.since is not None):
         tokens = schema.tokens(column.field)
         reading = read_column(frame[column.name], column, tokens, decimal=decimal, date_format=date_format)
-        _judge(reading, column, problems)
+        if column.name in starts:
+            starts[column.name] = reading
+        if column.field.since is not None:
+            start = schema.column(column.field.since)
+            reading = since(reading, starts[start.name], column, start.field.origin)
+        _judge(reading, column, problems, hints(frame[column.name], reading, column, decimal, date_format))
         counts["missing"][column.name] = int(reading.missing.sum())
         if column.field.outside != "error":
             counts[_CHANGED[column.field.outside]][column.name] = int(reading.outside.sum())
         columns[column.name] = settled(reading, column)
     problems.refuse()
-    content = pd.DataFrame(columns)
+    content = pd.DataFrame({column.name: columns[column.name] for column in schema.columns})
     table = RealTable(schema, content, row_units(content) if units is None else units)
     return table, IngestReport(len(table), table.unit_codes()[1], **counts)
 
@@ -144,7 +156,8 @@ def _require_readable(frame: pd.DataFrame, units: np.ndarray | None, schema: Sch
     if (units is None) != (schema.unit.level == "row"):
         raise ValueError(f"Expected units of level {schema.unit.level!r}, got {units is not None=}.")
     if frame.empty:
-        raise DataError("Expected records, got a table without any.", where=where)
+        step = "Export the table again."
+        raise DataError("Expected records, got a table without any.", where=where, next_step=step)
 
 
 def read_table(
@@ -210,6 +223,13 @@ def row_units(frame: pd.DataFrame) -> np.ndarray:
     return np.asarray(names + "#" + names.groupby(names).cumcount().astype(str), dtype=object)
 
 
+def first_place(records: np.ndarray, index: pd.Index) -> str:
+    """Return where the first true entry of a boolean array stands: its line, or its record in Parquet."""
+    first = int(np.argmax(records))
+    return f"line {index[first]}" if index.name == _files.LINE else f"record {first + 1}"
+
+
+_NONE = Reading(*[np.empty(0)] * 5)
 _CHANGED = {"clip": "clipped", "other": "other"}
 
 
@@ -221,12 +241,12 @@ class _Problems:
         self.where = where
         self.lines: list[str] = []
 
-    def add(self, name: str, records: np.ndarray, text: str) -> None:
+    def add(self, name: str, records: np.ndarray, text: str, hint: str = "") -> None:
         """Note a problem of the records where the boolean array is true, if there are any."""
         if records.any():
-            first = int(np.argmax(records))
-            place = f"line {self.index[first]}" if self.index.name == _files.LINE else f"record {first + 1}"
-            self.lines.append(f"column {name!r}: {int(records.sum())} {text}, first in {place}")
+            place = first_place(records, self.index)
+            why = f" ({hint})" if hint else ""
+            self.lines.append(f"column {name!r}: {int(records.sum())} {text}, first in {place}{why}")
 
     def refuse(self) -> None:
         """Raise all problems as one error.
@@ -239,21 +259,19 @@ class _Problems:
         shown = self.lines[:MAX_PROBLEMS]
         if len(self.lines) > MAX_PROBLEMS:
             shown.append(f"and {len(self.lines) - MAX_PROBLEMS} more problems")
+        n_problems = f"{len(self.lines)} problem{'s' * (len(self.lines) > 1)}"
         raise DataError(
-            f"Expected values as the schema says, got {len(self.lines)} problems:\n  "
-            + "\n  ".join(shown)
-            + "\n",
+            f"Expected values as the schema says, got {n_problems}:\n  " + "\n  ".join(shown),
             where=self.where,
             next_step="Correct the table, or its schema from public knowledge (`outside`, `missingValues`).",
         )
 
 
-def _judge(reading: Reading, column: Column, problems: _Problems) -> None:
-    """Note what the schema does not allow."""
-    problems.add(column.name, reading.wrong, f"cells that are no {column.field.type}")
+def _judge(reading: Reading, column: Column, problems: _Problems, why: tuple[str, str]) -> None:
+    """Note what the schema does not allow, with the reasons that cells are wrong or outside."""
+    problems.add(column.name, reading.wrong, f"cells that are no {column.field.type}", why[0])
     if not column.nullable:
         problems.add(column.name, reading.missing, "cells missing in a required column")
     if column.field.outside == "error":
         domain = "categories" if column.labels else "bounds"
-        hint = " (blanks around a category)" if reading.spaced.any() else ""
-        problems.add(column.name, reading.outside, f"cells outside the {domain}{hint}")
+        problems.add(column.name, reading.outside, f"cells outside the {domain}", why[1])

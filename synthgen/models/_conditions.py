@@ -43,7 +43,7 @@ def _condition(grid: Grid, value: Any) -> Condition:
         if grid.missing is None:
             raise ConfigError(f"Column {name!r} is never missing.", next_step="Drop the condition.")
         return Condition(name, np.arange(grid.n_cells) == grid.missing)
-    if not grid.is_ordered:
+    if not grid.edges:
         wanted = list(value) if isinstance(value, (list, tuple, set)) else [value]
         return Condition(name, _labels(grid, wanted))
     low, high = (

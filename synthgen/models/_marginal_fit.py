@@ -12,12 +12,15 @@ from pydantic import Field
 from synthgen.encode.table import Encoder
 from synthgen.models import _zeros
 from synthgen.models._base import Progress
+from synthgen.models._calibrate import tree_cells
 from synthgen.models._cells import Merging, merge
-from synthgen.models._estimate import Measurement, estimate, star, total_of
+from synthgen.models._estimate import Measurement, Model, estimate, total_of
 from synthgen.models._fitted import FittedMarginal
-from synthgen.models._junction import Attributes, JunctionTree
+from synthgen.models._junction import Attributes
+from synthgen.models._references import aim, mst
 from synthgen.models._select import Records, expected_counts, split_rho
-from synthgen.models._workload import Candidate, affordable, candidates, tree_cells
+from synthgen.models._shrink import Bands, shrink
+from synthgen.models._workload import Affordable, Candidate, candidates
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import RhoFilter, lattice_weights
 from synthgen.records import RealTable
@@ -43,9 +46,19 @@ class _State:
     measured: list[Measurement]
     cliques: list[Attributes]
     sizes: dict[str, int]
-    tree: JunctionTree
-    model: Any = None
     forbidden: dict[Attributes, np.ndarray] = field(default_factory=dict)
+    model: Model | None = None
+
+    def explain(self, iterations: int) -> Model:
+        """Fit the model to all that has been measured, from where it stands."""
+        self.model = estimate(
+            self.measured,
+            self.sizes,
+            iterations=iterations,
+            forbidden=self.forbidden,
+            warm_start=self.model,
+        )
+        return self.model
 
 
 def fit(
@@ -61,25 +74,24 @@ def fit(
     schema = data.schema
     encoder = Encoder.of(schema, fine_cells=numbers["fine_cells"])
     records = _open(data, encoder, numbers, noise)
+    if numbers["method"] != "roles":
+        mechanism = {"aim": aim, "mst": mst}[numbers["method"]]
+        model, merging = mechanism(records, encoder, numbers, iterations, tell)
+        return FittedMarginal(schema, model.tree, merging, numbers["fine_cells"])
     tell("one-way marginals", 0.0)
     ones = _one_ways(records, encoder, numbers)
     merging = _merge(schema, encoder, ones, numbers["coarse_cells"])
     records.coarsen(merging)
     tell("pairs with a label", 0.1)
     state = _role_pairs(records, schema, encoder, merging, ones, numbers)
+    model = state.explain(iterations)
     per_round = np.array_split(np.arange(numbers["n_cliques"]), numbers["rounds"])
     for i, part in enumerate(per_round):
         tell(f"round {i + 1} of {len(per_round)}", 0.2 + 0.8 * i / len(per_round))
-        _round(records, state, _candidates(schema, numbers), numbers, len(part))
-        state.tree, state.model = estimate(
-            state.measured,
-            state.sizes,
-            iterations=iterations,
-            forbidden=state.forbidden,
-            warm_start=state.model,
-        )
+        _round(records, state, model, _candidates(schema, numbers), numbers, len(part))
+        model = state.explain(iterations)
     tell("done", 1.0)
-    return FittedMarginal(schema, state.tree, merging, numbers["fine_cells"])
+    return FittedMarginal(schema, model.tree, merging, numbers["fine_cells"])
 
 
 def _open(data: RealTable, encoder: Encoder, numbers: Mapping[str, Any], noise: NoiseSource) -> Records:
@@ -131,16 +143,14 @@ def _role_pairs(
     rho = numbers["rho"] * numbers["share_role"]
     parts = split_rho(rho, [sizes[a] * sizes[b] for a, b in cliques]) if cliques else []
     pairs = [records.measure(clique, part) for clique, part in zip(cliques, parts, strict=True)]
+    pairs = _shrunk(pairs, singles, encoder, merging)
     forbidden = _zeros.structural(schema, encoder, merging, max_cells=numbers["max_cells"])
     forbidden = {
         clique: mask
         for clique, mask in forbidden.items()
         if tree_cells(sizes, [*cliques, clique]) <= numbers["max_cells"]
     }
-    tree = star(
-        singles, [pair for pair in pairs if labels[0] in pair.attributes], labels[0] if labels else None
-    )
-    return _State([*singles, *pairs], [*cliques, *forbidden], sizes, tree, forbidden=forbidden)
+    return _State([*singles, *pairs], [*cliques, *forbidden], sizes, forbidden)
 
 
 def _candidates(schema: Schema, numbers: Mapping[str, Any]) -> list[Candidate]:
@@ -149,33 +159,67 @@ def _candidates(schema: Schema, numbers: Mapping[str, Any]) -> list[Candidate]:
 
 
 def _round(
-    records: Records, state: _State, found: list[Candidate], numbers: Mapping[str, Any], n_select: int
+    records: Records,
+    state: _State,
+    model: Model,
+    found: list[Candidate],
+    numbers: Mapping[str, Any],
+    n_select: int,
 ) -> None:
     """Select and measure cliques; what is not affordable is no candidate."""
     measured = [set(m.attributes) for m in state.measured]
-    found = [c for c in found if not any(set(c.attributes) <= clique for clique in measured)]
+    found = [
+        c
+        for c in found
+        if _worth(c, state.sizes, numbers) and not any(set(c.attributes) <= clique for clique in measured)
+    ]
+    if not found:
+        return
     total = total_of(state.measured)
     expected = expected_counts(
-        state.tree, [c.attributes for c in found], state.sizes, total=total, n_draws=N_DRAWS
+        model.tree, [c.attributes for c in found], state.sizes, total=total, n_draws=N_DRAWS
     )
+    scores = records.errors(found, expected, sigma=numbers["sigma_clique"])
     rho_select = numbers["rho"] * numbers["share_select"] / numbers["n_cliques"]
+    affordable = Affordable(state.sizes, numbers["max_cells"])
     chosen: list[Attributes] = []
+    open_ = np.ones(len(found), dtype=bool)
     for _ in range(n_select):
-        fits = affordable(found, state.cliques, state.sizes, numbers["max_cells"])
-        live = [
-            c
-            for c, ok in zip(found, fits, strict=True)
-            if ok and not any(set(c.attributes) <= set(t) for t in chosen)
-        ]
-        if not live:
+        live = np.flatnonzero(affordable(found, state.cliques) & open_)
+        if not len(live):
             break
-        pick = records.select(live, expected, sigma=numbers["sigma_clique"], rho=rho_select)
-        chosen.append(live[pick].attributes)
-        state.cliques.append(live[pick].attributes)
+        largest = max(found[i].weight for i in live)
+        named = [found[i].attributes for i in live]
+        pick = live[records.select(scores[live], named, sensitivity=largest, rho=rho_select)]
+        chosen.append(found[pick].attributes)
+        state.cliques.append(found[pick].attributes)
+        open_ &= np.array([not set(c.attributes) <= set(chosen[-1]) for c in found])
     rho = numbers["rho"] * numbers["share_cliques"] * len(chosen) / numbers["n_cliques"]
     cells = [int(np.prod([state.sizes[name] for name in clique])) for clique in chosen]
     for clique, part in zip(chosen, split_rho(rho, cells) if chosen else [], strict=True):
         state.measured.append(records.measure(clique, part))
+
+
+def _shrunk(
+    pairs: list[Measurement], singles: list[Measurement], encoder: Encoder, merging: Mapping[str, Merging]
+) -> list[Measurement]:
+    """Shrink each pair's interaction, from independence."""
+    total = total_of(singles)
+    even = {m.attributes[0]: np.maximum(m.counts, 0.0) / np.maximum(m.counts, 0.0).sum() for m in singles}
+    bands = {name: Bands.of(grid, merging[name]) for name, grid in encoder.grids.items()}
+    out = []
+    for pair in pairs:
+        a, b = pair.attributes
+        expected = total * np.outer(even[a], even[b])
+        counts = shrink(pair.counts, expected, sigma=pair.scale, rows=bands[a], columns=bands[b])
+        out.append(Measurement(pair.attributes, counts, pair.sigma))
+    return out
+
+
+def _worth(candidate: Candidate, sizes: Mapping[str, int], numbers: Mapping[str, Any]) -> bool:
+    """Return whether a clique's noise could ever be less than the largest error a model can make."""
+    n_cells = float(np.prod([sizes[name] for name in candidate.attributes]))
+    return bool(0.8 * numbers["sigma_clique"] * n_cells < 2.0 * numbers["patients"])
 
 
 def _coarsened(one: Measurement, merging: Merging) -> Measurement:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from synthgen.models._cells import Merging
+from synthgen.models._counts import Counts
 from synthgen.models._estimate import Measurement
 from synthgen.models._junction import Attributes, JunctionTree
 from synthgen.models._workload import Candidate
@@ -44,56 +45,67 @@ class Records:
         self._sizes = dict(sizes)
         self._spender = spender
         self._noise = noise
+        self._exact = self._counts_of()
 
     def coarsen(self, merging: Mapping[str, Merging]) -> None:
         """Go over to coarser cells, once; merging was chosen from noisy counts."""
         self._cells = {name: merging[name].coarse[cells] for name, cells in self._cells.items()}
         self._sizes = {name: merging[name].n_coarse for name in self._cells}
+        self._exact = self._counts_of()
 
     def measure(self, attributes: Attributes, rho: float) -> Measurement:
         """Return the noisy counts of a clique. Spends ``rho``."""
         self._spender.spend(rho)
         sigma = 1.0 / math.sqrt(2.0 * rho)
         exact = self._exact(attributes)
-        noisy = self._noise.discrete_gaussian(exact, sigma=sigma * LATTICE) / LATTICE
-        return Measurement(attributes, noisy.reshape(self._shape(attributes)), sigma)
+        with self._noise.asking(rho, attributes):
+            noisy = self._noise.discrete_gaussian(exact.ravel(), sigma=sigma * LATTICE) / LATTICE
+        return Measurement(attributes, noisy.reshape(exact.shape), sigma)
 
-    def select(
-        self,
-        found: Sequence[Candidate],
-        expected: Mapping[Attributes, np.ndarray],
-        *,
-        sigma: float,
-        rho: float,
-    ) -> int:
-        """Return the index of a candidate whose marginal the model explains badly. Spends ``rho``.
+    def errors(
+        self, found: Sequence[Candidate], expected: Mapping[Attributes, np.ndarray], *, sigma: float
+    ) -> np.ndarray:
+        """Return each candidate's score, for `select`. SENSITIVE: nothing but a selection may read it.
 
         The score is AIM's: weight times (L1 error of the model minus the error that measuring would leave).
-        Its sensitivity is the largest weight, one patient moving an L1 error by at most one.
 
         Args:
-            found: candidates, at least one.
+            found: candidates.
             expected: the model's counts for each, in patients.
             sigma: noise that a measurement would have, in patients.
-            rho: this selection's part.
 
         Source: McKenna et al. (2022), arXiv:2201.12677, Section 3.2.
         """
-        self._spender.spend(rho)
         scores = np.empty(len(found))
-        for i, candidate in enumerate(found):
-            model = expected[candidate.attributes]
-            error = np.abs(self._exact(candidate.attributes) / LATTICE - model).sum()
-            scores[i] = candidate.weight * (error - math.sqrt(2 / math.pi) * sigma * model.size)
-        largest = max(candidate.weight for candidate in found)
-        return self._noise.select(scores, epsilon=math.sqrt(8.0 * rho), sensitivity=largest)
+        for i in sorted(range(len(found)), key=lambda i: -len(found[i].attributes)):
+            model = expected[found[i].attributes]
+            error = np.abs(self._exact(found[i].attributes) / LATTICE - model).sum()
+            scores[i] = found[i].weight * (error - math.sqrt(2 / math.pi) * sigma * model.size)
+        return scores
 
-    def _shape(self, attributes: Attributes) -> list[int]:
-        return [self._sizes[name] for name in attributes]
+    def select(
+        self, scores: np.ndarray, found: Sequence[Attributes], *, sensitivity: float, rho: float
+    ) -> int:
+        """Return the index of a large score, by the exponential mechanism. Spends ``rho``.
 
-    def _exact(self, attributes: Attributes) -> np.ndarray:
-        return weighted_marginal(
-            [self._cells[name] for name in attributes], self._shape(attributes), self._weights
+        Args:
+            scores: some of what `errors` returned, at least one.
+            found: the cliques they speak of.
+            sensitivity: the largest weight among the candidates, since one patient moves an L1 error by
+                at most one.
+            rho: this selection's part.
+        """
+        self._spender.spend(rho)
+        with self._noise.asking(rho, list(found)):
+            return self._noise.select(scores, epsilon=math.sqrt(8.0 * rho), sensitivity=sensitivity)
+
+    def _counts_of(self) -> Counts:
+        """Return exact counts in lattice units over the cells as they are now."""
+        return Counts(
+            lambda names: weighted_marginal(
+                [self._cells[name] for name in names], [self._sizes[name] for name in names], self._weights
+            ),
+            self._sizes,
         )
 
 
@@ -109,13 +121,15 @@ def expected_counts(
         total: estimated number of patients.
         n_draws: records to draw; what they miss is far below what one selection's noise hides.
     """
-    drawn = tree.sample(n_draws, rng=np.random.default_rng(0))
-    out = {}
-    for attributes in wanted:
-        shape = [sizes[name] for name in attributes]
-        flat = np.ravel_multi_index([drawn[name].astype(np.int64) for name in attributes], shape)
-        out[attributes] = np.bincount(flat, minlength=int(np.prod(shape))) * (total / n_draws)
-    return out
+    drawn = {k: v.astype(np.int64) for k, v in tree.sample(n_draws, rng=np.random.default_rng(0)).items()}
+
+    def count(names: Attributes) -> np.ndarray:
+        shape = [sizes[name] for name in names]
+        flat = np.ravel_multi_index([drawn[name] for name in names], shape)
+        return np.bincount(flat, minlength=int(np.prod(shape))) * (total / n_draws)
+
+    counts = Counts(count, sizes)
+    return {names: counts(names) for names in sorted(wanted, key=len, reverse=True)}
 
 
 def split_rho(rho: float, cells: Sequence[int]) -> list[float]:

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synthgen.models._calibrate import Place, Structure, tree_cells
 from synthgen.models._junction import Attributes
+
+MOST = 12_000  # candidates of one selection; 50 columns with a label and two protected ones have 4,704
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ def candidates(
 ) -> list[Candidate]:
     """Return pairs, and triples with a label or a protected column, weighed by role.
 
+    A wide table has too many triples to look at: those with a protected column go first, then those with a
+    label, until at most `MOST` candidates are left. Column counts are public.
+
     Args:
         names: all columns, in the schema's order.
         labels: columns with role label.
@@ -41,11 +47,18 @@ def candidates(
             a ``protected_triple``.
     """
     rest = [name for name in names if name not in labels]
+    n_pairs = len(rest) * (len(rest) - 1) // 2
+    weights = dict(weights)
+    if n_pairs * (1 + len(labels) + len(protected)) > MOST:
+        weights["protected_triple"] = 0.0
+    if n_pairs * (1 + len(labels)) > MOST:
+        weights["label_triple"] = 0.0
     found = []
     for pair in itertools.combinations(rest, 2):
         role = "protected" if set(pair) & set(protected) else "pair"
         found.append(Candidate(pair, weights[role]))
-        found += [Candidate(_ordered((*pair, label), names), weights["label_triple"]) for label in labels]
+        for label in labels if weights["label_triple"] > 0 else ():
+            found.append(Candidate(_ordered((*pair, label), names), weights["label_triple"]))
         for group in protected:
             if group not in pair and weights["protected_triple"] > 0:
                 found.append(Candidate(_ordered((*pair, group), names), weights["protected_triple"]))
@@ -57,61 +70,89 @@ def candidates(
     return list(unique.values())
 
 
-def tree_cells(sizes: Mapping[str, int], cliques: Sequence[Attributes]) -> float:
-    """Return the cells of the junction tree that greedy elimination gives these cliques.
+class Affordable:
+    """Whether measuring a clique beside the taken ones keeps the junction tree small.
 
-    Example:
-        >>> tree_cells({"a": 2, "b": 3, "c": 5}, [("a", "b"), ("b", "c")])
-        21.0
+    Most answers come from a bound (the cells of one tree for both), or from a candidate with the same
+    new edges. Cliques are only ever added, so what was once too large stays so.
+
+    Args:
+        sizes: number of cells of each column.
+        max_cells: cells of the tree, at most.
     """
-    neighbours: dict[str, set[str]] = {name: set() for name in sizes}
-    for clique in cliques:
-        for name in clique:
-            neighbours[name] |= set(clique) - {name}
-    cost = {name: _cells(sizes, near | {name}) for name, near in neighbours.items()}
-    total = 0.0
-    covered: list[set[str]] = []
-    while neighbours:
-        name = min(cost, key=cost.__getitem__)
-        near = neighbours.pop(name)
-        clique_set = near | {name}
-        if not any(clique_set <= other for other in covered):
-            total += cost[name]
-            covered.append(clique_set)
-        del cost[name]
-        for other in near:
-            neighbours[other] = (neighbours[other] | near) - {name, other}
-            cost[other] = _cells(sizes, neighbours[other] | {other})
-    return total
+
+    def __init__(self, sizes: Mapping[str, int], max_cells: int) -> None:
+        self._sizes = sizes
+        self._max = max_cells
+        self._refused: set[frozenset[frozenset[str]]] = set()
+        self._known: dict[Attributes, set[frozenset[str]]] = {}
+
+    def __call__(self, found: Sequence[Candidate], taken: Sequence[Attributes]) -> np.ndarray:
+        """Return a boolean for each candidate."""
+        edges = {edge for clique in taken for edge in self._edges(clique)}
+        fresh = [frozenset(self._edges(candidate.attributes) - edges) for candidate in found]
+        answers: dict[frozenset[frozenset[str]], bool] = {frozenset(): True}
+        bound = self._bound(found, taken)
+        for candidate, key, small in zip(found, fresh, bound, strict=True):
+            if key in answers:
+                continue
+            answers[key] = key not in self._refused and (
+                bool(small) or tree_cells(self._sizes, [*taken, candidate.attributes]) <= self._max
+            )
+            if not answers[key]:
+                self._refused.add(key)
+        return np.array([answers[key] for key in fresh], dtype=bool)
+
+    def _edges(self, clique: Attributes) -> set[frozenset[str]]:
+        if clique not in self._known:
+            self._known[clique] = {frozenset(pair) for pair in itertools.combinations(clique, 2)}
+        return self._known[clique]
+
+    def _bound(self, found: Sequence[Candidate], taken: Sequence[Attributes]) -> np.ndarray:
+        """Return whether a tree that carries the columns to a common node is small enough."""
+        nodes = Structure(self._sizes, taken).places
+        index = {name: i for i, name in enumerate(self._sizes)}
+        sizes = np.array(list(self._sizes.values()), dtype=float)
+        carry, holds = _carrying(nodes, index, sizes)
+        total = sum(float(np.prod(node.shape)) for node in nodes)
+        out = np.zeros(len(found), dtype=bool)
+        for width in (2, 3):
+            rows = [i for i, candidate in enumerate(found) if len(candidate.attributes) == width]
+            columns = [[index[name] for name in found[i].attributes] for i in rows]
+            table = np.array(columns, dtype=np.int64).reshape(-1, width)
+            least = np.full(len(rows), np.inf)
+            for order in itertools.permutations(range(width)):
+                a, b, c = table[:, order[0]], table[:, order[1]], table[:, order[-1]]
+                there = np.where(holds[:, b], carry[:, a], np.inf)
+                if width == 3:  # the third column's way may lie along the first one's, where it costs more
+                    there = there + sizes[a] * carry[:, c]
+                least = np.minimum(least, there.min(axis=0, initial=np.inf))
+            out[rows] = total + least <= self._max
+        return out
 
 
-def affordable(
-    found: Sequence[Candidate], taken: Sequence[Attributes], sizes: Mapping[str, int], max_cells: int
-) -> np.ndarray:
-    """Return, for each candidate, whether measuring it beside the taken cliques keeps the tree small."""
-    answers: dict[frozenset[str], bool] = {}
-    edges = {frozenset(pair) for clique in taken for pair in itertools.combinations(clique, 2)}
-    out = []
-    for candidate in found:
-        fresh = frozenset(
-            name
-            for pair in itertools.combinations(candidate.attributes, 2)
-            if frozenset(pair) not in edges
-            for name in pair
-        )
-        key = frozenset(candidate.attributes) if len(fresh) > 2 else fresh
-        if key not in answers:
-            answers[key] = tree_cells(sizes, [*taken, candidate.attributes]) <= max_cells
-        out.append(answers[key])
-    return np.array(out, dtype=bool)
+def _carrying(
+    nodes: Sequence[Place], index: Mapping[str, int], sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (node, column): the cells it costs to carry a column to a node, and whether it is there.
+
+    Carrying adds the column to each node on its way through the tree, from where it is.
+    """
+    cells = np.array([float(np.prod(node.shape)) for node in nodes])
+    holds = np.zeros((len(nodes), len(index)), dtype=bool)
+    for i, node in enumerate(nodes):
+        holds[i, [index[name] for name in node.attributes]] = True
+    step = cells[:, None] * (sizes - 1.0)[None, :]
+    cost = np.where(holds, 0.0, np.inf)
+    for i in range(len(nodes) - 1, -1, -1):
+        parent = nodes[i].parent
+        if parent >= 0:
+            cost[parent] = np.minimum(cost[parent], cost[i] + step[parent])
+    for i, node in enumerate(nodes):
+        if node.parent >= 0:
+            cost[i] = np.minimum(cost[i], cost[node.parent] + step[i])
+    return np.where(np.isinf(cost), step, cost), holds  # from another tree of the forest: join them here
 
 
 def _ordered(attributes: Attributes, names: Sequence[str]) -> Attributes:
     return tuple(sorted(set(attributes), key=list(names).index))
-
-
-def _cells(sizes: Mapping[str, int], names: set[str]) -> float:
-    out = 1.0
-    for name in names:
-        out *= sizes[name]
-    return out

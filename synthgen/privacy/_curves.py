@@ -21,7 +21,7 @@ import numpy.typing as npt
 from dp_accounting import dp_event
 from dp_accounting.dp_event import DpEvent
 
-from synthgen.privacy.events import canonical, from_json
+from synthgen.privacy.events import canonical, from_json, split_failure
 
 Floats = npt.NDArray[np.float64]
 
@@ -152,11 +152,13 @@ class Curve:
         orders: Rényi orders, " order".
         rdp: divergences at these orders, " order"; None if no RDP booking exists.
         pld: composed PLD accountant; None if it does not know all events, or if they protect nobody.
+        failure: probability that the events give everything away; `rdp` and `pld` speak of the rest.
     """
 
     orders: Floats
     rdp: Floats | None
     pld: Any
+    failure: float = 0.0
 
     @classmethod
     def of(cls, events: Sequence[DpEvent], *, rdp_only: bool = False) -> Curve:
@@ -165,6 +167,8 @@ class Curve:
         Raises:
             ValueError: neither accountant supports all of them.
         """
+        parts = [split_failure(event) for event in events]
+        events, failure = [part for part, _ in parts], math.fsum(delta for _, delta in parts)
         orders = orders_for(events)
         try:
             rdp = np.sum([rdp_of(event, orders) for event in events], axis=0) + np.zeros(len(orders))
@@ -177,12 +181,15 @@ class Curve:
         pld = None if rdp_only or hopeless else _pld(canonical(dp_event.ComposedDpEvent(list(events))))
         if rdp is None and pld is None:
             raise ValueError("Expected events that one accountant supports together, got none that does.")
-        return cls(grid, rdp, pld)
+        return cls(grid, rdp, pld, failure)
 
     def epsilon(self, delta: float) -> float:
         """Return the smallest epsilon that an accountant proves at ``delta``; infinite if none does."""
         from dp_accounting.rdp.rdp_privacy_accountant import compute_epsilon
 
+        delta -= self.failure
+        if delta <= 0:
+            return math.inf
         found = []
         if self.rdp is not None:
             found.append(float(compute_epsilon(self.orders, self.rdp, delta)[0]))
@@ -194,6 +201,10 @@ class Curve:
 
     def power(self, rates: Floats) -> Floats:
         """Return a bound on the true positive rate of any attack at each false positive rate, " rate"."""
+        if self.failure:
+            kept = max(1 - self.failure, 0.0)
+            inner = Curve(self.orders, self.rdp, self.pld).power(np.minimum(rates / max(kept, 1e-300), 1.0))
+            return np.asarray(np.minimum(kept * inner + self.failure, 1.0), dtype=np.float64)
         found = np.ones(len(rates))
         if self.rdp is not None:
             found = np.minimum(found, _power_from_rdp(self.orders, self.rdp, rates))

@@ -9,7 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-GENESIS = hashlib.sha256(b"synthgen ledger, version 1").hexdigest()
+VERSION = 2
+"""Of rows and tables. Version 2 added ``draw``, ``void`` and ``version`` rows, and the layout record."""
+
+GENESIS = {v: hashlib.sha256(f"synthgen ledger, version {v}".encode()).hexdigest() for v in (1, 2)}
+"""What the first row of a ledger of each version follows."""
+
+_EMPTY = {f"0:{genesis}" for genesis in GENESIS.values()}
 
 
 @dataclass(frozen=True)
@@ -20,7 +26,8 @@ class Entry:
         seq: number of the row, from 1 without gaps.
         time: UTC, ISO 8601.
         cohort: name of the cohort.
-        kind: ``cap``, ``reserve``, ``commit``, ``write-off``, or a note such as ``look``.
+        kind: ``cap``, ``reserve``, ``draw`` (from now on the reservation's noise is drawn), ``commit``,
+            ``write-off``, ``void``, ``version`` (of a migration), or a note such as ``look``.
         content: JSON values.
         previous: hash of the row before.
         hash: SHA-256 of all of the above.
@@ -82,7 +89,7 @@ def digest(seq: Any, time: Any, cohort: Any, kind: Any, content: Any, previous: 
 def next_row(last: Row | None, cohort: str, kind: str, content: Mapping[str, Any]) -> Row:
     """Return the row that follows ``last`` (None for the first)."""
     seq = 1 if last is None else last.seq + 1
-    previous = GENESIS if last is None else last.hash
+    previous = GENESIS[VERSION] if last is None else last.hash
     time = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     text = canonical(content)
     return Row(seq, time, cohort, kind, text, previous, digest(seq, time, cohort, kind, text, previous))
@@ -95,7 +102,20 @@ def entry_of(row: Row) -> Entry:
 
 def head_of(rows: Sequence[Row]) -> str:
     """Return number and hash of the last row, as a bundle carries them."""
-    return f"{rows[-1].seq}:{rows[-1].hash}" if rows else f"0:{GENESIS}"
+    return f"{rows[-1].seq}:{rows[-1].hash}" if rows else f"0:{GENESIS[VERSION]}"
+
+
+def version_of(rows: Sequence[Row]) -> int | None:
+    """Return the version that the rows themselves show: of the first, raised by each migration's row.
+
+    The chain binds it, unlike the layout record. None if there is no row, or it follows no known version.
+    """
+    first = rows[0].previous if rows else None
+    version = next((v for v, genesis in GENESIS.items() if first == genesis), None)
+    for row in rows:
+        if row.kind == "version" and _intact(row):
+            version = json.loads(row.content).get("version")
+    return version
 
 
 def problems_of(rows: Sequence[Row], *, head: str | None) -> list[Problem]:
@@ -106,7 +126,8 @@ def problems_of(rows: Sequence[Row], *, head: str | None) -> list[Problem]:
         head: the database's own record of its last row; None if it is missing.
     """
     found: list[Problem] = []
-    expected_seq, previous = 1, GENESIS
+    expected_seq = 1
+    previous = rows[0].previous if rows and rows[0].previous in GENESIS.values() else GENESIS[VERSION]
     for row in rows:
         if row.seq != expected_seq:
             found.append(
@@ -122,7 +143,7 @@ def problems_of(rows: Sequence[Row], *, head: str | None) -> list[Problem]:
         previous = row.hash
     if head is None:
         found.append(Problem(None, "the record of the last row is missing"))
-    elif not found and head != head_of(rows):
+    elif not found and head != head_of(rows) and (rows or head not in _EMPTY):
         found.append(
             Problem(None, f"expected the last row to be {_shown(head)}, found {_shown(head_of(rows))}")
         )
@@ -132,7 +153,7 @@ def problems_of(rows: Sequence[Row], *, head: str | None) -> list[Problem]:
 def missing_head(rows: Sequence[Row], head: str) -> list[Problem]:
     """Return a problem if the row that a bundle names as its head is not in the chain."""
     number, _, value = head.partition(":")
-    if head == f"0:{GENESIS}" or any(str(row.seq) == number and row.hash == value for row in rows):
+    if head in _EMPTY or any(str(row.seq) == number and row.hash == value for row in rows):
         return []
     return [
         Problem(int(number) if number.isdecimal() else None, "is not the row that the bundle's head names")
@@ -152,5 +173,5 @@ def _known(seq: Any) -> int | None:
 
 
 def _shown(value: Any) -> str:
-    text = str(value)
+    text = str(value).encode("ascii", "backslashreplace").decode()  # damaged text, too
     return text if len(text) <= 24 else text[:24] + "..."

@@ -6,7 +6,6 @@ Nothing is kept in a column that can change, so whoever edits a cap or a state e
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -15,11 +14,12 @@ from typing import Any
 from dp_accounting import dp_event
 from dp_accounting.dp_event import DpEvent
 
-from synthgen.errors import BudgetExceeded, ConfigError
+from synthgen.errors import ConfigError
 from synthgen.privacy._ledger_chain import Entry, Problem
-from synthgen.privacy.accountant import Filter, epsilon_of, from_json
+from synthgen.privacy.accountant import Filter, epsilon_of, epsilon_of_rho, from_json
 
-SPENDING = frozenset({"cap", "reserve", "commit", "write-off"})
+SPENDING = frozenset({"cap", "reserve", "draw", "commit", "write-off", "void", "version"})
+CLOSING = frozenset({"commit", "write-off", "void"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -92,14 +92,16 @@ class State:
         cohorts: by name, in the order of opening.
         disjoint: pairs of cohorts declared to share no patient.
         spends: rows that reserve, by number, in order.
-        closed: numbers of the reservations that were committed or written off.
+        drawn: reservations whose noise may have been drawn: they can never be voided.
+        closed: how each closed reservation was closed: ``commit``, ``write-off`` or ``void``.
         looks: rows of kind ``look`` by cohort.
     """
 
     cohorts: dict[str, CohortState] = field(default_factory=dict)
     disjoint: set[frozenset[str]] = field(default_factory=set)
     spends: dict[int, Entry] = field(default_factory=dict)
-    closed: set[int] = field(default_factory=set)
+    drawn: set[int] = field(default_factory=set)
+    closed: dict[int, str] = field(default_factory=dict)
     looks: dict[str, int] = field(default_factory=dict)
 
     def sharing(self, name: str) -> list[str]:
@@ -111,9 +113,30 @@ class State:
         return tuple(other for other in self.cohorts if frozenset({name, other}) in self.disjoint)
 
     def counted(self, name: str) -> list[Entry]:
-        """Return the spends that count against a cohort's cap. Commit or not, a spend is kept."""
-        names = set(self.sharing(name))
-        return [entry for entry in self.spends.values() if entry.cohort in names]
+        """Return the spends that count against a cohort's cap: committed or not, but not the void ones."""
+        names, live = set(self.sharing(name)), self.spends.items()
+        return [e for number, e in live if e.cohort in names and self.closed.get(number) != "void"]
+
+    def keyed(self, key: str) -> dict[str, int]:
+        """Return the reservations that were booked under a key, or under ``key:...``, by their keys."""
+        found = {str(e.content.get("key", "")): number for number, e in self.spends.items()}
+        return {own: number for own, number in found.items() if own == key or own.startswith(f"{key}:")}
+
+    def require_open(self, number: int, *, undrawn: bool = False) -> Entry:
+        """Return a reservation that is open, and of which, if asked, no noise was drawn.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        if number not in self.spends or number in self.closed:
+            open_ones = [seq for seq in self.spends if seq not in self.closed]
+            raise ConfigError(f"Expected an open reservation of {open_ones}, got {number}.")
+        if undrawn and number in self.drawn:
+            raise ConfigError(
+                f"Expected a reservation of which no noise was drawn, got {number}.",
+                next_step="Its spend is kept: resume the run, or `synthgen ledger resolve` it.",
+            )
+        return self.spends[number]
 
     def events(self, name: str) -> list[DpEvent]:
         """Return the events that count against a cohort's cap, in the order of their booking."""
@@ -141,7 +164,7 @@ class State:
             delta=cap.delta,
             cap=cap.epsilon,
             used=cap.used(events),
-            left=epsilon_of([dp_event.ZCDpEvent(rho)], cap.delta, adaptive=True),
+            left=epsilon_of_rho(rho, cap.delta),
             entries=len(events),
             cohorts=tuple(self.sharing(name)),
             event=dp_event.ComposedDpEvent(events),
@@ -153,41 +176,10 @@ class State:
         return next((n for n in names if not self.cohorts[n].cap.fits([*self.events(n), event])), None)
 
 
-def cap_content(
-    cap: Filter, *, fingerprint: str, disjoint_from: Iterable[str] = (), reason: str = ""
-) -> dict[str, Any]:
-    """Return the content of a ``cap`` row."""
-    return {
-        "epsilon": cap.epsilon,
-        "delta": cap.delta,
-        "key": fingerprint,
-        "disjoint_from": sorted(disjoint_from),
-        "reason": reason,
-        "adjacency": "add-or-remove-one-patient",
-    }
-
-
-def exceeded(state: State, over: str, cohort: str, event: DpEvent) -> BudgetExceeded:
-    """Return the error that refuses a spend: what is left, what was asked, and what to do."""
-    cap, spend = state.cohorts[over].cap, state.spent(cohort)
-    asked = epsilon_of([event], cap.delta)
-    others = [name for name in state.sharing(cohort) if name != cohort]
-    counted = f" Cohorts that count together with it: {others}." if others else ""
-    shown = f"{asked:.4g}" if math.isfinite(asked) else "no protection at all"
-    steps = f"Lower budget.epsilon, or raise the cap with `synthgen ledger open {over}` and a --reason."
-    if others:
-        steps += " Cohorts proven to share no patient are declared with --disjoint-from."
-    return BudgetExceeded(
-        f"Expected a spend that fits the cap of {over!r}, epsilon {cap.epsilon:g} at delta {cap.delta:g}: "
-        f"{spend.left:.4g} is left after {spend.entries} entries, got {shown}.{counted}",
-        where=f"cohort {cohort}",
-        next_step=steps,
-    )
-
-
 def fingerprint(key: str) -> str:
     """Return what a cap row says of the cohort's key, which must itself stay out of the rows."""
-    return hashlib.sha256(b"synthgen cohort key:" + key.encode()).hexdigest()[:32]
+    text = str(key).encode("utf-8", "surrogateescape")  # a damaged one, too
+    return hashlib.sha256(b"synthgen cohort key:" + text).hexdigest()[:32]
 
 
 def replay(entries: Iterable[Entry]) -> State:
@@ -209,16 +201,24 @@ def _apply(state: State, entry: Entry) -> None:
     if entry.kind == "cap":
         _apply_cap(state, entry.cohort, entry.content)
         return
+    if entry.kind == "version":
+        state.drawn.update(state.spends)  # before version 2, drawing left no row
+        return
     if entry.cohort not in state.cohorts:
         raise ValueError("its cohort was not opened before")
     if entry.kind == "reserve":
         from_json(entry.content["event"])
         state.spends[entry.seq] = entry
-    elif entry.kind in ("commit", "write-off"):
+    elif entry.kind == "draw" or entry.kind in CLOSING:
         number = entry.content["entry"]
         if number not in state.spends or number in state.closed:
-            raise ValueError("it closes a reservation that is not open")
-        state.closed.add(number)
+            raise ValueError("it names a reservation that is not open")
+        if entry.kind == "draw":
+            state.drawn.add(number)
+        elif entry.kind == "void" and number in state.drawn:
+            raise ValueError("it voids a reservation whose noise may have been drawn")
+        else:
+            state.closed[number] = entry.kind
     elif entry.kind == "look":
         state.looks[entry.cohort] = state.looks.get(entry.cohort, 0) + 1
 
@@ -230,28 +230,6 @@ def _apply_cap(state: State, name: str, content: Mapping[str, Any]) -> None:
     cap = Filter(float(content["epsilon"]), float(content["delta"]))
     state.cohorts[name] = CohortState(name, cap, str(content["key"]))
     state.disjoint.update(frozenset({name, other}) for other in content["disjoint_from"] if other != name)
-
-
-def check_reason(state: State, name: str, cap: Filter, disjoint_from: set[str], reason: str) -> None:
-    """Check that changing a cap, or declaring cohorts disjoint, comes with a reason.
-
-    Raises:
-        ConfigError: it does not.
-    """
-    before = state.cohorts.get(name)
-    if reason.strip():
-        return
-    if before is not None and before.cap != cap:
-        raise ConfigError(
-            f"Expected the cap that cohort {name!r} has, epsilon {before.cap.epsilon:g} at delta "
-            f"{before.cap.delta:g}, got epsilon {cap.epsilon:g} at delta {cap.delta:g}.",
-            next_step="Give a --reason to change the cap; it is recorded.",
-        )
-    if disjoint_from:
-        raise ConfigError(
-            f"Expected a reason for declaring {name!r} disjoint from {sorted(disjoint_from)}, got none.",
-            next_step="Give a --reason: how it was proven that no patient is in both. It is recorded.",
-        )
 
 
 def problems_of_meaning(entries: Iterable[Entry], keys: Mapping[str, str]) -> list[Problem]:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import SQLAlchemyError
 
-from synthgen.errors import ConfigError, OperationError
-from synthgen.privacy._ledger_chain import GENESIS, Row
-
-BUSY_SECONDS = 30.0
+from synthgen.errors import ConfigError, DataError
+from synthgen.privacy._ledger_chain import (
+    GENESIS,
+    VERSION,
+    Problem,
+    Row,
+    entry_of,
+    head_of,
+    problems_of,
+    version_of,
+)
+from synthgen.privacy._ledger_engine import BUSY_SECONDS, connect, engine_of, exclude_writers, failure, locate
+from synthgen.privacy._ledger_state import problems_of_meaning
 
 _METADATA = sa.MetaData()
 _ENTRIES = sa.Table(
@@ -43,50 +50,123 @@ _KEYS = sa.Table(
     sa.Column("cohort", sa.Text, primary_key=True),
     sa.Column("key", sa.Text, nullable=False),
 )
+LAYOUT = sa.Table(
+    "layout",
+    _METADATA,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("version", sa.Integer, nullable=False),
+)
+TABLES = (_ENTRIES, _HEAD, _KEYS, LAYOUT)
 
 
 class Store:
     """The ledger's database. Opens a connection for each transaction and closes it after.
 
     Attributes:
+        place: where it is. May hold a password.
         created: the SQLite file did not exist and was made.
     """
 
     def __init__(
         self, url: str, *, base: Path | None, create: bool, busy_seconds: float = BUSY_SECONDS
     ) -> None:
-        place, self.created = _locate(url, base=base, create=create)
-        self._engine = _engine(place, busy_seconds)
+        self.place, self.created = locate(url, base=base, create=create)
+        self._busy_seconds = busy_seconds
+        self._engine = engine_of(self.place, busy_seconds)
         self._prepare(create=create)
+
+    @property
+    def path(self) -> Path | None:
+        """The SQLite file, or None."""
+        return Path(str(self.place.database)) if self._engine.dialect.name == "sqlite" else None
 
     def _prepare(self, *, create: bool) -> None:
         with self.transaction(write=create) as connection:
-            if create:
+            found = {name for name in self.names(connection) if name in _METADATA.tables}
+            if not found and create:
                 _METADATA.create_all(connection)
-                if connection.execute(sa.select(_HEAD.c.id)).first() is None and not self.rows(connection):
-                    connection.execute(_HEAD.insert().values(id=1, value=f"0:{GENESIS}"))
-            elif not sa.inspect(connection).has_table(_ENTRIES.name):
+                connection.execute(_HEAD.insert().values(id=1, value=f"0:{GENESIS[VERSION]}"))
+                connection.execute(LAYOUT.insert().values(id=1, version=VERSION))
+                return
+            where = str(self.path or "")
+            if not found:
                 raise ConfigError(
-                    "Expected a ledger, found a database without one.", next_step="Correct the URL."
+                    "Expected a ledger, found a database without one.",
+                    where=where,
+                    next_step="Correct the URL.",
                 )
+            lacking = {_ENTRIES.name, _HEAD.name, _KEYS.name} - found
+            if lacking:
+                raise DataError(
+                    f"Expected the ledger's tables, found none named {sorted(lacking)}.",
+                    where=where,
+                    next_step="Restore the ledger from its backup.",
+                )
+            self._refuse_newer(connection)
+
+    def _refuse_newer(self, connection: Connection) -> None:
+        layout = self.layout(connection) or 0
+        if layout <= VERSION:
+            return
+        shown = version_of(self.rows(connection))
+        if (
+            shown is None or shown > VERSION
+        ):  # otherwise the rows are ours: the record of the layout was edited
+            raise ConfigError(
+                f"Expected a ledger of version {VERSION} or older, found version {layout}.",
+                where=str(self.path or ""),
+                next_step="Use the newer synthgen that wrote it.",
+            )
 
     @contextlib.contextmanager
     def transaction(self, *, write: bool = False) -> Iterator[Connection]:
         """Yield a connection; all or nothing. Writers exclude each other from their first read on.
 
         Raises:
-            OperationError: the database is locked, full, unreachable or not a database.
+            OperationError: the database is locked, full, or unreachable.
+            ConfigError: the server refuses user, password or database.
+            DataError: the file is damaged.
         """
         try:
             with (
-                self._engine.connect().execution_options(synthgen_write=write) as connection,
+                connect(self._engine, write=write, busy_seconds=self._busy_seconds) as connection,
                 connection.begin(),
             ):
-                if write and connection.dialect.name != "sqlite":
-                    connection.execute(sa.select(_HEAD).with_for_update())
+                if write:
+                    exclude_writers(connection, self._busy_seconds)
                 yield connection
-        except SQLAlchemyError as error:
-            raise _operation_error(error) from None
+        except (SQLAlchemyError, sqlite3.Error, UnicodeDecodeError) as error:
+            raise failure(error, self.place) from None
+
+    def problems(self, connection: Connection) -> tuple[list[Problem], list[Row]]:
+        """Return every sign of an edit in what a transaction reads, and all rows."""
+        rows = self.rows(connection)
+        found = problems_of(rows, head=self.head(connection))
+        layout, shown = self.layout(connection), version_of(rows)
+        if not found and rows and layout != shown:
+            found = [Problem(None, f"expected a layout record of version {shown}, found {layout}")]
+        return found or problems_of_meaning(map(entry_of, rows), self.keys(connection)), rows
+
+    def check(self) -> tuple[list[Problem], list[Row]]:
+        """Return every sign of an edit or of damage, also where no row shows it, and all rows."""
+        from synthgen.privacy._ledger_file import file_problems
+
+        with self.transaction() as connection:
+            found, rows = self.problems(connection)
+            return found + (file_problems(connection, self.path) if self.path else []), rows
+
+    @staticmethod
+    def names(connection: Connection) -> set[str]:
+        """Return the names of all tables."""
+        return set(sa.inspect(connection).get_table_names())
+
+    @classmethod
+    def layout(cls, connection: Connection) -> int | None:
+        """Return the version that the database says it has; None if the record is missing or no number."""
+        if LAYOUT.name not in cls.names(connection):
+            return 1  # version 1 had no record
+        found = connection.execute(sa.select(LAYOUT.c.version).where(LAYOUT.c.id == 1)).scalar_one_or_none()
+        return found if isinstance(found, int) else None
 
     @staticmethod
     def rows(connection: Connection) -> list[Row]:
@@ -103,94 +183,26 @@ class Store:
         """Return the cohorts' keys in hexadecimal. Secret."""
         return {cohort: key for cohort, key in connection.execute(sa.select(_KEYS.c.cohort, _KEYS.c.key))}
 
-    @staticmethod
-    def append(connection: Connection, row: Row) -> None:
+    @classmethod
+    def append(cls, connection: Connection, row: Row) -> None:
         """Add a row and move the head."""
+        cls.extend(connection, [row])
+
+    @classmethod
+    def extend(cls, connection: Connection, rows: Sequence[Row]) -> None:
+        """Add rows and move the head."""
         names = [column.name for column in _ENTRIES.columns]
-        connection.execute(_ENTRIES.insert().values(dict(zip(names, astuple(row), strict=True))))
-        connection.execute(_HEAD.update().where(_HEAD.c.id == 1).values(value=f"{row.seq}:{row.hash}"))
+        if rows:
+            values = [dict(zip(names, astuple(row), strict=True)) for row in rows]
+            connection.execute(_ENTRIES.insert(), values)
+            cls.set_head(connection, rows)
+
+    @staticmethod
+    def set_head(connection: Connection, rows: Sequence[Row]) -> None:
+        """Move the head to the last of these rows."""
+        connection.execute(_HEAD.update().where(_HEAD.c.id == 1).values(value=head_of(rows)))
 
     @staticmethod
     def add_key(connection: Connection, cohort: str, key: str) -> None:
         """Store a new cohort's key."""
         connection.execute(_KEYS.insert().values(cohort=cohort, key=key))
-
-
-def _locate(url: str, *, base: Path | None, create: bool) -> tuple[URL, bool]:
-    """Return the database's place, and whether its file was made now. Never repeats the URL: see STYLE."""
-    try:
-        place = sa.make_url(url)
-    except (ArgumentError, ValueError):
-        raise ConfigError("Expected a ledger URL such as sqlite:///ledger.db.") from None
-    backend = place.get_backend_name()
-    if backend == "postgresql":
-        return place.set(drivername="postgresql+pg8000"), False
-    if backend != "sqlite" or not place.database or place.database.startswith((":memory:", "file:")):
-        raise ConfigError(
-            "Expected a ledger URL of a SQLite file or of PostgreSQL.",
-            next_step="Write sqlite:///ledger.db or postgresql://user@host/name.",
-        )
-    path = (base or Path()) / place.database
-    return place.set(database=str(path)), _made(path, create=create)
-
-
-def _made(path: Path, *, create: bool) -> bool:
-    """Make the file if it is missing, readable by its owner only: it holds the cohorts' keys."""
-    if path.exists():
-        return False
-    if not create:
-        raise ConfigError(
-            "Expected a ledger, found no file.",
-            where=str(path),
-            next_step="Make it with `synthgen ledger open`.",
-        )
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        return False
-    except OSError as error:
-        raise OperationError(
-            f"Expected a folder to write the ledger into ({error.strerror}).", where=str(path)
-        ) from None
-    return True
-
-
-def _engine(place: URL, busy_seconds: float) -> Engine:
-    if place.get_backend_name() != "sqlite":
-        try:
-            return sa.create_engine(place, poolclass=sa.NullPool)
-        except (ImportError, NoSuchModuleError):
-            raise ConfigError(
-                "Expected the PostgreSQL driver, which is not installed.",
-                next_step="Install synthgen-medical[postgresql].",
-            ) from None
-    engine = sa.create_engine(place, poolclass=sa.NullPool, connect_args={"timeout": busy_seconds})
-    sa.event.listen(engine, "connect", _leave_transactions_to_us)
-    sa.event.listen(engine, "begin", _begin)
-    return engine
-
-
-def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
-    # Left alone, sqlite3 begins at the first write: two processes could both read before either writes.
-    if isinstance(connection, sqlite3.Connection):
-        connection.isolation_level = None
-        connection.execute("PRAGMA synchronous = FULL")
-
-
-def _begin(connection: Connection) -> None:
-    write = connection.get_execution_options().get("synthgen_write", False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _operation_error(error: SQLAlchemyError) -> OperationError:
-    """Return an error without the URL or the statement's values."""
-    cause = getattr(error, "orig", None)
-    if "locked" in str(cause):
-        return OperationError(
-            "The ledger is locked by another process.", next_step="Try again when the other run has finished."
-        )
-    kind = type(cause or error).__name__
-    detail = str(cause) if isinstance(cause, sqlite3.Error) else "the database's log says more"
-    return OperationError(
-        f"The ledger's database failed ({kind}: {detail}).", next_step="Check disk and URL."
-    )

@@ -16,11 +16,15 @@ from dp_accounting import dp_event
 from dp_accounting.dp_event import DpEvent
 
 from synthgen.privacy._curves import ORDERS, Curve, Floats, orders_for, rdp_of
+from synthgen.privacy.events import failure as failure
 from synthgen.privacy.events import from_json as from_json
+from synthgen.privacy.events import split_failure
 from synthgen.privacy.events import to_json as to_json
 
 _SAFE = 1 - 1e-12  # keeps a calibrated number on the private side of rounding
 _GRID_POINTS = 1000
+FAILURE_SHARE = 0.01
+"""Part of every cap's delta that is kept for thresholds; it costs about a thousandth of rho."""
 
 
 def selection(epsilon: float) -> DpEvent:
@@ -70,7 +74,8 @@ def epsilon_of(events: Iterable[DpEvent], delta: float, *, adaptive: bool = Fals
 def calibrate_rho(epsilon: float, delta: float) -> float:
     """Return the largest ``rho`` whose ``rho``-zCDP event has at most that epsilon.
 
-    A plan of that ``rho`` fits into a fresh cohort's cap of exactly ``(epsilon, delta)``.
+    A plan of that ``rho`` fits into a fresh cohort's cap of exactly ``(epsilon, delta)``, also with failures
+    (`failure`) of up to `FAILURE_SHARE` of delta beside it.
 
     Raises:
         ValueError: ``epsilon`` is not positive or too small, or ``delta`` is not a probability.
@@ -79,9 +84,20 @@ def calibrate_rho(epsilon: float, delta: float) -> float:
 
     Example:
         >>> round(calibrate_rho(1.0, 1e-6), 5)
-        0.02436
+        0.02433
     """
-    return float(_rho_by_order(epsilon, delta).max()) * _SAFE
+    _check_delta(delta)
+    return float(_rho_by_order(epsilon, delta * (1 - FAILURE_SHARE)).max()) * _SAFE
+
+
+def epsilon_of_rho(rho: float, delta: float) -> float:
+    """Return the epsilon whose `calibrate_rho` at ``delta`` is ``rho``; 0 if rho is 0.
+
+    Example:
+        >>> round(epsilon_of_rho(calibrate_rho(0.7, 1e-6), 1e-6), 9)
+        0.7
+    """
+    return epsilon_of([dp_event.ZCDpEvent(rho / _SAFE)], delta * (1 - FAILURE_SHARE), adaptive=True)
 
 
 def calibrate_noise(
@@ -137,10 +153,12 @@ class Filter:
         ``(epsilon, delta)``-DP, even if each event's parameters depend on all outputs before. The smallest
         epsilon over many orders (or a PLD) is no such filter: which order is best would depend on outputs.
         Here the order follows from the cap and the first event, which no output can have chosen. For the
-        same reason a single event may use any accountant; it may then take the whole cap.
+        same reason a single event may use any accountant; it may then take the whole cap. Failures are held
+        by a part of delta that the cap alone fixes, `FAILURE_SHARE`: what they leave unused buys nothing.
 
     Source: Feldman and Zrnic (2021), arXiv:2008.11193, Theorem 3.1; that filters on whole curves are not
-        free: arXiv:2602.15815.
+        free: arXiv:2602.15815. Failures: Whitehouse et al. (2023), arXiv:2203.05481, Theorem 1, whose
+        filter holds a sum of deltas beside the sum of divergences.
 
     Attributes:
         epsilon: the cap, at ``delta``.
@@ -151,12 +169,13 @@ class Filter:
     delta: float
 
     def __post_init__(self) -> None:
-        _rho_by_order(self.epsilon, self.delta)  # refuses a cap that is none
+        calibrate_rho(self.epsilon, self.delta)  # refuses a cap that is none
 
     def order(self, first: DpEvent) -> float:
         """Return the order at which the first event takes the smallest share of the cap."""
+        first, _ = split_failure(first)
         orders = orders_for([first])
-        budgets = np.asarray(orders) * _rho_by_order(self.epsilon, self.delta, orders)
+        budgets = np.asarray(orders) * _rho_by_order(self.epsilon, self._kept_delta, orders)
         divergences = rdp_of(first, orders)
         if not divergences.any() or np.isinf(divergences).all():
             divergences = np.asarray(orders)  # free or hopeless: the order that suits zCDP events
@@ -171,8 +190,10 @@ class Filter:
         """
         if not events:
             return 0.0
-        order = self.order(events[0])
-        return math.fsum(_divergence(event, order) for event in events) / self._budget(order)
+        order, parts = self.order(events[0]), [split_failure(event) for event in events]
+        divergence = math.fsum(_divergence(event, order) for event, _ in parts)
+        failures = math.fsum(delta for _, delta in parts) / (FAILURE_SHARE * self.delta)
+        return max(divergence / self._budget(order), failures)
 
     def fits(self, events: Sequence[DpEvent]) -> bool:
         """Return whether events, in the order of their booking, keep to the cap."""
@@ -185,11 +206,16 @@ class Filter:
         if not events:
             return calibrate_rho(self.epsilon, self.delta)
         order = self.order(events[0])
-        rho = (1 - self.used(events)) * self._budget(order) / order
+        spent = math.fsum(_divergence(split_failure(event)[0], order) for event in events)
+        rho = (self._budget(order) - spent) / order if self.used(events) <= 1 else 0.0
         return rho if rho > 1e-9 else 0.0
 
+    @property
+    def _kept_delta(self) -> float:
+        return self.delta * (1 - FAILURE_SHARE)
+
     def _budget(self, order: float) -> float:
-        return order * float(_rho_by_order(self.epsilon, self.delta, (order,))[0])
+        return order * float(_rho_by_order(self.epsilon, self._kept_delta, (order,))[0])
 
 
 def _divergence(event: DpEvent, order: float) -> float:

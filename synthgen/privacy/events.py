@@ -113,6 +113,47 @@ def from_json(mapping: Mapping[str, Any]) -> DpEvent:
     return getattr(dp_event, name)(**values)
 
 
+def failure(delta: float) -> DpEvent:
+    """Return the event of a mechanism that may give everything away, with probability ``delta``.
+
+    Guarantee:
+        ``(0, delta)``-DP: with probability ``delta`` the records are published, else nothing is.
+
+    Raises:
+        ValueError: ``delta`` is not below 1.
+
+    Example:
+        >>> split_failure(dp_event.ComposedDpEvent([failure(1e-9), dp_event.ZCDpEvent(0.5)]))[1]
+        1e-09
+    """
+    if not 0 < delta < 1:
+        raise ValueError(f"Expected 0 < delta < 1, got {delta=}.")
+    return dp_event.PoissonSampledDpEvent(delta, dp_event.NonPrivateDpEvent())
+
+
+def split_failure(event: DpEvent) -> tuple[DpEvent, float]:
+    """Return an event without its failures, and the sum of their probabilities.
+
+    Guarantee:
+        A mechanism that the whole event describes behaves, but for a probability of at most the second
+        value, like one that the first describes: delta-approximate Renyi privacy, whose deltas add up.
+
+    Source: Bun and Steinke (2016), arXiv:1605.02065, Definition 8.1 and Lemma 8.2.
+    """
+    if isinstance(event, dp_event.SelfComposedDpEvent):
+        rest, delta = split_failure(event.event)
+        return dp_event.SelfComposedDpEvent(rest, event.count), delta * event.count
+    if isinstance(event, dp_event.ComposedDpEvent):
+        parts = [split_failure(part) for part in event.events]
+        return dp_event.ComposedDpEvent([part for part, _ in parts]), math.fsum(d for _, d in parts)
+    if isinstance(event, dp_event.PoissonSampledDpEvent) and isinstance(
+        event.event, dp_event.NonPrivateDpEvent
+    ):
+        rate = float(event.sampling_probability)
+        return (dp_event.NoOpDpEvent(), rate) if rate < 1 else (event.event, 0.0)
+    return event, 0.0
+
+
 def canonical(event: DpEvent) -> str:
     """Return an event as JSON text, the same text for the same event. A key for caches."""
     return json.dumps(to_json(event), sort_keys=True, separators=(",", ":"))

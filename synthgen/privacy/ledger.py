@@ -15,23 +15,14 @@ from typing import TYPE_CHECKING, Any
 from dp_accounting.dp_event import DpEvent
 
 from synthgen.errors import ConfigError, DataError
+from synthgen.privacy._ledger_caps import cap_content, cap_of, check_reason, exceeded
 from synthgen.privacy._ledger_chain import Entry as Entry
 from synthgen.privacy._ledger_chain import Problem as Problem
-from synthgen.privacy._ledger_chain import Row, entry_of, head_of, missing_head, next_row, problems_of
-from synthgen.privacy._ledger_state import (
-    NAME,
-    SPENDING,
-    State,
-    cap_content,
-    check_reason,
-    exceeded,
-    fingerprint,
-    problems_of_meaning,
-    replay,
-)
+from synthgen.privacy._ledger_chain import Row, entry_of, head_of, missing_head, next_row
+from synthgen.privacy._ledger_state import NAME, SPENDING, State, fingerprint, replay
 from synthgen.privacy._ledger_state import Cohort as Cohort
 from synthgen.privacy._ledger_state import Spend as Spend
-from synthgen.privacy.accountant import Filter, epsilon_of, to_json
+from synthgen.privacy.accountant import epsilon_of, to_json
 from synthgen.privacy.parts import new_key
 
 if TYPE_CHECKING:
@@ -42,6 +33,11 @@ if TYPE_CHECKING:
 
 class Ledger:
     """Caps and spends of an organisation's cohorts. Every call is one transaction.
+
+    An unknown cohort, or a number that is no open reservation, is a ConfigError that names what there is.
+
+    Attributes:
+        migrated: what `connect` brought to this version, and where the backup is; empty if it did not.
 
     Example:
         >>> import tempfile
@@ -56,12 +52,12 @@ class Ledger:
         >>> folder.cleanup()
     """
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, *, migrated: str = "") -> None:
+        self._store, self.migrated = store, migrated
 
     @classmethod
     def connect(cls, url: str, *, base: Path | None = None, create: bool = True) -> Ledger:
-        """Open a ledger.
+        """Open a ledger. One of an older version is backed up and brought to this one.
 
         Args:
             url: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://...``.
@@ -69,12 +65,16 @@ class Ledger:
             create: make a missing file, and say so in `created`.
 
         Raises:
-            ConfigError: the URL is not one of these, or the ledger is missing and ``create`` is false.
+            ConfigError: the URL is not one of these, user or password are refused, the driver is not
+                installed, the ledger is of a newer version, or it is missing and ``create`` is false.
+            DataError: the file is damaged.
             OperationError: the database cannot be used.
         """
+        from synthgen.privacy._ledger_copy import migrate
         from synthgen.privacy._ledger_store import Store
 
-        return cls(Store(url, base=base, create=create))
+        store = Store(url, base=base, create=create)
+        return cls(store, migrated=migrate(store))
 
     @property
     def created(self) -> bool:
@@ -93,7 +93,7 @@ class Ledger:
             ConfigError: the name or cap is not usable, a cohort in ``disjoint_from`` is unknown, or a reason
                 is missing for another cap or for declaring cohorts disjoint.
         """
-        cap, wanted = _cap(name, epsilon, delta), set(disjoint_from)
+        cap, wanted = cap_of(name, epsilon, delta), set(disjoint_from)
         with self._writing() as (connection, rows, state):
             for other in wanted:
                 state.known(other)
@@ -112,11 +112,7 @@ class Ledger:
             return self._cohort(connection, replay(map(entry_of, rows)), name)
 
     def cohort(self, name: str) -> Cohort:
-        """Return an open cohort.
-
-        Raises:
-            ConfigError: no cohort of that name is open.
-        """
+        """Return an open cohort, or raise a ConfigError."""
         with self._reading() as (connection, _rows, state):
             return self._cohort(connection, state, name)
 
@@ -125,7 +121,7 @@ class Ledger:
         with self._reading() as (_connection, _rows, state):
             return list(state.cohorts)
 
-    def reserve(self, cohort: str, event: DpEvent, *, purpose: str, run: str) -> int:
+    def reserve(self, cohort: str, event: DpEvent, *, purpose: str, run: str, key: str = "") -> int:
         """Book a spend before any record is read.
 
         Guarantee:
@@ -137,6 +133,8 @@ class Ledger:
             event: what the plan will spend.
             purpose: what for, such as ``fit marginal``.
             run: the run's identifier.
+            key: a name of this spend. What was booked under it already is returned and not booked twice, so
+                that a crash after the reservation is not charged again.
 
         Returns:
             Number of the entry, for `commit` or `write_off`.
@@ -144,37 +142,66 @@ class Ledger:
         Raises:
             BudgetExceeded: the cap of this cohort, or of one that may share patients with it, would not hold.
             ConfigError: no cohort of that name is open.
-            ValueError: the event cannot be booked.
+            ValueError: the event cannot be booked, or another one was booked under the key.
         """
-        content = {"event": to_json(event), "purpose": purpose, "run": run}
+        content = {"event": to_json(event), "purpose": purpose, "run": run} | ({"key": key} if key else {})
         epsilon_of([event], 1e-6, adaptive=True)  # refuses what has no RDP booking, before anything is locked
         with self._writing() as (connection, rows, state):
             state.known(cohort)
+            booked = state.keyed(key).get(key) if key else None
+            if booked is not None and state.spends[booked].content["event"] == content["event"]:
+                return booked
+            if booked is not None:
+                raise ValueError(f"Expected the event of reservation {booked}, got another under its key.")
             over = state.over(cohort, event)
             if over is not None:
                 raise exceeded(state, over, cohort, event)
             return self._append(connection, rows, cohort, "reserve", content)
 
-    def commit(self, number: int, *, detail: Mapping[str, Any] | None = None) -> None:
-        """Record that a reserved spend was made. ``detail`` holds JSON values, and no patient's.
+    def keyed(self, key: str) -> dict[str, int]:
+        """Return the numbers of what was reserved under ``key`` and ``key:...``."""
+        with self._reading() as (_connection, _rows, state):
+            return state.keyed(key)
 
-        Raises:
-            ConfigError: no open reservation has that number.
-        """
+    def status(self, number: int) -> str:
+        """Return ``open``, ``commit``, ``write-off`` or ``void``: how a reservation was closed."""
+        with self._reading() as (_connection, _rows, state):
+            return state.closed.get(number, "open")
+
+    def draw(self, number: int) -> None:
+        """Record, before it happens, that noise is drawn under a reservation; it can never be voided then."""
+        with self._writing() as (connection, rows, state):
+            entry = state.require_open(number)
+            if number not in state.drawn:
+                self._append(connection, rows, entry.cohort, "draw", {"entry": number})
+
+    def commit(self, number: int, *, detail: Mapping[str, Any] | None = None) -> None:
+        """Record that a reserved spend was made. ``detail`` holds JSON values, and no patient's."""
         self._close(number, "commit", {"detail": dict(detail or {})})
 
     def write_off(self, number: int, reason: str) -> None:
-        """Close an orphaned reservation. The spend is kept: nobody knows what was released.
-
-        Raises:
-            ConfigError: no open reservation has that number, or there is no reason.
-        """
+        """Close an orphaned reservation. The spend is kept: nobody knows what was released."""
         if not reason.strip():
             raise ConfigError("Expected a reason for writing off a reservation, got none.")
         self._close(number, "write-off", {"reason": reason})
 
+    def void(self, number: int, reason: str) -> None:
+        """Close a reservation that spent nothing, because no noise was drawn under it. Both rows stay.
+
+        Guarantee:
+            What follows keeps to the cap as if the reservation had never been: no mechanism ran under it.
+            That the data were refused is itself an exact answer about them. It goes to the steward, who holds
+            the data, and nowhere else: it is told on the spot with or without a void, a bundle's existence
+            says already that its data passed, and ``reason`` says nothing of them. So the
+            guarantee is one for data that keep to their schema, given the outcomes of such checks.
+
+        Raises:
+            ConfigError: no open reservation has that number, or its noise may have been drawn (`draw`).
+        """
+        self._close(number, "void", {"reason": reason}, undrawn=True)
+
     def orphans(self) -> list[Entry]:
-        """Return the reservations that are neither committed nor written off: crashed, or still running."""
+        """Return the reservations that are not closed: crashed, or still running."""
         with self._reading() as (_connection, _rows, state):
             return [entry for number, entry in state.spends.items() if number not in state.closed]
 
@@ -197,11 +224,7 @@ class Ledger:
             return state.looks.get(state.known(cohort).name, 0)
 
     def spent(self, cohort: str) -> Spend:
-        """Return what counts against a cohort's cap.
-
-        Raises:
-            ConfigError: no cohort of that name is open.
-        """
+        """Return what counts against a cohort's cap."""
         with self._reading() as (_connection, _rows, state):
             return state.spent(cohort)
 
@@ -222,17 +245,25 @@ class Ledger:
     def verify(self, *, head: str | None = None) -> list[Problem]:
         """Return every sign that the ledger was edited; an empty list if there is none.
 
-        Args:
-            head: what a bundle carries; its row must still be there. Whoever can write the database can
-                rebuild the whole chain, and only a head kept elsewhere shows it.
+        The row of a ``head`` that a bundle carries must still be there: whoever can write the database can
+        rebuild the whole chain, and only a head kept elsewhere shows it.
         """
-        with self._store.transaction() as connection:
-            rows, own = self._store.rows(connection), self._store.head(connection)
-            keys = self._store.keys(connection)
-        found = problems_of(rows, head=own)
-        if not found:
-            found = problems_of_meaning(map(entry_of, rows), keys)
+        found, rows = self._store.check()
         return found + (missing_head(rows, head) if head else [])
+
+    def backup(self, target: str) -> None:
+        """Write a consistent copy that verifies: one transaction's rows, keys and head.
+
+        Args:
+            target: path of a new file, or URL of a database without a ledger (which restores a backup).
+
+        Raises:
+            ConfigError: there is something at the target.
+        """
+        from synthgen.privacy._ledger_copy import copy
+
+        with self._reading() as (connection, rows, _state):
+            copy(rows, self._store.keys(connection), target)
 
     def _cohort(self, connection: Connection, state: State, name: str) -> Cohort:
         cap = state.known(name).cap
@@ -246,20 +277,16 @@ class Ledger:
         self._store.append(connection, rows[-1])
         return int(rows[-1].seq)
 
-    def _close(self, number: int, kind: str, content: Mapping[str, Any]) -> None:
+    def _close(self, number: int, kind: str, content: Mapping[str, Any], *, undrawn: bool = False) -> None:
         with self._writing() as (connection, rows, state):
-            if number not in state.spends or number in state.closed:
-                open_ones = [seq for seq in state.spends if seq not in state.closed]
-                raise ConfigError(f"Expected an open reservation of {open_ones}, got {number}.")
-            self._append(connection, rows, state.spends[number].cohort, kind, {"entry": number, **content})
+            entry = state.require_open(number, undrawn=undrawn)
+            self._append(connection, rows, entry.cohort, kind, {"entry": number, **content})
 
     @contextmanager
     def _reading(self, *, write: bool = False) -> Iterator[tuple[Connection, list[Row], State]]:
         """Yield a connection, all rows, and their meaning, once the chain was checked."""
         with self._store.transaction(write=write) as connection:
-            rows = self._store.rows(connection)
-            found = problems_of(rows, head=self._store.head(connection))
-            found = found or problems_of_meaning(map(entry_of, rows), self._store.keys(connection))
+            found, rows = self._store.problems(connection)
             if found:
                 raise DataError(
                     f"Expected an unedited ledger, got {len(found)} problems. {found[0]}.",
@@ -270,12 +297,3 @@ class Ledger:
 
     def _writing(self) -> AbstractContextManager[tuple[Connection, list[Row], State]]:
         return self._reading(write=True)
-
-
-def _cap(name: str, epsilon: float, delta: float) -> Filter:
-    if not NAME.fullmatch(name):
-        raise ConfigError("Expected a cohort name of letters, digits, '.', '_' and '-', up to 100 of them.")
-    try:
-        return Filter(float(epsilon), float(delta))
-    except ValueError as error:
-        raise ConfigError(str(error), where=f"cohort {name}") from None

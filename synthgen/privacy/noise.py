@@ -13,6 +13,8 @@ import functools
 import math
 import ssl
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -167,6 +169,21 @@ class NoiseSource(ABC):
 
     def _words(self, size: int) -> npt.NDArray[np.uint64]:
         raise NotImplementedError("This source draws integers only.")
+
+    def asking(self, rho: float, about: Sequence[Any]) -> AbstractContextManager[None]:
+        """Say what the draws inside cost and what they are about, for a source that keeps answers.
+
+        Args:
+            rho: zCDP cost of all draws inside, as it was booked with the plan's filter.
+            about: public description of the query, JSON values, such as its columns.
+
+        Example:
+            >>> noise = NoiseSource.none()
+            >>> with noise.asking(0.1, ["sex"]):
+            ...     noise.discrete_gaussian(np.array([40, 60]), sigma=1.0)
+            array([40, 60])
+        """
+        return nullcontext()
 
     @abstractmethod
     def _gaussian(self, values: Integers, sigma: float) -> Integers: ...

@@ -26,10 +26,12 @@ def lattice_weights(unit_codes: np.ndarray, n_units: int) -> np.ndarray:
         n_units: number of units.
 
     Returns:
-        int64 array, one a record. The weights of a unit sum to at most `LATTICE`.
+        float64 array of whole numbers, one a record, as `weighted_marginal` adds them fastest. The weights
+        of a unit sum to at most `LATTICE`.
     """
     records = np.bincount(unit_codes, minlength=max(n_units, 1))
-    return np.asarray(LATTICE // np.maximum(records, 1)[unit_codes], dtype=np.int64)
+    each = (LATTICE // np.maximum(records, 1)).astype(float)
+    return np.asarray(each[unit_codes])
 
 
 def weighted_marginal(columns: Sequence[np.ndarray], shape: Sequence[int], weights: np.ndarray) -> np.ndarray:
@@ -41,13 +43,23 @@ def weighted_marginal(columns: Sequence[np.ndarray], shape: Sequence[int], weigh
     Args:
         columns: for each column an int array of cells, one a record. Sensitive.
         shape: number of cells of each column.
-        weights: int64 lattice weights, one a record.
+        weights: lattice weights, one a record.
 
     Returns:
         int64 vector of ``prod(shape)`` counts in lattice units, in C order. Sensitive.
+
+    Raises:
+        ValueError: a cell lies outside its column's number of cells.
     """
     size = int(np.prod(shape, dtype=np.int64))
-    flat = np.ravel_multi_index([column.astype(np.int64) for column in columns], tuple(shape))
+    flat = np.zeros(len(weights), dtype=np.int64)
+    for column, n_cells in zip(columns, shape, strict=True):
+        if len(column) and not 0 <= column.min() <= column.max() < n_cells:
+            raise ValueError(
+                f"Expected cells from 0 to {n_cells - 1}, got others. Use the shape of the cells."
+            )
+        flat *= n_cells
+        flat += column
     # Sums of integers below 2**53 are exact in float64, which bincount uses.
     return np.bincount(flat, weights=weights, minlength=size).astype(np.int64)
 

@@ -54,7 +54,10 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
             problems += _id_problems(frame[field.name], field, is_unit=field.name == schema.unit.column)
     canonical: dict[str, Any] = {}
     for column in schema.columns:
-        values, found = _canonical(frame[column.name], column, schema.tokens(column.field))
+        cells = frame[column.name]
+        if column.field.since is not None:
+            cells = _intervals(cells, frame[column.field.since], column, schema)
+        values, found = _canonical(cells, column, schema.tokens(column.field))
         canonical[column.name] = values
         problems += [f"column {column.name!r}: {message}" for message in found]
     for rule in schema.parsed_rules:
@@ -62,6 +65,15 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
         if violated:
             problems.append(f"hard rule {rule.text!r}: violated in {violated} records")
     return problems
+
+
+def _intervals(cells: pd.Series, starts: pd.Series, column: Column, schema: Schema) -> pd.Series:
+    """Return days between two dates of a record, as text; what is missing or no date keeps its cell."""
+    start = schema.column(str(column.field.since)).field
+    last = cells.map(lambda cell: _days(cell, column.field.model_copy(update={"origin": start.origin})))
+    first = starts.map(lambda cell: _days(cell, start))
+    both = last.notna() & first.notna()
+    return cells.where(~both, (last - first).where(both, 0).astype(int).astype(str))
 
 
 def read_frame(path: Path) -> pd.DataFrame:
@@ -179,6 +191,8 @@ def _number(cell: Any, *, whole: bool) -> float:
 
 
 def _days(cell: Any, field: Field) -> float:
+    if cell is None:
+        return math.nan
     try:
         if isinstance(cell, datetime.datetime):
             day = cell.date()

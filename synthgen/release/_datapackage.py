@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthgen.fields import Field
+from synthgen.fields import Field, labels_of
 from synthgen.schema import Schema
 
 PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"
@@ -83,6 +83,10 @@ def _field(field: Field) -> dict[str, Any]:
     if field.missing_values is not None:
         found["missingValues"] = list(field.missing_values)
     limits = field.constraints.model_dump(mode="json", exclude_defaults=True)
+    if field.since is not None:  # days since another date: Table Schema has no word for them
+        limits = {key: value for key, value in limits.items() if key == "required"}
+    if field.codes is not None:
+        limits |= {"enum": [str(label) for label in labels_of(field) or ()]}
     if limits.get("enum") and field.outside == "other":
         found["type"], limits["enum"] = "string", [*map(str, limits["enum"]), "other"]
         limits["enum"] = list(dict.fromkeys(limits["enum"]))

@@ -28,6 +28,8 @@ def _unit_in_words(plan: PrivacyPlan) -> str:
 def registry_block(deployment: Deployment, plan: PrivacyPlan, composition: Composition) -> dict[str, Any]:
     """Return the record as an entry of the OpenDP deployments registry."""
     rho = plan.parameters.get("rho")
+    paid = plan.parameters.get("preprocessing")
+    total = float(rho) + (paid["rho"] if paid else 0.0) if isinstance(rho, (int, float)) else None
     return {
         "basic": {
             "name": deployment.name,
@@ -49,7 +51,7 @@ def registry_block(deployment: Deployment, plan: PrivacyPlan, composition: Compo
             "privacy_unit_details": _unit_in_words(plan),
             "epsilon": plan.epsilon,
             "delta": plan.delta,
-            "rho": float(rho) if isinstance(rho, (int, float)) else None,
+            "rho": total,
         },
         "deployment_model": {
             "model_name": "Central",
@@ -63,9 +65,7 @@ def registry_block(deployment: Deployment, plan: PrivacyPlan, composition: Compo
             "composition": f"All events of the cohort's ledger compose jointly ({composition.accountant}).",
         },
         "implementation": {
-            "preprocessing_and_hyperparameter_tuning": (
-                f"Domains are declared in the schema. {deployment.tuning}"
-            ),
+            "preprocessing_and_hyperparameter_tuning": (f"{_domains(plan)} {deployment.tuning}"),
             "mechanisms": "; ".join(stage.name for stage in plan.stages) or plan.generator,
             "justification": deployment.justification,
         },
@@ -73,13 +73,22 @@ def registry_block(deployment: Deployment, plan: PrivacyPlan, composition: Compo
     }
 
 
+def _domains(plan: PrivacyPlan) -> str:
+    """Return where bounds and categories come from."""
+    declared = "Schema, bounds and categories are declared, not read off the data"
+    rows = plan.parameters.get("preprocessing", {}).get("columns", ())
+    if not rows:
+        return f"{declared}."
+    return f"{declared}; those of {', '.join(row['column'] for row in rows)} were learnt under the guarantee."
+
+
 def statement_block(deployment: Deployment, plan: PrivacyPlan, composition: Composition) -> dict[str, str]:
     """Return the answers to the reporting list of "How to DP-fy ML"."""
     return {
         "setting": "Central model: a trusted curator holds the records.",
         "data_accesses_covered": (
-            "The fit and its paid queries. Schema, bounds and categories are declared, not read off the "
-            "data. The steward's evaluation is not covered: its figures stay with the steward."
+            f"The fit and its paid queries. {_domains(plan)} "
+            "The steward's evaluation is not covered: its figures stay with the steward."
         ),
         "output_of_mechanism": "The fitted generator. All synthetic records are drawn from it alone.",
         "unit": _unit_in_words(plan),

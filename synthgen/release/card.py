@@ -140,7 +140,8 @@ def _uses(record: Mapping[str, Any], words: CardWords) -> str:
         ),
         "dataCollection": words.collection,
         "dataPreprocessingProtocol": (
-            "Types, bounds and categories were declared in `schema.yaml`, not read off the data. At most "
+            "Types, bounds and categories were declared in `schema.yaml`, not read off the data; those that "
+            "it marks as paid were learnt under the same guarantee, rare categories as `other`. At most "
             f"{record['claim']['max_records']} record(s) of a patient were used."
         ),
         "dataManipulationProtocol": f"{record['registry']['implementation']['mechanisms']}.",
@@ -180,9 +181,15 @@ def _domain(column: Column) -> str:
     if column.field.type == "boolean":
         return f"{column.field.true_values[0]}, {column.field.false_values[0]}"
     if column.kind == "category":
-        return _listed([str(label) for label in column.labels])
+        return _listed([str(label) for label in column.labels]) + _paid(column)
     limits = column.field.constraints
-    return f"{limits.minimum} to {limits.maximum}"
+    since = f" days since {column.field.since}" if column.field.since else ""
+    return f"{limits.minimum} to {limits.maximum}{since}" + _paid(column)
+
+
+def _paid(column: Column) -> str:
+    field = column.field
+    return " (learnt from the data, paid from the budget)" if field.bounds or field.categories else ""
 
 
 def _listed(labels: Iterable[str], most: int = 12) -> str:

@@ -15,33 +15,14 @@ from typing import Any, Literal
 
 from synthgen.errors import ConfigError, DataError
 from synthgen.evaluate._base import HEADS, Estimate, MetricResult
+from synthgen.release._reasons import Judged, Outcome, Reason, depth, open_harm
+from synthgen.release._reasons import reasons as told
 from synthgen.release.policy import Policy, Rule, load_policy
 
 __all__ = ["Policy", "Reason", "Rule", "Verdict", "decide", "load_policy", "verdict_from_json"]
 
-Severity = Literal["refuse", "cannot-sign", "warn"]
-Outcome = Literal["pass", "warn", "cannot-sign", "refuse", "missing"]
 _ORDER = ("pass", "warn", "cannot-sign", "refuse")
 _Z95 = 1.959963984540054
-_NAMED = 5
-"""Groups that a reason names; the report lists all."""
-
-
-@dataclass(frozen=True)
-class Reason:
-    """Why the verdict is what it is. Sensitive: it states figures of real records.
-
-    Attributes:
-        head: the head that it speaks of.
-        metric: ``<metric>.<key>``.
-        severity: what it does to the verdict; a warning does nothing.
-        message: value, interval, threshold and its source, in words.
-    """
-
-    head: str
-    metric: str
-    severity: Severity
-    message: str
 
 
 @dataclass(frozen=True)
@@ -80,16 +61,6 @@ def verdict_from_json(content: Mapping[str, Any]) -> Verdict:
         ) from None
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """A rule's answer for one estimate: a metric's figure, or one group of it."""
-
-    rule: Rule
-    group: str
-    estimate: Estimate
-    outcome: Outcome
-
-
 def decide(results: Sequence[MetricResult], policy: Policy) -> Verdict:
     """Judge results by a policy.
 
@@ -108,10 +79,10 @@ def decide(results: Sequence[MetricResult], policy: Policy) -> Verdict:
     ]
     factor = _widening(policy, [(rule, estimate) for rule, _, _, estimate in asked])
     judged = [
-        _Judged(rule, group, estimate, _outcome(rule, result, estimate, factor))
+        Judged(rule, group, estimate, _outcome(rule, result, estimate, factor))
         for rule, result, group, estimate in asked
     ]
-    reasons = [reason for rule in policy.rules for reason in _reasons(rule, judged, by_name)]
+    reasons = [reason for rule in policy.rules for reason in told(rule, judged, by_name)]
     reasons += _unmeasured(judged)
     reasons.sort(key=lambda reason: -_ORDER.index(reason.severity))
     worst = {reason.severity for reason in reasons}
@@ -122,7 +93,10 @@ def decide(results: Sequence[MetricResult], policy: Policy) -> Verdict:
 
 
 def _figures(rule: Rule, results: Mapping[str, MetricResult]) -> list[tuple[str, Estimate]]:
-    """Return the estimates that a rule judges, by group; one without numbers if there is none."""
+    """Return the estimates that a rule judges, by group; one without numbers if there is none.
+
+    A figure that does not apply, such as one about a claim that nobody made, is not asked for.
+    """
     result = results.get(rule.metric)
     nothing = [("", Estimate(math.nan, math.nan, math.nan, n=0, status="insufficient"))]
     if result is None:
@@ -130,7 +104,8 @@ def _figures(rule: Rule, results: Mapping[str, MetricResult]) -> list[tuple[str,
     if rule.groups is not None:
         return list(result.groups.get(rule.groups, {}).items()) or nothing
     if rule.key is not None and rule.key in result.estimates:
-        return [("", result.estimates[rule.key])]
+        estimate = result.estimates[rule.key]
+        return [] if estimate.status == "not-applicable" else [("", estimate)]
     if result.status == "ok":
         raise ConfigError(
             f"Expected one of {sorted(result.estimates)} of {rule.metric}, got {rule.key!r}.",
@@ -156,29 +131,13 @@ def _outcome(rule: Rule, result: MetricResult | None, estimate: Estimate, factor
     """Judge one estimate. Proven harm counts even where an attack failed its control."""
     if estimate.status != "ok" or math.isnan(estimate.value):
         return "missing"
-    if rule.threshold is not None and _depth(rule, estimate, factor, least=True) > 0:
+    if rule.threshold is not None and depth(rule, estimate, factor, least=True) > 0:
         return "refuse"
     if result is None or result.status != "ok":
         return "missing"
-    open_harm = _depth(rule, estimate, 1.0, least=rule.passes == "harm-unproven") > 0
-    if rule.threshold is not None and open_harm:
+    if open_harm(rule, estimate):
         return rule.unproven
     return "warn" if _warns(rule, estimate.value) else "pass"
-
-
-def _depth(rule: Rule, estimate: Estimate, factor: float, *, least: bool) -> float:
-    """Return how far into harm the interval's mildest (``least``) or worst end lies; negative outside."""
-    low = high = estimate.value
-    if estimate.low < estimate.high:  # an exact value may be infinite, and has no ends to widen
-        low -= factor * (estimate.value - estimate.low)
-        high += factor * (estimate.high - estimate.value)
-    threshold = float(rule.threshold or 0.0)
-    if rule.harm == "above":
-        return (low if least else high) - threshold
-    if rule.harm == "below":
-        return threshold - (high if least else low)
-    ends = (low - threshold, -threshold - high) if least else (high - threshold, -threshold - low)
-    return max(ends)
 
 
 def _warns(rule: Rule, value: float) -> bool:
@@ -189,69 +148,7 @@ def _warns(rule: Rule, value: float) -> bool:
     return value < rule.warn if rule.harm == "below" else value > rule.warn
 
 
-def _reasons(rule: Rule, judged: Sequence[_Judged], results: Mapping[str, MetricResult]) -> list[Reason]:
-    """Return a rule's reasons, one an outcome; groups of one outcome share it, the worst named first."""
-    head = rule.metric.partition("_")[0]
-    found = []
-    for outcome in ("refuse", "cannot-sign", "warn"):
-        mine = [item for item in judged if item.rule is rule and item.outcome == outcome]
-        if mine:
-            found.append(Reason(head, rule.name, outcome, _message(rule, mine, outcome)))
-    absent = [item for item in judged if item.rule is rule and item.outcome == "missing"]
-    if absent and rule.missing != "silent":
-        result = results.get(rule.metric)
-        found.append(Reason(head, rule.name, rule.missing, _absence(rule, absent, result)))
-    return found
-
-
-def _message(rule: Rule, mine: Sequence[_Judged], outcome: Severity) -> str:
-    mine = sorted(mine, key=lambda item: -_depth(rule, item.estimate, 1.0, least=outcome == "refuse"))
-    figures = "; ".join(_words(item) for item in mine[:_NAMED])
-    more = f"; and {len(mine) - _NAMED} more groups" if len(mine) > _NAMED else ""
-    verdict = {
-        "refuse": "harm is proven",
-        "cannot-sign": "neither harm nor its absence is proven",
-        "warn": "not proven over all comparisons, so a warning only",
-    }[outcome]
-    needed = _needed(rule, mine[0].estimate) if outcome == "cannot-sign" else ""
-    judgement = f"Expected {rule.words}: {verdict}{needed}. Source: {rule.source}."
-    return f"{_sentence(rule.title)}: {figures}{more}. {judgement}"
-
-
-def _words(item: _Judged) -> str:
-    estimate = item.estimate
-    number = f"{estimate.value:.3g}"
-    if estimate.low < estimate.high:
-        number += f" (95 % interval {estimate.low:.3g} to {estimate.high:.3g})"
-    return f"{item.group} {number}" if item.group else number
-
-
-def _needed(rule: Rule, estimate: Estimate) -> str:
-    """Return about how many patients would exclude harm, if the value stayed as it is."""
-    inside = -_depth(rule, estimate, 0.0, least=False)
-    worst = _depth(rule, estimate, 1.0, least=False) + inside
-    if inside <= 0 or estimate.n == 0 or rule.passes == "harm-unproven":
-        return ""
-    enough = math.ceil(estimate.n * (worst / inside) ** 2)
-    return f"; about {enough:,} patients instead of {estimate.n:,} would do"
-
-
-def _absence(rule: Rule, absent: Sequence[_Judged], result: MetricResult | None) -> str:
-    named = [item.group for item in absent if item.group]
-    if named:
-        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-        return f"{_sentence(rule.title)}: too few patients to judge {', '.join(named[:_NAMED])}{more}."
-    why = (
-        result.note if result is not None and result.note else "It was not measured, or on too few patients."
-    )
-    return f"{_sentence(rule.title)}: no answer. {why}"
-
-
-def _sentence(title: str) -> str:
-    return title[:1].upper() + title[1:]
-
-
-def _unmeasured(judged: Sequence[_Judged]) -> list[Reason]:
+def _unmeasured(judged: Sequence[Judged]) -> list[Reason]:
     """Return a reason for each head that no deciding rule has an answer for."""
     answered = {
         item.rule.metric.partition("_")[0]
@@ -268,7 +165,7 @@ def _unmeasured(judged: Sequence[_Judged]) -> list[Reason]:
 
 
 def _heads(
-    results: Sequence[MetricResult], reasons: Sequence[Reason], judged: Sequence[_Judged]
+    results: Sequence[MetricResult], reasons: Sequence[Reason], judged: Sequence[Judged]
 ) -> dict[str, dict[str, Any]]:
     """Return each head's status and figures. A warning about one rule does not hide a pass of the others."""
     outcomes = {item.rule.name: item.outcome for item in judged if not item.group}

@@ -72,12 +72,18 @@ class Rule(Settings):
     @property
     def words(self) -> str:
         """The bound in words, for the report."""
-        parts = []
-        if self.threshold is not None:
-            parts.append(f"{WORDS[self.harm]} {self.threshold:.4g}")
-        if self.warn is not None:
-            parts.append(f"warns {'below' if self.harm == 'below' else 'above'} {self.warn:.4g}")
-        return ", ".join(parts)
+        return ", ".join(part for part in (self.bound, self.warning) if part)
+
+    @property
+    def bound(self) -> str:
+        """The threshold in words; empty if the rule only warns."""
+        return "" if self.threshold is None else f"{WORDS[self.harm]} {self.threshold:.4g}"
+
+    @property
+    def warning(self) -> str:
+        """Where the rule warns, in words; empty if it does not."""
+        side = "below" if self.harm == "below" else "above"
+        return "" if self.warn is None else f"warns {side} {self.warn:.4g}"
 
 
 class Policy(Settings):
@@ -140,7 +146,7 @@ def load_policy(name_or_path: str | Path) -> Policy:
         return _read(Path(name_or_path))
     if text not in known:
         raise ConfigError(
-            f"Expected one of the shipped policies {known} or a path to a .yaml file, got {text!r}.",
+            f"Expected one of the shipped policies {known} or a path to a .yaml file, got another name.",
             next_step="Correct `release.policy`.",
         )
     with resources.as_file(shipped / f"{text}.yaml") as path:

@@ -35,7 +35,7 @@ __all__ = [
     "replace_one_epsilon",
     "software_versions",
 ]
-PACKAGES = ("synthgen-medical", "numpy", "pandas", "scipy", "dp-accounting", "opendp", "mbi", "jax", "torch")
+PACKAGES = ("synthgen-medical", "numpy", "pandas", "scipy", "dp-accounting", "opendp", "torch")
 
 
 def privacy_record(
@@ -157,7 +157,9 @@ def replace_one_epsilon(epsilon_at: Callable[[float], float], delta: float) -> f
     for _ in range(30):
         middle = (low + high) / 2
         epsilon = epsilon_at(math.exp(middle))
-        if epsilon < 700 and middle + math.log1p(math.exp(epsilon)) <= math.log(delta):
+        if math.isinf(epsilon):  # below the delta of a failure nothing is proven
+            low = middle
+        elif epsilon < 700 and middle + math.log1p(math.exp(epsilon)) <= math.log(delta):
             best, low = min(best, 2 * epsilon), middle
         else:
             high = middle

@@ -232,8 +232,11 @@ class Passing(Convolved):
         """Return each unit's squared norm.
 
         The slack covers what a plain convolution rounds differently: outer products of at most
-        ``|left| sqrt(kernel) |right|`` in all, since each input stands in at most ``kernel`` patches.
+        ``|left| sqrt(m) |right|`` in all, since each input stands in at most m patches: an offset y along
+        an axis meets it only where ``y * dilation`` has one remainder by the stride.
         """
+        sizes = zip(self.shape[2:], self.numbers[0], self.numbers[2], strict=True)
+        patches = math.prod(math.ceil(k * math.gcd(step, gap) / step) for k, step, gap in sizes)
         square = torch.cat([square_norm(self._grouped(*block)) for block in self._blocks()])
         left, right = (square_norm(self.layout.by_unit(t).transpose(0, 1)) for t in (self.left, self.right))
-        return Norms(square, rounding_of(self.left) * (left * right * math.prod(self.shape[2:])).sqrt())
+        return Norms(square, rounding_of(self.left) * (left * right * patches).sqrt())

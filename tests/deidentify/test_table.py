@@ -138,3 +138,31 @@ def test_an_unknown_column_is_refused_and_never_passed_on():
 def test_a_missing_column_is_refused_by_name():
     with pytest.raises(DataError, match="note"):
         strip(table().drop(columns="note"), schema(FIELDS))
+
+
+MAILS = [f"zebra{i}@example.org" for i in range(4)]
+
+
+def contacts(**more):
+    contact = {"name": "contact", "type": "string", "constraints": {"enum": MAILS}, **more}
+    frame = pd.DataFrame({"pid": list("abcd"), "age": 31, "contact": MAILS})
+    return frame, schema([*FIELDS[:2], contact])
+
+
+@pytest.mark.parametrize("more", [{}, {"role": "protected"}, {"role": "feature"}])
+def test_cells_that_look_like_identifiers_are_refused_in_whatever_role_they_are_modelled(more):
+    with pytest.raises(DataError) as caught:
+        strip(*contacts(**more), where="t.csv")
+    assert caught.value.exit_code == 3
+    assert "'contact': 4 cells (e-mail address)" in caught.value.message
+    assert "identifier: false" in caught.value.next_step
+    assert "zebra" not in str(caught.value)
+
+
+@pytest.mark.parametrize("more", [{"identifier": False}, {"role": "drop"}])
+def test_a_persons_word_that_cells_are_no_identifier_is_taken_and_dropped_cells_are_not_asked(more):
+    strip(*contacts(**more))
+
+
+def test_identifier_false_also_answers_for_a_name():
+    refuse_identifiers(schema([*FIELDS, {"name": "zip", "type": "string", "identifier": False}]))

@@ -33,6 +33,17 @@ def make_schema(fields: list[dict[str, Any]]) -> Schema:
     return Schema.model_validate_json(json.dumps({"unit": unit, "fields": fields}))
 
 
+@pytest.fixture(scope="session")
+def with_rules() -> Callable[..., Schema]:
+    """Return ``with_rules(schema, rule, ...)``: the same schema with hard rules, parsed anew."""
+
+    def made(schema: Schema, *rules: str) -> Schema:
+        content = schema.model_dump(mode="json", by_alias=True) | {"rules": list(rules)}
+        return Schema.model_validate_json(json.dumps(content))
+
+    return made
+
+
 def canonical(schema: Schema, columns: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(
         {

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from dp_accounting import dp_event
 
-from synthgen.evaluate import _attack
+from synthgen.evaluate import _attack, _rates
 from synthgen.evaluate._base import Claim, Inputs
 from synthgen.privacy.events import to_json
 
@@ -26,7 +26,7 @@ def test_an_attack_that_knows_nothing_has_no_advantage_on_average_and_the_naive_
     found, naive = [], []
     for _ in range(1000):
         members, others = rng.normal(size=300), rng.normal(size=200)
-        found.append(_attack.advantage(members, others, rng=rng))
+        found.append(_rates.advantage(members, others, rng=rng))
         steps = np.sort(np.concatenate([members, others]))
         naive.append(max(np.mean(members >= t) - np.mean(others >= t) for t in steps[::10]))
     values = np.array([estimate.value for estimate in found])
@@ -38,23 +38,40 @@ def test_an_attack_that_knows_nothing_has_no_advantage_on_average_and_the_naive_
 def test_the_advantage_of_two_shifted_normals_is_the_analytic_one() -> None:
     """Best advantage of N(1, 1) against N(0, 1): 2 Phi(1/2) - 1 = .383; standard deviation .004."""
     rng = np.random.default_rng(1)
-    estimate = _attack.advantage(rng.normal(1, 1, 30_000), rng.normal(size=30_000), rng=rng)
+    estimate = _rates.advantage(rng.normal(1, 1, 30_000), rng.normal(size=30_000), rng=rng)
     assert estimate.value == pytest.approx(0.383, abs=0.013)
 
 
 def test_ties_favour_nobody() -> None:
     rng = np.random.default_rng(2)
-    rates = _attack.true_positive_rates(np.zeros(2000), np.zeros(2000), claim=None, rng=rng)
+    rates = _rates.true_positive_rates(np.zeros(2000), np.zeros(2000), claim=None, rng=rng)
     assert rates["tpr_10pct"].value == pytest.approx(0.1, abs=0.025)
-    assert abs(_attack.advantage(np.zeros(2000), np.zeros(2000), rng=rng).value) < 0.06
+    assert abs(_rates.advantage(np.zeros(2000), np.zeros(2000), rng=rng).value) < 0.06
 
 
 def test_a_rate_needs_ten_expected_non_members() -> None:
     rng = np.random.default_rng(3)
-    rates = _attack.true_positive_rates(rng.normal(size=500), rng.normal(size=999), claim=None, rng=rng)
+    rates = _rates.true_positive_rates(rng.normal(size=500), rng.normal(size=999), claim=None, rng=rng)
     assert rates["tpr_10pct"].status == "ok"
     assert rates["tpr_1pct"].status == "insufficient"
-    assert rates["beyond_claim_10pct"].status == "insufficient"
+    assert rates["beyond_claim_10pct"].status == "not-applicable"
+    needs = _rates.needed()
+    assert (needs["tpr_10pct"], needs["tpr_1pct"], needs["beyond_claim_0.1pct"]) == (100, 1000, 10_000)
+
+
+def test_a_rate_is_that_of_members_above_the_last_non_member_whom_it_allows() -> None:
+    rng = np.random.default_rng(5)
+    members, others = rng.normal(size=500), rng.normal(size=999)
+    found = _rates.true_positive_rates(members, others, claim=None, rng=rng)["tpr_10pct"]
+    threshold = sorted(others, reverse=True)[99]  # 99 of 999 non-members lie above it, a rate below .1
+    assert found.value == pytest.approx(np.mean(members > threshold))
+
+
+def test_an_attack_beyond_the_claim_is_proven_and_noise_is_not() -> None:
+    rng, claim = np.random.default_rng(6), Claim(epsilon=1.0, delta=1e-5)
+    noise = _rates.true_positive_rates(rng.normal(size=2000), rng.normal(size=2000), claim=claim, rng=rng)
+    strong = _rates.true_positive_rates(rng.normal(2, 1, 2000), rng.normal(size=2000), claim=claim, rng=rng)
+    assert noise["beyond_claim_10pct"].low < 0 < strong["beyond_claim_10pct"].low
 
 
 @pytest.mark.slow
@@ -65,9 +82,9 @@ def test_the_claim_is_exceeded_wrongly_at_most_at_its_rate_and_a_true_excess_is_
     alarms = seen = 0
     for _ in range(200):
         others = rng.normal(size=1500)
-        rates = _attack.true_positive_rates(rng.normal(1.0, 1, 1000), others, claim=claim, rng=rng)
+        rates = _rates.true_positive_rates(rng.normal(1.0, 1, 1000), others, claim=claim, rng=rng)
         alarms += rates["beyond_claim_10pct"].low > 0
-        worse = _attack.true_positive_rates(rng.normal(1.6, 1, 1000), others, claim=claim, rng=rng)
+        worse = _rates.true_positive_rates(rng.normal(1.6, 1, 1000), others, claim=claim, rng=rng)
         seen += worse["beyond_claim_10pct"].low > 0
     assert alarms <= 5
     assert seen >= 190
@@ -75,11 +92,11 @@ def test_the_claim_is_exceeded_wrongly_at_most_at_its_rate_and_a_true_excess_is_
 
 def test_the_allowed_rate_follows_the_curve_and_without_one_epsilon_and_delta() -> None:
     curve = Claim(epsilon=4.0, delta=1e-5, event=to_json(dp_event.GaussianDpEvent(1.0)))
-    assert _attack.allowed(curve, 0.1) == pytest.approx(0.3891, abs=2e-3)
+    assert _rates.allowed(curve, 0.1) == pytest.approx(0.3891, abs=2e-3)
     bare = Claim(epsilon=math.log(2), delta=0.01)
-    assert _attack.allowed(bare, 0.1) == pytest.approx(0.21)
-    assert _attack.allowed(bare, 0.9) == pytest.approx(1 - (1 - 0.01 - 0.9) / 2)
-    assert _attack.allowed(Claim(epsilon=2000.0, delta=0.0), 0.1) == 1.0
+    assert _rates.allowed(bare, 0.1) == pytest.approx(0.21)
+    assert _rates.allowed(bare, 0.9) == pytest.approx(1 - (1 - 0.01 - 0.9) / 2)
+    assert _rates.allowed(Claim(epsilon=2000.0, delta=0.0), 0.1) == 1.0
 
 
 def test_a_scorer_that_sees_nothing_fails_its_control_and_counts_as_missing(build: Build, rows: Rows) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from synthgen.evaluate._patients import one_record_each
 from synthgen.evaluate._run import evaluate_all
 from synthgen.records import RealTable
 from synthgen.release.gate import Verdict, decide, load_policy
+from synthgen.schema import Schema
 
 Build = Callable[..., Inputs]
 Rows = Callable[[int, int], pd.DataFrame]
@@ -53,6 +55,42 @@ def test_a_generator_that_copies_half_of_its_rows_is_refused_for_leakage(build: 
     assert refusing(judge(build(mixed))) == {"leakage"}
 
 
+def test_a_table_that_copies_training_holdout_and_reference_alike_is_refused_for_leakage(
+    build: Build,
+) -> None:
+    """No attack has a control that the generator did not see; what the reference matches gives it away."""
+    inputs = build(copies)
+    parts = (inputs.train, inputs.holdout, inputs.reference)
+    frame = pd.concat([copies(part, len(part)) for part in parts], ignore_index=True)
+    verdict = judge(replace(inputs, synthetic=replace(inputs.synthetic, frame=frame)))
+    assert [r.metric for r in verdict.reasons if r.severity == "refuse"] == [
+        "leakage_exact_match.holdout_excess"
+    ]
+
+
+def test_records_that_break_a_hard_rule_are_refused_for_fidelity(
+    build: Build, rows: Rows, with_rules: Callable[..., Schema]
+) -> None:
+    inputs = build(lambda train, n: rows(n, 993), n=300)
+    schema = with_rules(inputs.schema, "emergency implies age < 99")
+    frame = inputs.synthetic.frame.copy()
+    frame.loc[frame.index[:1], ["age", "emergency"]] = [100.0, True]
+    broken = replace(inputs, schema=schema, synthetic=replace(inputs.synthetic, frame=frame))
+    verdict = judge(broken)
+    assert [r.metric for r in verdict.reasons if r.severity == "refuse"] == ["fidelity_rules.violated"]
+
+
+def test_mode_collapse_is_refused_for_fidelity(build: Build, rows: Rows) -> None:
+    def collapsed(train: RealTable, n: int) -> pd.DataFrame:
+        drawn = rows(4 * n, 992)
+        typical = drawn[drawn["ward"].isin(["w3", "w4"])]
+        return typical.iloc[np.random.default_rng(1).integers(0, len(typical), n)]
+
+    verdict = judge(build(collapsed))
+    refused = {r.metric for r in verdict.reasons if r.severity == "refuse"}
+    assert "fidelity_precision_coverage.coverage.ratio" in refused
+
+
 def test_an_independent_real_sample_is_released(build: Build, rows: Rows) -> None:
     verdict = judge(build(lambda train, n: rows(n, 999), n=5000))
     assert verdict.verdict == "release", verdict.reasons
@@ -71,8 +109,9 @@ def test_a_generator_that_drops_a_minority_is_refused_for_fairness(build: Build,
         return drawn[drawn["origin"] != "C"][:n]
 
     verdict = judge(build(without_c))
-    assert refusing(verdict) == {"fairness"}
-    assert any("origin=C" in reason.message for reason in verdict.reasons if reason.severity == "refuse")
+    refused = {reason.metric: reason.message for reason in verdict.reasons if reason.severity == "refuse"}
+    assert set(refused) == {"fairness_representation.log_ratio", "fidelity_precision_coverage.coverage"}
+    assert all("origin=C" in message for message in refused.values())
 
 
 def test_a_generator_that_halves_a_minority_is_refused_for_fairness(build: Build, rows: Rows) -> None:

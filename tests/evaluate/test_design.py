@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen.evaluate._design import CODE_LENGTH, cell_codes, euclidean, group_codes, n_cells, ordinal
+from synthgen.evaluate._design import (
+    CODE_LENGTH,
+    cell_codes,
+    euclidean,
+    group_codes,
+    n_cells,
+    ordinal,
+    partitions,
+)
 from synthgen.schema import Schema
 
 
@@ -89,3 +97,16 @@ def test_groups_of_an_integer_are_named_by_the_values_that_they_hold() -> None:
     for age, code in zip(ages, codes, strict=True):
         low, high = names[code].removeprefix("age=").split("..")
         assert int(low) <= age <= int(high)
+
+
+def test_partitions_are_each_column_and_each_crossing_of_two(
+    tiny_schema: Schema, tiny: Callable[..., Any]
+) -> None:
+    frame = tiny([("F", 0, 1.0, True), ("M", 3, 1.0, np.nan), (np.nan, 1, 1.0, False)]).frame
+    found = [[names[i] for i in codes] for codes, names in partitions(tiny_schema, frame, ["sex", "died"])]
+    assert found == [
+        ["sex=F", "sex=M", "sex=missing"],
+        ["died=True", "died=missing", "died=False"],
+        ["sex=F & died=True", "sex=M & died=missing", "sex=missing & died=False"],
+    ]
+    assert len(list(partitions(tiny_schema, frame, ["sex", "score", "died"]))) == 6

@@ -34,3 +34,4 @@ def test_the_claim_is_passed_on_without_an_interval_and_reads_no_record(
     assert result.details["odds"] == pytest.approx(math.exp(2))
     missing = leakage_claim.evaluate(replace(inputs, claim=None), rng=np.random.default_rng(0))
     assert missing.status == "not-applicable"
+    assert "no evidence of safety" in missing.note

@@ -12,12 +12,17 @@ import pytest
 
 from synthgen import datasets
 from synthgen.errors import ConfigError, DataError
-from synthgen.ingest import _files
-from synthgen.ingest.inspect import Violation, check, init
+from synthgen.identifier_values import Found
+from synthgen.ingest import _files, inspect
+from synthgen.ingest.inspect import Violation, check
 from synthgen.ingest.table import read_table
 from synthgen.schema import Schema, load_schema
 
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
+
+
+def init(path, **options):
+    return inspect.init(path, **options).text
 
 
 def loaded(tmp_path, text):
@@ -268,3 +273,29 @@ def test_a_draft_asks_for_no_more_of_a_csv_than_its_first_record(tmp_path, monke
     monkeypatch.setattr(_files._Rows, "_records", counted)
     init(table(tmp_path, COLUMNS))
     assert len(taken) == 1
+
+
+def contacts(tmp_path, n=40):
+    mails = [f"zebra{i}@example.org" for i in range(n)]
+    return table(tmp_path, {"pid": list(range(n)), "contact": mails, "age": [20 + i % 9 for i in range(n)]})
+
+
+def test_a_suggestion_drops_a_column_of_identifiers_and_lists_none(tmp_path):
+    draft = inspect.init(contacts(tmp_path), suggest=True)
+    assert draft.identifiers == (Found("contact", "e-mail address", 40),)
+    assert "zebra" not in draft.text
+    assert {f.name: f.role for f in loaded(tmp_path, draft.text).fields}["contact"] == "drop"
+
+
+def test_a_check_counts_cells_that_look_like_identifiers_unless_a_person_answered(tmp_path):
+    path = contacts(tmp_path, 4)
+    mails = [f"zebra{i}@example.org" for i in range(4)]
+    for more, count in (({}, 1), ({"identifier": False}, 0), ({"role": "drop"}, 0)):
+        fields = [
+            {"name": "pid", "type": "string", "role": "id"},
+            {"name": "contact", "type": "string", "constraints": {"enum": mails}, **more},
+            {"name": "age", "type": "integer", "constraints": {"minimum": 0, "maximum": 99}},
+        ]
+        found = check(path, schema_of({"unit": {"column": "pid"}, "fields": fields}))
+        violation = Violation("contact", "cells that look like identifiers (e-mail address)", 4)
+        assert found == [violation] * count

@@ -128,7 +128,7 @@ def test_each_vector_that_a_whole_fit_measures_moves_by_at_most_its_sensitivity(
     measure, coarsen = _select.Records.measure, _select.Records.coarsen
 
     def spy(self: Any, attributes: tuple[str, ...], rho: float) -> Any:
-        asked.append((merged[-1] if merged else None, attributes, self._exact(attributes)))
+        asked.append((merged[-1] if merged else None, attributes, self._exact(attributes).ravel()))
         return measure(self, attributes, rho)
 
     def watch(self: Any, merging: Any) -> None:

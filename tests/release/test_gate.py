@@ -35,7 +35,15 @@ def harmless() -> dict[str, MetricResult]:
     attack = {"advantage": about(0.0)} | {f"beyond_claim_{r}pct": about(-0.02) for r in ("10", "1", "0.1")}
     made = [
         result("fidelity_tvd", {"excess1": about(0.01), "excess2": about(0.02)}),
+        result("fidelity_rules", {"violated": about(0.0, 0.0)}),
+        result("fidelity_pmse", {"mean": about(2.0)}),
+        result(
+            "fidelity_precision_coverage",
+            {"precision.ratio": about(0.97), "coverage.ratio": about(0.95)},
+            {part: {"F": about(0.97), "M": about(0.95)} for part in ("precision", "coverage")},
+        ),
         result("utility_tstr", {"mean.gap": about(-0.01)}),
+        result("utility_brier", {"mean.gap": about(0.002)}),
         result(
             "fairness_representation",
             {"worst": about(0.05)},
@@ -45,7 +53,7 @@ def harmless() -> dict[str, MetricResult]:
         result("leakage_claim", {"epsilon": about(0.9, 0.0), "looks": about(1, 0.0)}),
         result("leakage_nearest_neighbour", attack),
         result("leakage_density_ratio", attack),
-        result("leakage_exact_match", {"difference": about(0.0)}),
+        result("leakage_exact_match", {"difference": about(0.0), "holdout_excess": about(0.0)}),
     ]
     return {one.name: one for one in made}
 
@@ -67,7 +75,7 @@ def single(name: str, key: str, estimate: Estimate) -> dict[str, MetricResult]:
 
 def group(name: str, key: str, estimate: Estimate) -> dict[str, MetricResult]:
     kept = harmless()[name]
-    return {name: replace(kept, groups={key: {**kept.groups[key], "F": estimate}})}
+    return {name: replace(kept, groups={**kept.groups, key: {**kept.groups[key], "F": estimate}})}
 
 
 def test_results_without_harm_are_released_without_a_word(policy: Policy) -> None:
@@ -79,7 +87,11 @@ def test_results_without_harm_are_released_without_a_word(policy: Policy) -> Non
 PLAIN = [
     ("fidelity_tvd", "excess1", 0.05, 1),
     ("fidelity_tvd", "excess2", 0.05, 1),
+    ("fidelity_pmse", "mean", 10.0, 1),
+    ("fidelity_precision_coverage", "precision.ratio", 0.8, -1),
+    ("fidelity_precision_coverage", "coverage.ratio", 0.8, -1),
     ("utility_tstr", "mean.gap", -0.05, -1),
+    ("utility_brier", "mean.gap", 0.05, 1),
     ("leakage_nearest_neighbour", "advantage", 0.09, 1),
     ("leakage_density_ratio", "advantage", 0.09, 1),
 ]
@@ -114,6 +126,8 @@ def test_a_bound_of_nothing_passes_as_long_as_the_interval_holds_it(
         ("fairness_representation", "log_ratio", -0.5),
         ("fairness_representation", "log_ratio", 0.5),
         ("fairness_utility_gap", "gap", -0.2),
+        ("fidelity_precision_coverage", "precision", 0.5),
+        ("fidelity_precision_coverage", "coverage", 0.5),
     ],
 )
 def test_a_group_refuses_only_if_its_whole_interval_lies_beyond(
@@ -125,6 +139,62 @@ def test_a_group_refuses_only_if_its_whole_interval_lies_beyond(
     assert [proven.verdict, straddling.verdict, small.verdict] == ["refuse", "release", "release"]
     assert all("F" in v.reasons[0].message for v in (proven, straddling, small))
     assert [v.reasons[0].severity for v in (straddling, small)] == ["warn", "warn"]
+
+
+def test_one_record_that_breaks_a_hard_rule_is_refused(policy: Policy) -> None:
+    broken = Estimate(1e-5, 1e-5, 1e-5, 100_000)
+    verdict = judged(policy, **single("fidelity_rules", "violated", broken))
+    assert (verdict.verdict, verdict.reasons[0].metric) == ("refuse", "fidelity_rules.violated")
+
+
+def test_copies_of_the_holdout_beyond_one_in_a_hundred_are_refused_if_proven(policy: Policy) -> None:
+    verdicts = [
+        judged(policy, **single("leakage_exact_match", "holdout_excess", about(value))).verdict
+        for value in (0.005, 0.015, 0.025, 0.06)
+    ]
+    assert verdicts == ["release", "release", "cannot-sign", "refuse"]
+
+
+def test_a_rate_that_too_few_patients_can_answer_is_said_with_how_many_it_takes(policy: Policy) -> None:
+    kept = harmless()["leakage_density_ratio"]
+    few = replace(
+        kept,
+        estimates={**kept.estimates, "beyond_claim_0.1pct": replace(NONE, n=1500)},
+        details={"needs": {"beyond_claim_0.1pct": 10_000}},
+    )
+    verdict = judged(policy, leakage_density_ratio=few)
+    assert verdict.verdict == "release"
+    assert [reason.severity for reason in verdict.reasons] == ["warn"]
+    assert "It takes 10,000 holdout patients, and there were 1,500." in verdict.reasons[0].message
+
+
+def test_without_a_claim_nothing_is_asked_about_it(policy: Policy) -> None:
+    held = harmless()
+    names = ("leakage_nearest_neighbour", "leakage_density_ratio")
+    silent = {
+        name: replace(
+            held[name],
+            estimates={
+                key: replace(NONE, n=0, status="not-applicable") if key.startswith("beyond") else estimate
+                for key, estimate in held[name].estimates.items()
+            },
+        )
+        for name in names
+    }
+    verdict = judged(policy, **silent)
+    assert (verdict.verdict, verdict.reasons) == ("release", ())
+    assert verdict.heads["leakage"]["metrics"]["leakage_density_ratio.beyond_claim_1pct"]["status"] == (
+        "not-applicable"
+    )
+
+
+def test_a_metric_without_any_answer_is_told_once(policy: Policy) -> None:
+    held = harmless()["fidelity_precision_coverage"]
+    estimates = dict.fromkeys(held.estimates, NONE)
+    nothing = replace(held, estimates=estimates, groups={}, status="insufficient", note="Too few.")
+    verdict = judged(policy, fidelity_precision_coverage=nothing)
+    assert [reason.severity for reason in verdict.reasons] == ["warn"]
+    assert "Too few." in verdict.reasons[0].message
 
 
 def test_a_reason_states_value_interval_threshold_and_source(policy: Policy) -> None:
@@ -164,6 +234,16 @@ def test_epsilon_warns_above_one_and_refuses_above_ten(policy: Policy) -> None:
     ]
     assert [v.verdict for v in verdicts] == ["release", "release", "release", "refuse"]
     assert [[r.severity for r in v.reasons] for v in verdicts] == [[], ["warn"], ["warn"], ["refuse"]]
+
+
+def test_a_warning_says_whether_the_bound_is_kept(policy: Policy) -> None:
+    kept = judged(policy, **single("fidelity_pmse", "mean", about(5.0))).reasons
+    assert [reason.severity for reason in kept] == ["warn"]
+    assert "This is at most 10, but the policy warns above 3." in kept[0].message
+    looks = judged(policy, **single("leakage_claim", "looks", about(2.0, 0.0))).reasons
+    assert "The policy warns above 1." in looks[0].message
+    open_one = judged(policy, **group("fairness_utility_gap", "gap", about(-0.05))).reasons
+    assert "not proven over all comparisons" in open_one[0].message
 
 
 def test_an_infinite_epsilon_is_refused(policy: Policy) -> None:
@@ -232,7 +312,12 @@ def test_every_threshold_of_the_default_policy_names_its_source(policy: Policy) 
     assert all(rule.source for rule in policy.rules)
     assert policy.wrongful_refusal == 0.01
     assert policy.residual_risk == 0.09
-    assert set(policy.margins()) == {"fairness_representation.log_ratio", "fairness_utility_gap.gap"}
+    assert set(policy.margins()) == {
+        "fairness_representation.log_ratio",
+        "fairness_utility_gap.gap",
+        "fidelity_precision_coverage.precision",
+        "fidelity_precision_coverage.coverage",
+    }
     assert "at least -0.05" in policy.thresholds()["utility_tstr.mean.gap"]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthgen.evaluate._base import Estimate, MetricResult
 from synthgen.records import SyntheticTable
 from synthgen.release.report import (
     PublicContent,
@@ -210,3 +211,39 @@ def test_bins_never_cut_a_whole_number_apart(table: SyntheticTable) -> None:
 def test_an_empty_table_has_a_report(table: SyntheticTable, record: dict[str, Any]) -> None:
     empty = SyntheticTable(table.schema, table.frame.iloc[:0])
     assert "0 records" in render_public(PublicContent(record, empty))
+
+
+def test_the_steward_sees_each_measure_with_its_own_axis_and_the_public_sees_none(
+    make_content: MakeContent,
+) -> None:
+    def about(value: float) -> Estimate:
+        return Estimate(value, value - 0.01, value + 0.01, 900)
+
+    def found(name: str, keys: dict[str, float], **more: Any) -> MetricResult:
+        estimates = {key: about(value) for key, value in keys.items()}
+        head = name.partition("_")[0]
+        return MetricResult(name, head, name, estimates, "lower", True, "As defined.", **more)  # type: ignore[arg-type]
+
+    pairs = [{"columns": ["age", "race"], "synthetic": 41.5, "real": 2.1}]
+    groups = {part: {"sex=F": about(0.91)} for part in ("precision", "coverage")}
+    results = [
+        found("fidelity_pmse", {"mean": 4.7}, details={"worst_pairs": pairs}),
+        found(
+            "fidelity_precision_coverage", {"coverage.real": 0.97, "coverage.synthetic": 0.9}, groups=groups
+        ),
+        found("utility_brier", {"forest.real": 0.2, "forest.synthetic": 0.21}),
+        found("utility_tstr", {"forest.real": 0.7, "forest.synthetic": 0.69}),
+    ]
+    content = make_content(results=results)
+    page = render_report(content, edition="internal")
+    for text in (
+        "age x race",
+        "41.5",
+        "Brier score on real patients (0: best)",
+        "area under the ROC curve, on real patients",
+        "other real records",
+        "fidelity_precision_coverage: coverage, by group",
+        "precision within the group, synthetic / real; 1: as real records",
+    ):
+        assert page.count(text) >= 1, text
+        assert text not in render_report(content, edition="public")

@@ -4,8 +4,8 @@ The canary's gradient is clipped to C in a direction of its own, all others' are
 every released gradient. The claim is violated if the lower bound of the true positive rate is above what the
 claimed trade-off curve allows at the upper bound of the false positive rate (Clopper and Pearson, 97.5 %
 each; thresholds fixed beforehand). Both bounds must fail together, so a right engine whose curve is tight is
-blamed in 0.3 % of audits. With 1,000 trainings an arm half the noise is caught with power 0.98 at epsilon 1 and 1.00
-at epsilon 4; the defects beyond that with power 1.00. The default tests use fewer trainings,
+blamed in 0.3 % of audits. With 1,000 trainings an arm half the noise is caught with power 0.98 at
+epsilon 1 and 1.00 at epsilon 4; the defects beyond that with power 1.00. The default tests use fewer trainings,
 bounds of 99.9 % and the grossest defects; they prove that the audit runs.
 """
 
@@ -73,9 +73,12 @@ def attacked(plan: TrainingPlan, member: bool, *, known_masks: bool) -> float:
 
 
 def violated(plan: TrainingPlan, n: int, *, known_masks: bool = False, confidence: float = MANY) -> bool:
-    """Attack n trainings with the canary and n without; return whether the claim is violated."""
+    """Attack n trainings with the canary and n without; return whether the claim is violated.
+
+    Few trainings are cut in the middle between the two arms, where gross defects separate them.
+    """
     threshold = 0.2 if known_masks else 0.0
-    if not known_masks and plan.sample_rate == 1:
+    if not known_masks and plan.sample_rate == 1 and confidence == MANY:
         threshold = -1 / (2 * plan.noise_multiplier**2)  # half of those without are called members
     guesses = [
         sum(attacked(plan, member, known_masks=known_masks) > threshold for _ in range(n))

@@ -20,6 +20,8 @@ WIDE = 7.4
 MOST_LABELS = 9
 MOST_COLUMNS = 30
 MOST_GROUPS = 40
+MOST_LETTERS = 46
+"""Of a group's name, which may be a crossing of two."""
 
 
 def marginal_chart(name: str, synthetic: Marginal, real: Marginal | None) -> Html:
@@ -115,14 +117,16 @@ def distance_chart(name: str, columns: Sequence[Mapping[str, Any]]) -> Html:
     return picture(name, alt, draw, width=WIDE, height=1.0 + 0.24 * len(shown))
 
 
-def pair_chart(name: str, pairs: Mapping[str, tuple[Estimate, Estimate]], *, axis: str) -> Html:
-    """Return real against synthetic for each learner, with 95 % intervals."""
+def pair_chart(
+    name: str, pairs: Mapping[str, tuple[Estimate, Estimate]], *, axis: str, names: tuple[str, str]
+) -> Html:
+    """Return real against synthetic for each learner or figure, with 95 % intervals."""
 
     def draw(axes: Axes) -> None:
         for i, (real, synthetic) in enumerate(pairs.values()):
             label = i == 0
-            _interval(axes, real, i - 0.16, REAL, "D", "trained on real" if label else "")
-            _interval(axes, synthetic, i + 0.16, SYNTHETIC, "o", "trained on synthetic" if label else "")
+            _interval(axes, real, i - 0.16, REAL, "D", names[0] if label else "")
+            _interval(axes, synthetic, i + 0.16, SYNTHETIC, "o", names[1] if label else "")
         axes.set_yticks(range(len(pairs)), [key.replace("_", " ") for key in pairs])
         axes.set_ylim(len(pairs) - 0.4, -0.6)
         axes.set_xlabel(axis)
@@ -149,10 +153,12 @@ def forest_chart(
             axes.axvline(margin, color=ALARM, linewidth=1.0, linestyle=(0, (4, 3)))
         for i, estimate in enumerate(shown.values()):
             _interval(axes, estimate, i, SYNTHETIC, "o", "")
-        names = [f"{_short(key, 34)}{'' if _known(e) else ' (too few)'}" for key, e in shown.items()]
+        names = [
+            f"{_short(key, MOST_LETTERS)}{'' if _known(e) else ' (too few)'}" for key, e in shown.items()
+        ]
         axes.set_yticks(range(len(shown)), names)
         axes.set_ylim(len(shown) - 0.4, -0.6)
-        axes.set_xlabel(axis)
+        axes.set_xlabel(axis, loc="right")
 
     alt = "; ".join(f"{key} {rounded(e.value) if _known(e) else 'too few'}" for key, e in shown.items())
     return picture(name, f"{axis}: {alt}.", draw, width=WIDE, height=0.9 + 0.25 * len(shown))

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synthgen.evaluate._base import HEADS, Estimate, Head, MetricResult
 from synthgen.release._words import plain_odds, rounded
-from synthgen.release.report._charts import (
-    MOST_COLUMNS,
-    MOST_GROUPS,
-    distance_chart,
-    forest_chart,
-    pair_chart,
-)
 from synthgen.release.report._content import ReportContent
 from synthgen.release.report._html import Html, badge, element, join, paragraph, table
 from synthgen.release.report._marginals import marginals
+from synthgen.release.report._pictures import pictures
 from synthgen.release.report._public import (
     Section,
     band,
@@ -39,6 +32,7 @@ QUESTIONS: dict[Head, str] = {
     "fairness": "For whom will it not?",
     "leakage": "What do they give away about who took part?",
 }
+WORST = 10
 _SEVERITY = {"refuse": "refuse", "cannot-sign": "cannot-sign", "warn": "warn"}
 
 
@@ -102,8 +96,10 @@ def _head(head: Head, content: ReportContent) -> Html:
         return join(
             [question, paragraph("Nothing was measured. A missing head cannot be signed.", class_="alarm")]
         )
-    charts = join(chart for result in results for chart in _charts(result, content.margins))
-    return join([question, _numbers(head, results, content), charts, *(_about(result) for result in results)])
+    charts = join(chart for result in results for chart in pictures(result, content.margins))
+    worst = [_worst_pairs(result) for result in results]
+    told = [_about(result) for result in results]
+    return join([question, _numbers(head, results, content), charts, *worst, *told])
 
 
 def _numbers(head: Head, results: Sequence[MetricResult], content: ReportContent) -> Html:
@@ -136,94 +132,34 @@ def _measured(estimate: Estimate, *, gated: bool) -> tuple[str, str]:
 def _figures(estimate: Estimate) -> list[str]:
     if not math.isfinite(estimate.value):
         return ["none", "none", f"{estimate.n:,}"]
-    interval = (
-        "exact" if estimate.low == estimate.high else f"{_three(estimate.low)} to {_three(estimate.high)}"
-    )
-    return [_three(estimate.value), interval, f"{estimate.n:,}" if estimate.n else ""]
+    patients = f"{estimate.n:,}" if estimate.n else ""
+    if estimate.low == estimate.high:
+        return [rounded(estimate.value), "exact", patients]
+    return [_three(estimate.value), f"{_end(estimate.low)} to {_end(estimate.high)}", patients]
+
+
+def _end(value: float) -> str:
+    """Return an interval's end: a digit is enough of one that is almost 0."""
+    if abs(value) < 1e-9:
+        return "0"
+    return _three(value) if abs(value) >= 0.0005 else f"{value:.1g}"
 
 
 def _three(value: float) -> str:
     return f"{value:.3f}" if 0.0005 <= abs(value) < 10 else rounded(value)
 
 
-def _charts(result: MetricResult, margins: Mapping[str, tuple[float, ...]]) -> list[Html]:
-    """Return the pictures that a result's shape allows: by column, by learner, by group, or an attack."""
-    found = []
-    columns = result.details.get("columns")
-    if result.head == "fidelity" and isinstance(columns, Sequence) and columns:
-        cut = f" (the first {MOST_COLUMNS} of {len(columns)})" if len(columns) > MOST_COLUMNS else ""
-        caption = f"Distance by column, the largest excess over the ceiling first{cut}"
-        found.append((caption, distance_chart(f"{result.name}-columns", columns)))
-    pairs = _pairs(result)
-    if pairs:
-        axis = "area under the ROC curve, on real patients"
-        found.append((f"{result.title}, by learner", pair_chart(f"{result.name}-learners", pairs, axis=axis)))
-    attack = _attack(result) if result.head == "leakage" else None
-    if attack is not None:
-        found.append((f"{result.title}: what it finds", attack))
-    for key, groups in result.groups.items():
-        if groups:
-            centre = 0.5 if key == "auc" else 0.0
-            name = f"{result.name}-{key.replace('_', '-')}"
-            axis = _axis(result, key)
-            lines = margins.get(f"{result.name}.{key}", ())
-            chart = forest_chart(name, groups, axis=axis, centre=centre, margins=lines)
-            cut = f" (the first {MOST_GROUPS} of {len(groups)})" if len(groups) > MOST_GROUPS else ""
-            found.append((f"{result.title}, by group{cut}", chart))
-    return [
-        element("figure", element("figcaption", caption), chart, class_="wide") for caption, chart in found
+def _worst_pairs(result: MetricResult) -> Html:
+    """Return the pairs of columns that tell synthetic from real best, where a result lists them."""
+    listed = result.details.get("worst_pairs")
+    rows = [
+        [" x ".join(row["columns"]), _three(row["synthetic"]), _three(row["real"])]
+        for row in (listed if isinstance(listed, Sequence) else [])
+        if {"columns", "synthetic", "real"} <= set(row)
     ]
-
-
-def _axis(result: MetricResult, key: str) -> str:
-    known = {
-        "log_ratio": "log of (synthetic share / real share); 0: equal",
-        "gap": "the group's loss of AUC minus the overall loss; below 0: the group fares worse",
-        "auc": "attack's area under the ROC curve; 0.5: chance",
-    }
-    return known.get(key, key.replace("_", " "))
-
-
-def _pairs(result: MetricResult) -> dict[str, tuple[Estimate, Estimate]]:
-    estimates = result.estimates
-    learners = [key.removesuffix(".real") for key in estimates if key.endswith(".real")]
-    return {
-        name: (estimates[f"{name}.real"], estimates[f"{name}.synthetic"])
-        for name in learners
-        if f"{name}.synthetic" in estimates
-    }
-
-
-def _attack(result: MetricResult) -> Html | None:
-    """Return what an attack finds beyond guessing, and beside it what it finds of planted copies.
-
-    Each figure has its own chance: an AUC .5, a true positive rate its false positive rate, the rest 0.
-    """
-    rows = {}
-    for key, estimate in result.estimates.items():
-        chance = _chance(key)
-        if chance is not None:
-            moved = (estimate.value - chance, estimate.low - chance, estimate.high - chance)
-            rows[_NAMES.get(key, key.replace("_", " at ").replace("pct", " % false alarms"))] = Estimate(
-                *moved, n=estimate.n, status=estimate.status
-            )
-    planted = result.details.get("control")
-    if isinstance(planted, Mapping) and {"advantage", "low", "high"} <= set(planted):
-        found = (float(planted["advantage"]), float(planted["low"]), float(planted["high"]))
-        rows["positive control: planted copies"] = Estimate(*found, n=0)
-    axis = "found beyond guessing (0: no better than chance)"
-    return forest_chart(f"{result.name}-attack", rows, axis=axis, centre=0.0) if rows else None
-
-
-_NAMES = {"auc": "AUC", "advantage": "advantage", "difference": "train minus holdout"}
-
-
-def _chance(key: str) -> float | None:
-    """Return what guessing reaches, or None for a figure that is no attack's."""
-    rate = re.fullmatch(r"tpr_([\d.]+)pct", key)
-    if rate is not None:
-        return float(rate[1]) / 100
-    return {"auc": 0.5, "advantage": 0.0, "difference": 0.0}.get(key)
+    caption = f"{result.title}: the pairs that fit worst"
+    columns = ["pair", "synthetic", "real against real"]
+    return table(caption, columns, rows[:WORST], numbers=(1, 2)) if rows else Html("")
 
 
 def _about(result: MetricResult) -> Html:

@@ -1,0 +1,92 @@
+"""Why cells do not fit their column, in words for a person and without a cell: the usual reasons."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+
+from synthgen.fields import Column
+from synthgen.ingest._canonical import Reading, text_of
+
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[,.' \u202f]\d{3})+(?:[.,]\d+)?")
+_FRACTION = re.compile(r"[+-]?\d*[.,]\d+")
+_WORDS = {
+    "nan",
+    "na",
+    "n/a",
+    "inf",
+    "-inf",
+    "+inf",
+    "infinity",
+    "null",
+    "none",
+    "?",
+    "-",
+    ".",
+    "missing",
+    "unknown",
+}
+LOOKED = 1000
+"""So many bad cells of a column are looked at for a reason."""
+
+
+def hints(
+    raw: pd.Series, reading: Reading, column: Column, decimal: str, date_format: str | None
+) -> tuple[str, str]:
+    """Return why cells are not of the column's type, and why they are outside its domain; as far as it shows.
+
+    Args:
+        raw: the raw column. Sensitive.
+        reading: what was read from it.
+        column: its public domain.
+        decimal: decimal sign of numbers in text.
+        date_format: strptime format of dates in text; None is ISO.
+    """
+    form = column.field.format or date_format or "%Y-%m-%d"
+    return _wrong(raw, reading, column, decimal, form), _outside(raw, reading, column)
+
+
+def _wrong(raw: pd.Series, reading: Reading, column: Column, decimal: str, form: str) -> str:
+    texts = _texts(raw, reading.wrong)
+    if not texts:
+        return ""
+    if column.field.type == "boolean":
+        return "see trueValues and falseValues"
+    if column.kind == "category":  # any text could be one
+        return "nested values: write a column for each"
+    if any(text.lower() in _WORDS for text in texts):
+        return "words for no value: see missingValues"
+    if column.kind == "date":
+        return f"read as {form}: see format"
+    if any(_THOUSANDS.fullmatch(text) and not _is_number(text, decimal) for text in texts):
+        return "signs between thousands: take them out"
+    if decimal == "." and any(_DECIMAL_COMMA.fullmatch(text) for text in texts):
+        return "a decimal comma: see decimal"
+    if column.kind == "integer" and any(_FRACTION.fullmatch(text) for text in texts):
+        return "fractions: see type: number"
+    return ""
+
+
+def _outside(raw: pd.Series, reading: Reading, column: Column) -> str:
+    if reading.spaced.any():
+        return "blanks around a category"
+    if not column.labels:
+        return ""
+    known = {str(label).casefold() for label in column.labels}
+    same = any(text.casefold() in known for text in _texts(raw, reading.outside))
+    return "a category in other capitals" if same else ""
+
+
+def _texts(raw: pd.Series, where: np.ndarray) -> list[str]:
+    cells = raw[where]
+    try:
+        return [text_of(cell).strip() for cell in cells.drop_duplicates().iloc[:LOOKED]]
+    except TypeError:  # nested Parquet values
+        return []
+
+
+def _is_number(text: str, decimal: str) -> bool:
+    return re.fullmatch(rf"[+-]?\d+(?:{re.escape(decimal)}\d+)?", text) is not None

@@ -1,0 +1,127 @@
+"""Bring a ledger of an older version to this one, after a backup; and copy a whole ledger."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from synthgen.errors import ConfigError, OperationError
+from synthgen.privacy._ledger_chain import VERSION, Row, next_row, version_of
+from synthgen.privacy._ledger_store import LAYOUT, TABLES, Store
+
+
+def migrate(store: Store) -> str:
+    """Bring an older ledger to this version, all or nothing; the chain goes on and old heads stay valid.
+
+    Version 2 adds the layout record, and one row that says where the chain changed hands. An edited ledger is
+    left as it is, for `verify` to report.
+
+    Returns:
+        What was done and where the backup is; empty if nothing was to be done.
+
+    Raises:
+        OperationError: backup or migration failed; the ledger is as it was.
+    """
+    with store.transaction() as connection:
+        if store.layout(connection) in (None, VERSION):
+            return ""
+    with store.transaction(write=True) as connection:
+        layout = store.layout(connection)
+        found, rows = store.problems(connection)
+        if layout in (None, VERSION) or found:
+            return ""  # another process was first, or somebody must look
+        backup = _back_up(connection, store.path, rows)
+        LAYOUT.create(connection)
+        connection.execute(LAYOUT.insert().values(id=1, version=VERSION))
+        if rows:
+            store.append(connection, next_row(rows[-1], "", "version", {"from": layout, "version": VERSION}))
+        else:
+            store.set_head(connection, [])
+        return f"The ledger was brought from version {layout} to {VERSION}; backup: {backup}."
+
+
+def _back_up(connection: Connection, path: Path | None, rows: Sequence[Row]) -> str:
+    """Keep the older version: a file beside the ledger's, or tables beside the server's."""
+    version = version_of(rows) or 1
+    if path is None:
+        for table in TABLES[:3]:
+            name = f"v{version}_{table.name}"
+            connection.execute(sa.text(f"CREATE TABLE IF NOT EXISTS {name} AS TABLE {table.name}"))
+        return f"tables v{version}_* of the same database"
+    target = path.with_name(f"{path.name}.v{version}-{len(rows)}.backup")
+    if not target.exists():
+        _copy_file(path, target)
+    return str(target)
+
+
+def _copy_file(path: Path, target: Path) -> None:
+    partial = target.with_name(f"{target.name}.partial")
+    try:
+        os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
+        source, copied = (
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True),
+            sqlite3.connect(partial),
+        )
+        try:
+            source.backup(copied)
+        finally:
+            source.close()
+            copied.close()
+        partial.replace(target)
+        sync_folder(target.parent)
+    except (OSError, sqlite3.Error) as error:
+        message = f"Expected to back the ledger up before its migration, got {type(error).__name__}."
+        raise OperationError(message, where=str(target), next_step="Check space and permissions.") from None
+
+
+def sync_folder(folder: Path) -> None:
+    """Force to disk that a folder's files have these names."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def copy(rows: Sequence[Row], keys: Mapping[str, str], target: str) -> None:
+    """Write rows and keys into a new ledger, in one transaction, and check it.
+
+    Args:
+        rows: of a checked chain.
+        keys: of the cohorts, in hexadecimal. Secret: a new file is readable by its owner only.
+        target: path or URL, see `synthgen.privacy.ledger.Ledger.backup`.
+
+    Raises:
+        ConfigError: there is something at the target.
+        OperationError: the database cannot be used, or the copy does not verify.
+    """
+    path = None if "://" in target else Path(target)
+    if path is not None and path.exists():
+        raise ConfigError(
+            "Expected a new file for the copy, found one.", where=target, next_step="Name another."
+        )
+    try:
+        _fill(Store(f"sqlite:///{path.absolute()}" if path else target, base=None, create=True), rows, keys)
+    except BaseException:
+        if path is not None:  # it was not there before
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _fill(store: Store, rows: Sequence[Row], keys: Mapping[str, str]) -> None:
+    with store.transaction(write=True) as connection:
+        if store.rows(connection) or store.keys(connection):
+            raise ConfigError(
+                "Expected a database without a ledger for the copy, found one.", next_step="Name another."
+            )
+        for name, key in keys.items():
+            store.add_key(connection, name, key)
+        store.extend(connection, rows)
+    found, copied = store.check()
+    if found or copied != list(rows):
+        raise OperationError("Expected the copy to be the ledger, it is not.", next_step="Check the disk.")

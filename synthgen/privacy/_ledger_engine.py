@@ -1,0 +1,201 @@
+"""Reach the ledger's database: a SQLite file, or a PostgreSQL server through pg8000.
+
+Nothing here repeats a URL: it may hold a password. One may be left out of the URL and given as PGPASSWORD.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Connection, Engine
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+
+from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
+
+BUSY_SECONDS = 30.0
+_LOCK = 0x5E_ED_1E_D6_E5  # any number, the same for every synthgen: the server's name for the writers' lock
+_NOT_YET = ("57P03", "53300")  # the server starts up, or has no connection left: nothing was asked yet
+_REFUSED = {
+    "28P01": "Expected a user and password that the ledger's server accepts, it refused them.",
+    "28000": "Expected a user that the ledger's server lets in, it refused.",
+    "3D000": "Expected a database of that name on the ledger's server, it has none.",
+    "42501": "Expected a user who may read and write the ledger's tables, the server refused.",
+}
+_SSL = {"disable": False, "prefer": None, "require": True}
+
+
+def locate(url: str, *, base: Path | None, create: bool) -> tuple[URL, bool]:
+    """Return the database's place, and whether its file was made now.
+
+    Raises:
+        ConfigError: the URL is neither of a SQLite file nor of PostgreSQL, or the file is missing.
+        OperationError: the file cannot be made.
+    """
+    try:
+        place = sa.make_url(url)
+    except (ArgumentError, ValueError):
+        raise ConfigError(
+            "Expected a ledger URL of a SQLite file or of PostgreSQL, got other text.",
+            next_step="Write sqlite:///ledger.db or postgresql://user@host/name.",
+        ) from None
+    backend = place.get_backend_name()
+    if backend == "postgresql" and place.username and place.database:
+        return place.set(drivername="postgresql+pg8000"), False
+    if backend != "sqlite" or not place.database or place.database.startswith((":memory:", "file:")):
+        raise ConfigError(
+            "Expected a ledger URL of a SQLite file or of PostgreSQL, got another kind.",
+            next_step="Write sqlite:///ledger.db or postgresql://user@host/name.",
+        )
+    path = (base or Path()) / place.database
+    return place.set(database=str(path)), _made(path, create=create)
+
+
+def _made(path: Path, *, create: bool) -> bool:
+    """Make the file if it is missing, readable by its owner only: it holds the cohorts' keys."""
+    if path.exists():
+        return False
+    if not create:
+        raise ConfigError(
+            "Expected a ledger, found no file.",
+            where=str(path),
+            next_step="Make it with `synthgen ledger open`.",
+        )
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise OperationError(
+            f"Expected a folder to write the ledger into ({error.strerror}).",
+            where=str(path),
+            next_step="Make the folder, or correct budget.ledger.",
+        ) from None
+    return True
+
+
+def engine_of(place: URL, busy_seconds: float) -> Engine:
+    """Return an engine that opens a connection for each transaction.
+
+    Raises:
+        ConfigError: the driver is not installed, or the URL has an option that is not known.
+    """
+    if place.get_backend_name() != "sqlite":
+        return _postgresql(place, busy_seconds)
+    engine = sa.create_engine(place, poolclass=sa.NullPool, connect_args={"timeout": busy_seconds})
+    sa.event.listen(engine, "connect", _leave_transactions_to_us)
+    sa.event.listen(engine, "begin", _begin)
+    return engine
+
+
+def _postgresql(place: URL, busy_seconds: float) -> Engine:
+    mode = str(place.query.get("sslmode", "prefer"))
+    if set(place.query) - {"sslmode"} or mode not in {*_SSL, "verify-full"}:
+        raise ConfigError(
+            "Expected no option in the ledger's URL but sslmode=disable, prefer, require or verify-full."
+        )
+    context = ssl.create_default_context() if mode == "verify-full" else _SSL[mode]
+    arguments: dict[str, Any] = {"ssl_context": context, "timeout": busy_seconds + 30}
+    if place.password is None and "PGPASSWORD" in os.environ:
+        arguments["password"] = os.environ["PGPASSWORD"]
+    try:
+        return sa.create_engine(place.set(query={}), poolclass=sa.NullPool, connect_args=arguments)
+    except (ImportError, NoSuchModuleError):
+        raise ConfigError(
+            "Expected the PostgreSQL driver pg8000, which is not installed.",
+            next_step="pip install synthgen-medical[postgresql].",
+        ) from None
+
+
+def connect(engine: Engine, *, write: bool, busy_seconds: float) -> Connection:
+    """Return a connection whose transaction reads one state, or excludes all other writers.
+
+    A server that is starting up or full is asked again for ``busy_seconds``. Nothing else is repeated: nobody
+    knows whether a transaction took place whose answer was lost, and a spend may be booked once too often,
+    never once too little.
+    """
+    options: dict[str, Any] = {"synthgen_write": write}
+    if engine.dialect.name != "sqlite":
+        # A reader sees rows and head of one moment. A writer's rows are read after the lock was got.
+        options["isolation_level"] = "READ COMMITTED" if write else "REPEATABLE READ"
+    deadline = time.monotonic() + busy_seconds
+    while True:
+        try:
+            return engine.connect().execution_options(**options)
+        except DBAPIError as error:
+            if _code(error) not in _NOT_YET or time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def exclude_writers(connection: Connection, busy_seconds: float) -> None:
+    """Wait, on PostgreSQL, until no other writer is at work. On SQLite ``BEGIN IMMEDIATE`` has done so."""
+    if connection.dialect.name == "sqlite":
+        return
+    connection.execute(sa.text(f"SET LOCAL lock_timeout = {round(1000 * busy_seconds)}"))
+    durable = "SELECT set_config('synchronous_commit', 'on', true)"
+    connection.execute(sa.text(f"{durable} WHERE current_setting('synchronous_commit') = 'off'"))
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+
+
+def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
+    # Left alone, sqlite3 begins at the first write: two processes could both read before either writes.
+    if isinstance(connection, sqlite3.Connection):
+        connection.isolation_level = None
+        connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")  # damaged text, too
+        connection.execute("PRAGMA synchronous = FULL")
+
+
+def _begin(connection: Connection) -> None:
+    write = connection.get_execution_options().get("synthgen_write", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def _code(error: Exception) -> str:
+    """Return the server's five-letter code of an error, or nothing."""
+    arguments = getattr(getattr(error, "orig", None), "args", ())
+    fields = arguments[0] if arguments else None
+    return str(fields.get("C", "")) if isinstance(fields, dict) else ""
+
+
+def failure(error: SQLAlchemyError | sqlite3.Error | UnicodeDecodeError, place: URL) -> SynthgenError:
+    """Return what to tell of a failed transaction, without the URL or a statement's values."""
+    cause, code = getattr(error, "orig", error), _code(error)
+    where = (
+        str(place.database) if place.get_backend_name() == "sqlite" else f"{place.host}:{place.port or 5432}"
+    )
+    if code in _REFUSED:
+        return ConfigError(_REFUSED[code], where=where, next_step="Correct the ledger's URL or the server.")
+    if "locked" in str(cause) or code == "55P03":
+        return OperationError(
+            "The ledger is locked by another process.", next_step="Try again when the other run has finished."
+        )
+    if isinstance(cause, sqlite3.Error | UnicodeDecodeError):  # SQLite's message may quote damaged text
+        return _file_failure(cause, where)
+    if type(cause).__name__ == "InterfaceError":
+        message = "Expected the ledger's server to answer, it did not."
+        return OperationError(message, where=where, next_step="Check that it runs and can be reached.")
+    kind = f"{type(cause or error).__name__} {code}".strip()
+    return OperationError(
+        f"The ledger's database failed ({kind}).", where=where, next_step="The server's log says more."
+    )
+
+
+def _file_failure(cause: sqlite3.Error | UnicodeDecodeError, where: str) -> SynthgenError:
+    name = getattr(cause, "sqlite_errorname", "SQLITE_CORRUPT")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")) or name == "SQLITE_ERROR":
+        return DataError(
+            f"Expected a ledger, found a file that is damaged or none ({name}).",
+            where=where,
+            next_step="Restore the ledger from its backup, and verify it with a bundle's head.",
+        )
+    return OperationError(
+        f"The ledger's database failed ({type(cause).__name__}: {cause}).",
+        where=where,
+        next_step="Check the disk and the URL.",
+    )

@@ -1,0 +1,298 @@
+"""Keep each noised answer on disk, so that a run that was killed goes on without drawing it again.
+
+One file of lines. A query first writes, and forces to disk, what it is about to draw and what that costs
+(an intent); then the noise is drawn; then the answer is stored. A resumed run asks the same queries in
+the same order and is given the stored answers. An intent without its answer was drawn, perhaps, and
+lost: its cost is reserved in the ledger again before it is drawn again (`synthgen.privacy.reservation`).
+
+Each line carries a hash of itself and all before it. A last line that was cut short counts as not
+written; any other damage is refused. The file holds no exact count, yet it never leaves and its owner
+alone can read it: of a histogram with a threshold it has what the threshold hides. It knows its own
+inode: a copy, or a file restored from a backup, does not know what was drawn after it was made, and is
+refused. (A snapshot of a whole disk, put back, is not seen.)
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import hashlib
+import json
+import math
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
+from synthgen.privacy._ledger_copy import sync_folder
+from synthgen.privacy.noise import Integers
+
+FORMAT = 1
+_NEW_FIT = "Choose another --output: a new fit is a new spend."
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A query that was announced and has no stored answer: it was drawn, as far as anybody knows.
+
+    Attributes:
+        seq: number of the query.
+        attempt: which of its draws was lost; 0 if even the announcement is damaged.
+        rho: its cost in zCDP; None if unknown, and then the whole plan is the cost.
+        key: the name under which the ledger books the next draw, once.
+    """
+
+    seq: int
+    attempt: int
+    rho: float | None
+    key: str
+
+
+class Journal:
+    """The stored answers of one fit, open in one process at a time.
+
+    Attributes:
+        id: random name of the journal, and key of its reservation.
+        queries: what was announced, one a query, the latest attempt.
+        stored: the answers, in the order of the queries.
+        lost: the query that has to be paid for again, or None.
+        given_up: noise was drawn that is not kept, so that the fit cannot go on from here.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open a journal, or begin one.
+
+        Raises:
+            OperationError: another process has it open, or the disk refused.
+            DataError: the file is damaged.
+            ConfigError: the file is a copy, or of another version.
+        """
+        self.path, self.id, self._digest = path, "", ""
+        self.queries: list[dict[str, Any]] = []
+        self.stored: list[Integers] = []
+        self.lost: Lost | None = None
+        self.given_up = False
+        self._bound: dict[str, Any] | None = None
+        self._next, self._frozen, self._paid, self._good = 0, False, 0, 0
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._file)
+            raise OperationError(
+                "Expected to be the only process at this run, another one is at it.",
+                where=str(path.parent.parent),
+            ) from None
+        except OSError as error:
+            raise OperationError(f"Expected to open a file ({error.strerror}).", where=str(path)) from None
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def drawn(self) -> bool:
+        """Whether noise may have been drawn."""
+        return bool(self.queries) or self.lost is not None or self.given_up
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+
+    def set_aside(self) -> Journal:
+        """Keep the file under another name, for the record, and begin a new one."""
+        self.close()
+        self.path.replace(self.path.with_name(f"{self.path.name}.{self.id[:8]}.closed"))
+        return Journal(self.path)
+
+    def bind(self, plan: str, data: str) -> None:
+        """Say which plan and data the answers belong to, the first time; check it later.
+
+        Args:
+            plan: digest of the plan.
+            data: digest of the table's file.
+
+        Raises:
+            ConfigError: they are not those of the stored answers.
+        """
+        wanted = {"kind": "bind", "plan": plan, "data": data}
+        if self._bound is None:
+            self._append(wanted)
+        elif self._bound != wanted:
+            changed = "data" if self._bound["data"] != data else "plan"
+            raise ConfigError(
+                f"Expected the {changed} that the stored answers came from, found changed {changed}.",
+                where=str(self.path),
+                next_step=_NEW_FIT,
+            )
+
+    def freeze(self) -> None:
+        """Allow no new draw: the spend is closed, and what is stored is all there will be."""
+        self._frozen = True
+
+    def pay(self, reservation: int) -> None:
+        """Name the reservation that pays for the next draw of the lost query."""
+        if self.lost is not None and self.lost.rho is None:  # only now may the damaged line go
+            os.ftruncate(self._file, self._good)
+            self._append({"kind": "torn", "reservation": reservation})
+        self._paid = reservation
+
+    def give_up(self) -> None:
+        """Record, before it happens, that noise is drawn that is not kept."""
+        if not self.given_up:
+            self._append({"kind": "unkept"})
+
+    def answer(self, query: dict[str, Any], draw: Callable[[], Integers]) -> Integers:
+        """Return the stored answer of a query; or announce it, draw, and store.
+
+        Args:
+            query: public description, JSON values.
+            draw: draws the answer, a vector of integers.
+
+        Raises:
+            ConfigError: the query is not the one that was stored at this place.
+            OperationError: the disk refused; nothing was drawn, or it counts as lost.
+        """
+        seq = self._next
+        if seq < len(self.queries) and not _same(self.queries[seq]["query"], query):
+            raise ConfigError(
+                f"Expected query {seq + 1} to be the one whose answer is stored, got another.",
+                where=str(self.path),
+                next_step=f"Resume with the version and machine that began. {_NEW_FIT}",
+            )
+        if seq < len(self.stored):
+            self._next += 1
+            return self.stored[seq].copy()
+        attempt = self.queries[seq]["attempt"] + 1 if seq < len(self.queries) else 1
+        if self._bound is None or self._frozen or (self.lost is not None and not self._paid):
+            raise SynthgenError(f"Expected query {seq + 1} to be bound and paid for before it is drawn.")
+        paid = {"reservation": self._paid} if self._paid else {}
+        self._append({"kind": "intent", "seq": seq + 1, "attempt": attempt, "query": query, **paid})
+        self._paid, self._next = 0, seq + 1
+        values = draw()
+        self._append({"kind": "answer", "seq": seq + 1, "values": _encoded(values)})
+        return self.stored[seq].copy()
+
+    def _append(self, record: dict[str, Any]) -> None:
+        text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        line = f"{_chained(self._digest, text)} {text}\n".encode()
+        before = os.fstat(self._file).st_size
+        try:
+            done = 0
+            while done < len(line):
+                done += os.write(self._file, line[done:])
+            os.fsync(self._file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, before)
+            raise OperationError(
+                f"Expected to store a step of the fit ({error.strerror}).",
+                where=str(self.path),
+                next_step="Make room, then --resume.",
+            ) from None
+        self._take(text)
+
+    def _take(self, text: str) -> None:
+        """Take a record that is on disk into account."""
+        record = json.loads(text)
+        kind = record["kind"]
+        if kind == "journal":
+            self.id = record["id"]
+        elif kind == "bind":
+            self._bound = record
+        elif kind == "unkept":
+            self.given_up = True
+        elif kind == "intent":
+            self.queries[record["seq"] - 1 :] = [record]
+            key = f"{self.id}:{record['seq']}.{record['attempt'] + 1}"
+            self.lost = Lost(record["seq"], record["attempt"], record["query"].get("rho"), key)
+        else:
+            if kind == "answer":
+                self.stored.append(_decoded(record["values"]))
+            self.lost = None
+        self._digest = _chained(self._digest, text)
+
+    def _read(self) -> None:
+        *lines, tail = os.pread(self._file, os.fstat(self._file).st_size, 0).split(b"\n")
+        for number, line in enumerate(lines, start=1):
+            digest, _, text = line.decode("utf-8", "replace").partition(" ")
+            if digest != _chained(self._digest, text):
+                if number < len(lines) or tail or number == 1:
+                    raise self._damaged(number)
+                tail = line
+                break
+            self._take(text)
+            self._good += len(line) + 1
+            if number == 1:
+                self._require_own(json.loads(text))
+        if tail:
+            self._cut(tail)
+        if not self.id:
+            header = {"format": FORMAT, "id": secrets.token_hex(16), "inode": os.fstat(self._file).st_ino}
+            self._append({"kind": "journal", **header})
+            sync_folder(self.path.parent)
+
+    def _require_own(self, header: dict[str, Any]) -> None:
+        if header["format"] != FORMAT or header["inode"] != os.fstat(self._file).st_ino:
+            raise ConfigError(
+                "Expected the stored answers that this run wrote, found a copy, or those of another version: "
+                "what was drawn since is not known.",
+                where=str(self.path),
+                next_step=_NEW_FIT,
+            )
+
+    def _cut(self, tail: bytes) -> None:
+        """Drop a last line that was cut short, or find out what it may have cost.
+
+        One that is longer than the answer (or the binding) that was due hides something: it is damage.
+        """
+        if self.lost is not None:
+            due = 4 * (8 * self.queries[-1]["query"]["answers"] // 3 + 1) + 200
+        elif self._bound is None:
+            due = 400
+        else:  # a query was due: whether it was drawn, and what it cost, nobody can tell
+            seq = len(self.queries) + 1
+            self.lost = Lost(seq, 0, None, f"{self.id}:{seq}.torn{self._good}")
+            return
+        if len(tail) > due:
+            raise self._damaged(len(self.queries) + len(self.stored) + 2)
+        os.ftruncate(self._file, self._good)
+
+    def _damaged(self, line: int) -> DataError:
+        return DataError(
+            f"Expected intact stored answers, found line {line} damaged.",
+            where=str(self.path),
+            next_step=f"Check the disk. {_NEW_FIT}",
+        )
+
+
+def _same(stored: dict[str, Any], query: dict[str, Any]) -> bool:
+    """Whether two queries are the same, up to what another processor rounds otherwise."""
+    if stored.keys() != query.keys():
+        return False
+    pairs = [(stored[name], query[name]) for name in stored]
+    return all(
+        math.isclose(a, b, rel_tol=1e-9) if isinstance(a, float) and isinstance(b, float) else a == b
+        for a, b in pairs
+    )
+
+
+def _chained(digest: str, text: str) -> str:
+    return hashlib.sha256(f"{digest} {text}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _encoded(values: Integers) -> str:
+    return base64.b64encode(values.astype("<i8").tobytes()).decode()
+
+
+def _decoded(text: str) -> Integers:
+    return np.frombuffer(base64.b64decode(text), dtype="<i8").astype(np.int64)

@@ -1,0 +1,183 @@
+"""Public cells: what they hold, and that a value goes through them and comes back near."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synthgen import codes
+from synthgen.encode.table import Encoder, is_wide
+from synthgen.errors import DataError
+from synthgen.schema import Schema
+
+DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", "../shared/data"))
+
+
+def grid_of(**field):
+    fields = [{"name": "id", "type": "string", "role": "id"}, {"name": "x", **field}]
+    schema = Schema.model_validate_json(json.dumps({"unit": {"column": "id"}, "fields": fields}))
+    return Encoder.of(schema).grids["x"]
+
+
+def number(low, high, **more):
+    return grid_of(type=more.pop("type", "number"), constraints={"minimum": low, "maximum": high}, **more)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(
+    st.sampled_from([(0.0, 1e6), (0.0, 1.0), (-5.0, 1e5), (1.0, 1e4), (18.0, 100.0), (-1e6, -1.0)]),
+    st.sampled_from(["auto", "linear", "log"]),
+    st.floats(0, 1),
+)
+def test_a_drawn_number_lies_in_the_cell_of_the_value_and_within_the_bounds(bounds, scale, u):
+    grid = number(*bounds, scale=scale)
+    value = bounds[0] + u**8 * (bounds[1] - bounds[0])
+    cell = grid.encode(pd.Series([value]))
+    assert (np.diff(grid.edges) > 0).all()
+    drawn = grid.decode(np.repeat(cell, 20), rng=np.random.default_rng(0))
+    assert drawn.between(*bounds).all()
+    assert (grid.encode(drawn) == cell).mean() >= 0.9  # rounding may reach a border
+
+
+@pytest.mark.parametrize("kind", ["number", "integer"])
+def test_bounds_and_zero_have_cells_of_their_own(kind):
+    grid = number(0, 50_000, type=kind)
+    cells = grid.encode(pd.Series([0.0, 50_000.0, 1.0, 49_999.0, np.nan]))
+    assert len(set(cells.tolist())) == 5
+    drawn = grid.decode(np.full(50, cells[0]), rng=np.random.default_rng(0))
+    assert (drawn == 0).all()
+
+
+def test_which_numbers_are_wide_follows_from_their_public_bounds():
+    wide = [
+        number(0, 1e6),
+        number(0, 1.0),
+        number(1, 1e4),
+        number(0, 5000, type="integer"),
+        number(-9, 9, scale="log"),
+    ]
+    equal = [
+        number(18, 100),
+        number(-40, 60),
+        number(0, 90, type="integer"),
+        number(0, 1e6, scale="linear"),
+        number(0, 1e6, bins=20),
+    ]
+    assert all(is_wide(grid.column) for grid in wide)
+    assert not any(is_wide(grid.column) for grid in equal)
+    assert all(90 <= grid.n_values <= 160 for grid in [*wide, *equal])
+
+
+@pytest.mark.parametrize(
+    ("name", "high", "limit"),
+    [("lognormal", 1e6, 0.05), ("zero-inflated", 1e5, 0.03), ("uniform", 1e3, 0.02)],
+)
+def test_cells_keep_the_shape_of_skewed_numbers_and_equal_cells_do_not(name, high, limit):
+    rng = np.random.default_rng(0)
+    n = 40_000
+    values = {
+        "lognormal": rng.lognormal(6, 1.2, n),
+        "zero-inflated": np.where(rng.random(n) < 0.6, 0, rng.gamma(0.7, 300, n)),
+        "uniform": rng.uniform(0, high, n),
+    }[name].clip(0, high)
+    shift = {}
+    for scale in ("auto", "linear"):
+        grid = number(0.0, high, scale=scale)
+        drawn = np.sort(grid.decode(grid.encode(pd.Series(values)), rng=rng))
+        both = np.concatenate([drawn, values])
+        gap = np.searchsorted(drawn, both, side="right") - np.searchsorted(
+            np.sort(values), both, side="right"
+        )
+        shift[scale] = np.abs(gap).max() / n
+    print(name, shift)
+    assert shift["auto"] < limit
+    if name != "uniform":
+        assert shift["linear"] > 3 * limit  # the control: equal cells lose the shape
+
+
+def test_codes_are_ordered_by_their_hierarchy_so_that_neighbours_can_be_joined():
+    grid = grid_of(type="string", codes="icd9")
+    assert grid.is_ordered
+    assert not grid_of(type="string", constraints={"enum": ["b", "a"]}).is_ordered
+    labels = list(grid.column.labels)
+    assert labels.index("250") - labels.index("249") == 1
+    assert labels.index("V01") > labels.index("E999") > labels.index("999")
+    drawn = grid.decode(np.array([249, grid.missing]), rng=np.random.default_rng(0))
+    assert drawn.tolist()[0] == "250"
+    assert drawn.isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("kind", ["icd9", "icd10"])
+def test_a_category_is_its_own_category_and_the_list_names_none_twice(kind):
+    found = codes.categories(kind)
+    assert len(set(found)) == len(found)
+    assert [codes.category(kind, one) for one in found] == list(found)
+    assert codes.in_order(kind, set(found)) == found
+
+
+def diabetes_codes():
+    with zipfile.ZipFile(DATA / "diabetes130" / "dataset_diabetes.zip") as archive:
+        member = next(name for name in archive.namelist() if name.endswith("diabetic_data.csv"))
+        frame = pd.read_csv(archive.open(member), usecols=["diag_1", "diag_2", "diag_3"], dtype=str)
+    return {text for name in frame for text in frame[name].dropna().unique()} - {"?"}
+
+
+def mimic_codes():
+    frame = pd.read_csv(DATA / "mimic3_demo" / "DIAGNOSES_ICD.csv.gz", usecols=["icd9_code"], dtype=str)
+    return set(frame["icd9_code"].dropna())
+
+
+@pytest.mark.parametrize("read", [diabetes_codes, mimic_codes])
+def test_every_diagnosis_of_a_real_cohort_has_a_public_category(read):
+    try:
+        texts = read()
+    except FileNotFoundError:
+        pytest.skip("the cohort is not in SYNTHGEN_TEST_DATA")
+    public = set(codes.categories("icd9"))
+    assert len(texts) > 500
+    assert not {text for text in texts if codes.category("icd9", text) not in public}
+
+
+def test_timestamps_become_public_days_and_dates_keep_their_order_on_the_way_out():
+    from synthgen.ingest.table import canonical
+    from synthgen.records import SyntheticTable
+
+    form = "%d.%m.%Y %H:%M"
+    fields = [
+        {"name": "id", "type": "string", "role": "id"},
+        {
+            "name": "out",
+            "type": "date",
+            "since": "in",
+            "format": form,
+            "constraints": {"minimum": 0, "maximum": 30},
+        },
+        {
+            "name": "in",
+            "type": "date",
+            "origin": "2000-01-01",
+            "constraints": {"minimum": "2010-01-01", "maximum": "2020-01-01"},
+        },
+    ]
+    schema = Schema.model_validate_json(json.dumps({"unit": {"column": "id"}, "fields": fields}))
+    raw = pd.DataFrame(
+        {
+            "out": ["05.03.2012 23:59", "04.03.2012 00:00", "", "01.01.2012 08:00"],
+            "in": ["2012-03-01", "2012-03-04", "2012-03-04", ""],
+        }
+    )
+    table, _ = canonical(raw, np.array(["a", "b", "c", "d"], dtype=object), schema)
+    assert table.frame["out"].tolist()[:2] == [4.0, 0.0]
+    assert table.frame["out"].isna().tolist() == [False, False, True, True]  # no start, no interval
+    assert table.frame["in"].tolist()[0] == (pd.Timestamp("2012-03-01") - pd.Timestamp("2000-01-01")).days
+    out = SyntheticTable(schema, table.frame).to_pandas()
+    assert out["out"].tolist()[:2] == ["05.03.2012 00:00", "04.03.2012 00:00"]
+    assert list(out.columns) == ["id", "out", "in"]
+    with pytest.raises(DataError, match="outside the bounds"):
+        canonical(raw.assign(out="01.03.2011 00:00"), np.array(["a", "b", "c", "d"], dtype=object), schema)

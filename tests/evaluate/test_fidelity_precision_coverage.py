@@ -1,0 +1,158 @@
+"""Precision and coverage against brute force; each sees the fault that it is about, and not the other's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthgen.evaluate import fidelity_precision_coverage
+from synthgen.evaluate._base import Inputs, MetricResult
+from synthgen.evaluate._manifold import Figure, compare, estimate, radii, ratio, squared_distances
+from synthgen.records import SyntheticTable
+
+Build = Callable[..., Inputs]
+Rows = Callable[[int, int], pd.DataFrame]
+
+
+def run(inputs: Inputs) -> MetricResult:
+    return fidelity_precision_coverage.evaluate(inputs, rng=np.random.default_rng(0))
+
+
+def naive(real: np.ndarray, other: np.ndarray, k: int) -> dict[str, float]:
+    """The three figures of Naeem et al., point by point."""
+    reach = [sorted(float(np.linalg.norm(x - y)) for y in real)[k] for x in real]
+    inside = [
+        [float(np.linalg.norm(x - y)) <= r + 1e-9 for y in other] for x, r in zip(real, reach, strict=True)
+    ]
+    balls = [sum(column) for column in zip(*inside, strict=True)]
+    return {
+        "precision": float(np.mean([n > 0 for n in balls])),
+        "density": float(np.mean(balls)) / k,
+        "coverage": float(np.mean([any(row) for row in inside])),
+    }
+
+
+@pytest.mark.parametrize("grid", [False, True])
+def test_figures_are_those_of_brute_force_also_where_points_coincide(grid: bool) -> None:
+    rng = np.random.default_rng(0)
+    real, other = rng.normal(size=(60, 3)), 1.5 * rng.normal(size=(45, 3))
+    if grid:
+        real, other = np.round(real), np.round(other)
+    found = compare(squared_distances(real, other), radii(squared_distances(real, real), k=5), k=5)
+    assert {key: figure.value for key, figure in found.items()} == pytest.approx(naive(real, other, 5))
+
+
+def test_influences_are_what_a_figure_loses_without_a_point() -> None:
+    rng = np.random.default_rng(1)
+    real, other = rng.normal(size=(40, 2)), 2 * rng.normal(size=(30, 2))
+    across, reach = squared_distances(real, other), radii(squared_distances(real, real))
+    found = compare(across, reach)
+    for j in range(30):
+        without = compare(np.delete(across, j, axis=1), reach)
+        lost = found["coverage"].value - without["coverage"].value
+        assert found["coverage"].other[j] == pytest.approx(lost)
+    for i in range(40):
+        without = compare(np.delete(across, i, axis=0), np.delete(reach, i))
+        lost = found["precision"].value - without["precision"].value
+        assert found["precision"].real[i] == pytest.approx(lost)
+
+
+def test_two_equal_samples_have_the_known_coverage() -> None:
+    """1 - 2^-k in the limit of equal sizes (Naeem et al., section 3.2): .969 for k = 5; deviation .004."""
+    rng = np.random.default_rng(2)
+    real, other = rng.normal(size=(3000, 2)), rng.normal(size=(3000, 2))
+    found = compare(squared_distances(real, other), radii(squared_distances(real, real)))
+    assert found["coverage"].value == pytest.approx(1 - 2**-5, abs=0.013)
+    assert found["density"].value == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_dropped_group_has_no_coverage_and_an_interval_that_is_not_a_point() -> None:
+    nothing = compare(np.zeros((80, 0)), np.ones(80))
+    baseline = Figure(0.97, np.zeros(80), np.zeros(80))
+    found = ratio(nothing["coverage"], baseline)
+    assert found.value == 0.0
+    assert 0.0 < found.high < 0.1
+    assert ratio(nothing["precision"], baseline).status == "insufficient"
+    assert estimate(nothing["density"]).status == "insufficient"
+
+
+def test_mode_collapse_costs_coverage_and_no_precision(build: Build, rows: Rows) -> None:
+    def collapsed(train: object, n: int) -> pd.DataFrame:
+        drawn = rows(4 * n, 50)
+        typical = drawn[drawn["ward"].isin(["w3", "w4"]) & (drawn["origin"] == "A")]
+        return typical.iloc[np.random.default_rng(1).integers(0, len(typical), n)]
+
+    found = run(build(collapsed, n=3000)).estimates
+    assert found["coverage.ratio"].high < 0.5
+    assert found["precision.ratio"].low > 0.95
+
+
+def test_broadened_noise_costs_precision(build: Build, rows: Rows) -> None:
+    """A third of the records have numbers from the whole public range."""
+
+    def broadened(train: object, n: int) -> pd.DataFrame:
+        drawn, rng = rows(n, 51), np.random.default_rng(2)
+        wide = rng.random(n) < 0.35
+        drawn["age"] = np.where(wide, rng.integers(18, 101, n), drawn["age"])
+        drawn["creatinine"] = np.where(wide, rng.uniform(0, 10, n), drawn["creatinine"])
+        drawn["sodium"] = np.where(wide, rng.uniform(110, 170, n), drawn["sodium"])
+        return drawn
+
+    found = run(build(broadened, n=3000)).estimates
+    assert found["precision.ratio"].high < 0.8
+    assert found["coverage.ratio"].value > found["precision.ratio"].value + 0.1
+
+
+def test_a_collapsed_group_is_named_and_the_others_are_not(build: Build, rows: Rows) -> None:
+    def men_alike(train: object, n: int) -> pd.DataFrame:
+        drawn = rows(2 * n, 52)
+        men = (drawn["sex"] == "M") & (drawn["ward"] == "w4") & (drawn["origin"] == "A")
+        alike = drawn[men].iloc[np.random.default_rng(3).integers(0, int(men.sum()), n // 2)]
+        return pd.concat([drawn[drawn["sex"] == "F"][: n - n // 2], alike], ignore_index=True)
+
+    found = run(build(men_alike, n=3000)).groups["coverage"]
+    assert found["sex=M"].high < 0.5
+    assert found["sex=F"].low > 0.9
+
+
+def test_intervals_of_ratios_cover_one_for_independent_samples(build: Build, rows: Rows) -> None:
+    """30 seeds; the intervals are conservative: more than 4 misses of 30 have a probability under .02."""
+    missed = dict.fromkeys(("precision", "coverage", "density"), 0)
+    for seed in range(30):
+        inputs = build(lambda train, n, seed=seed: rows(n, 850 + seed), n=800, seed=500 + seed)
+        found = run(inputs).estimates
+        for part in missed:
+            held = found[f"{part}.ratio"]
+            missed[part] += not held.low <= 1.0 <= held.high
+    assert max(missed.values()) <= 4, missed
+
+
+def test_a_small_group_and_a_small_table_are_insufficient(build: Build, rows: Rows) -> None:
+    inputs = build(lambda train, n: rows(n, 53), n=300)
+    assert run(inputs).groups["precision"]["origin=C"].status == "insufficient"
+    few = replace(inputs, synthetic=SyntheticTable(inputs.schema, inputs.synthetic.frame[:40]))
+    assert run(few).status == "insufficient"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grid", [False, True])
+def test_intervals_of_ratios_cover_at_least_as_often_as_they_say(grid: bool) -> None:
+    """2,000 repetitions; coverage of .95 shows under .935 with probability 1e-3. Half an interval fails."""
+    rng, names = np.random.default_rng(5), ("precision", "coverage", "density")
+    held, half = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    for _ in range(2000):
+        real, first, second = (rng.normal(size=(80, 3)) for _ in range(3))
+        if grid:
+            real, first, second = (np.round(points) for points in (real, first, second))
+        reach = radii(squared_distances(real, real))
+        found, base = (compare(squared_distances(real, other), reach) for other in (first, second))
+        for name in names:
+            drawn = ratio(found[name], base[name])
+            held[name] += drawn.low <= 1 <= drawn.high
+            half[name] += abs(drawn.value - 1) <= (drawn.high - drawn.value) / 2
+    assert min(held.values()) > 0.935 * 2000, held
+    assert min(half.values()) < 0.935 * 2000, half
