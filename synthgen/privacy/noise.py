@@ -1,8 +1,9 @@
 """Draw the noise that protects patients.
 
-Private noise comes from here and from nowhere else. The operating system's source draws exactly, on
-integers, with opendp: floating-point noise leaks through its lowest bits (Mironov, 2012; Casacuberta
-et al., 2022, arXiv:2207.10635). Tests inject a seeded source, or none at all to measure sensitivity;
+Private noise and secret masks come from here and from nowhere else. For counts and scalars the operating
+system's source draws exactly, on integers, with opendp: floating-point noise leaks through its lowest bits
+(Mironov, 2012; Casacuberta et al., 2022, arXiv:2207.10635). Gradients get float64 noise made of the
+operating system's words. Tests inject a seeded source, or none at all to measure sensitivity;
 both carry ``is_private = False``, which a fit on real patients must refuse.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from synthgen.privacy import _continuous
 
 Integers = npt.NDArray[np.int64]
 
@@ -121,6 +125,51 @@ class NoiseSource(ABC):
         lattice, units = on_lattice(scores, sensitivity)
         return self._select(lattice, epsilon, units)
 
+    def gaussian(self, size: int, *, sigma: float) -> npt.NDArray[np.float64]:
+        """Return independent Gaussian noise for a sum of clipped gradients.
+
+        Guarantee:
+            Added to a float64 sum that one unit moves by at most ``sensitivity``, it costs as much as
+            ``GaussianDpEvent(sigma / sensitivity)``, up to floating point: the noise is float64 and the
+            caller rounds what it releases to a coarser type. Counts and scalars use `discrete_gaussian`.
+
+        Args:
+            size: how many numbers.
+            sigma: standard deviation, in the sum's unit.
+
+        Raises:
+            ValueError: ``sigma`` is not positive and finite.
+        """
+        if not (math.isfinite(sigma) and sigma > 0):
+            raise ValueError(f"Expected sigma > 0, got {sigma=}. Use the noise of the plan.")
+        return sigma * self._normal(size)
+
+    def poisson_mask(self, size: int, *, rate: float) -> npt.NDArray[np.bool_]:
+        """Return which units take part in a step: each by its own coin. Secret, and never stored.
+
+        Args:
+            size: number of units. Sensitive.
+            rate: the public chance of each, above 0 and at most 1.
+
+        Raises:
+            ValueError: the rate is out of range.
+        """
+        if not 0 < rate <= 1:
+            raise ValueError(f"Expected one sampling rate above 0 and at most 1, got {rate}.")
+        return _continuous.bernoulli(self._words, size, rate)
+
+    def pick(self, counts: Integers) -> Integers:
+        """Return for each entry a whole number from 0 to below it: which of a unit's records to use."""
+        if counts.size and counts.min() < 1:
+            raise ValueError("Expected at least one record in each unit, got a unit without records.")
+        return _continuous.below(self._words, counts)
+
+    def _normal(self, size: int) -> npt.NDArray[np.float64]:
+        return _continuous.gaussian(self._words, size)
+
+    def _words(self, size: int) -> npt.NDArray[np.uint64]:
+        raise NotImplementedError("This source draws integers only.")
+
     def asking(self, rho: float, about: Sequence[Any]) -> AbstractContextManager[None]:
         """Say what the draws inside cost and what they are about, for a source that keeps answers.
 
@@ -181,6 +230,10 @@ class _SystemNoise(NoiseSource):
 
     is_private = True
 
+    def _words(self, size: int) -> npt.NDArray[np.uint64]:
+        # OpenSSL's generator, AES-256-CTR keyed by the operating system: four times as fast as asking it.
+        return np.frombuffer(ssl.RAND_bytes(8 * size), dtype=np.uint64)
+
     def _gaussian(self, values: Integers, sigma: float) -> Integers:
         dp = _opendp()
         space = dp.vector_domain(dp.atom_domain(T="i64")), dp.l2_distance(T="f64")
@@ -206,6 +259,9 @@ class _SeededNoise(NoiseSource):
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
 
+    def _words(self, size: int) -> npt.NDArray[np.uint64]:
+        return self._rng.integers(0, 2**64, size=size, dtype=np.uint64)
+
     def _gaussian(self, values: Integers, sigma: float) -> Integers:
         if sigma > _EXACT_BELOW_SIGMA:  # there a rounded Gaussian is as good: its variance is 1/12 larger
             return values + np.rint(self._rng.normal(0.0, sigma, values.size)).astype(np.int64)
@@ -220,7 +276,13 @@ class _SeededNoise(NoiseSource):
 
 
 class _NoNoise(NoiseSource):
-    """No noise: the exact answer."""
+    """No noise: the exact answer, every unit in every step, and each unit's first record."""
+
+    def _words(self, size: int) -> npt.NDArray[np.uint64]:
+        return np.zeros(size, dtype=np.uint64)
+
+    def _normal(self, size: int) -> npt.NDArray[np.float64]:
+        return np.zeros(size)
 
     def _gaussian(self, values: Integers, sigma: float) -> Integers:
         return values.copy()

@@ -1,0 +1,1 @@
+"""Train deep models with differential privacy whose unit is the patient. Needs the extra ``deep``."""
