@@ -118,7 +118,7 @@ class TrainingPlan:
             ...     patients=1000, expected_units=100, steps=20, epsilon=1.0, delta=1e-5
             ... )
             >>> plan.sample_rate, round(plan.noise_multiplier, 1), plan.epsilon(1e-5) <= 1.0
-            (0.1, 2.2, True)
+            (0.1, 2.1, True)
         """
         if patients < 1:
             raise ValueError(f"Expected at least one patient, got {patients}.")

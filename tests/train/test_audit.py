@@ -5,8 +5,8 @@ every released gradient. The claim is violated if the lower bound of the true po
 claimed trade-off curve allows at the upper bound of the false positive rate (Clopper and Pearson, 97.5 %
 each; thresholds fixed beforehand). Both bounds must fail together, so a right engine whose curve is tight is
 blamed in 0.3 % of audits. With 1,000 trainings an arm half the noise is caught with power 0.98 at
-epsilon 1 and 1.00 at epsilon 4; the defects beyond that with power 1.00. The default tests use fewer trainings,
-bounds of 99.9 % and the grossest defects; they prove that the audit runs.
+epsilon 1 and 1.00 at epsilon 4; the defects beyond that with power 1.00. The default tests use fewer
+trainings, bounds of 99.9 % and the grossest defects; they prove that the audit runs.
 """
 
 from __future__ import annotations
