@@ -218,3 +218,17 @@ def test_evidence_is_kept_and_the_rest_is_drawn() -> None:
     assert (found[asked >= 0] == asked[asked >= 0]).all()
     assert (found >= 0).all()
     assert (found < np.array(model.denoiser.sizes)).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_packages_that_are_not_there_are_named_before_anything_is_spent(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synthgen.errors import ConfigError
+    from synthgen.models import _warm
+
+    monkeypatch.setattr(_warm, "find_spec", lambda package: None)
+    schema = Schema.model_validate_json(json.dumps(SCHEMA))
+    with pytest.raises(ConfigError) as caught:
+        config_of(name).plan(schema, epsilon=1.0, delta=1e-6, patients=100)
+    assert "torch" in str(caught.value)
