@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.models._cells import Merging
 from synthgen.models._conditions import Condition, conditions
+from synthgen.models._given import draw_given
 from synthgen.models._junction import Attributes, JunctionTree, Node
 from synthgen.records import SyntheticTable
 from synthgen.schema import Schema
@@ -68,8 +70,28 @@ class FittedMarginal:
             allowed = None if condition is None else condition.cells
             cells = self.merging[name].refine(drawn[name], rng=rng, allowed=allowed)
             columns[name] = grid.decode(cells, rng=rng, within=condition.interval if condition else None)
-        import pandas as pd
+        return SyntheticTable(self.schema, pd.DataFrame(columns))
 
+    def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
+        """Draw one record for each row of ``evidence``, whose columns it keeps. Post-processing.
+
+        Args:
+            evidence: canonical values of some columns.
+            rng: open randomness; the same state gives the same records, byte for byte.
+        """
+        encoder = Encoder.of(self.schema, fine_cells=self.fine_cells)
+        observed = {
+            name: self.merging[name].coarse[encoder.grids[name].encode(evidence[name])]
+            for name in encoder.grids
+            if name in evidence
+        }
+        drawn = draw_given(self.tree, observed, len(evidence), rng=rng)
+        columns = {}
+        for name, grid in encoder.grids.items():
+            if name in observed:
+                columns[name] = evidence[name].reset_index(drop=True)
+            else:
+                columns[name] = grid.decode(self.merging[name].refine(drawn[name], rng=rng), rng=rng)
         return SyntheticTable(self.schema, pd.DataFrame(columns))
 
     def save(self, folder: Path) -> None:
