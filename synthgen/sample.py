@@ -60,7 +60,9 @@ def draw(
         return table
     if table.units is None:
         return replace(table, frame=table.frame.iloc[rng.permutation(len(table))].reset_index(drop=True))
-    return _numbered(replace(table, units=1 + rng.permutation(int(table.units.max(initial=0)))[table.units - 1]))
+    return _numbered(
+        replace(table, units=1 + rng.permutation(int(table.units.max(initial=0)))[table.units - 1])
+    )
 
 
 def _joined(schema: Schema, parts: list[SyntheticTable]) -> SyntheticTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from synthgen.errors import DataError
@@ -31,17 +32,21 @@ def kept_in_order(table: RealTable, *, where: str = "") -> RealTable:
 
 
 def _require_static(table: RealTable, where: str) -> None:
-    codes, _ = table.unit_codes()
-    found = []
-    for column in table.schema.columns:
-        if column.field.static:
-            values, _ = pd.factorize(table.frame[column.name], use_na_sentinel=False)
-            pairs = pd.DataFrame({"unit": codes, "value": values}).drop_duplicates()
-            differ = int((pairs["unit"].value_counts() > 1).sum())
-            found += [f"column {column.name!r}: {differ} patients with more than one value"] * bool(differ)
+    found = [
+        f"column {column.name!r}: {differ} patients with more than one value"
+        for column in table.schema.columns
+        if column.field.static and (differ := patients_who_differ(table.frame[column.name], table.units))
+    ]
     if found:
         raise DataError(
             f"Expected static columns to be the same in all records of a patient, got {'; '.join(found)}.",
             where=where,
             next_step="Correct the table, or take `static: true` off the column.",
         )
+
+
+def patients_who_differ(values: pd.Series, units: np.ndarray) -> int:
+    """Return how many patients have more than one value, a missing one included. Sensitive."""
+    codes, _ = pd.factorize(values, use_na_sentinel=False)
+    pairs = pd.DataFrame({"unit": units, "value": codes}).drop_duplicates()
+    return int((pairs["unit"].value_counts() > 1).sum())

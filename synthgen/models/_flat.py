@@ -3,7 +3,7 @@
 A row of the flat table is a row of the patient with
 
 * ``patient.rows``: how many rows the patient has, 1 to ``max_records``;
-* ``patient.position``: ``first``, ``middle``, ``last``, or ``only``, so that a last event such as death is seen;
+* ``patient.position``: ``first``, ``middle``, ``last``, or ``only``, so that a last event (death) is seen;
 * ``patient.start`` and ``patient.gap``: the first row's time, and the time since the row before (0 at the
   first), in place of the column of time;
 * ``previous.X``: the public cell of each column X in the row before, or that there is none.
@@ -146,8 +146,8 @@ class Layout:
     def where_it_stands(self, place: np.ndarray, n_rows: np.ndarray) -> dict[str, pd.Series]:
         """Return the columns of number and position, from a row's place (from 0) among so many."""
         last = np.where(place == n_rows - 1, 3, 2)
-        codes = np.where(place == 0, np.where(n_rows == 1, 0, 1), last)
-        positions = pd.Categorical.from_codes(codes, categories=list(POSITIONS))
+        codes = np.where(place == 0, np.where(n_rows == 1, 0, 1), last).astype(np.int64)
+        positions = pd.Categorical.from_codes(codes, categories=pd.Index(list(POSITIONS)))
         return {ROWS: pd.Series(n_rows.astype(float)), POSITION: pd.Series(positions)}
 
     def previous(self, above: pd.DataFrame, *, first: np.ndarray) -> dict[str, pd.Series]:
@@ -222,8 +222,7 @@ def _cells(grid: Grid, values: pd.Series, first: np.ndarray) -> pd.Series:
     missing = (cells == grid.missing) & ~first if grid.missing is not None else np.zeros(len(cells), bool)
     cells = np.where(first, grid.n_values, cells)
     if not grid.edges:
-        labels = [f"v{i}" for i in range(grid.n_values)] + [NONE]
-        return pd.Series(pd.Categorical.from_codes(np.where(missing, -1, cells), categories=labels))
+        labels = pd.Index([f"v{i}" for i in range(grid.n_values)] + [NONE])
+        codes = np.where(missing, -1, cells).astype(np.int64)
+        return pd.Series(pd.Categorical.from_codes(codes, categories=labels))
     return pd.Series(np.where(missing, np.nan, cells.astype(float)))
-
-

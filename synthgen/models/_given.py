@@ -117,7 +117,7 @@ def _gather(
 def _spread(
     ratio: np.ndarray, names: Sequence[str], parent: Node, given: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Bring the axes behind the first into the order of the parent's free columns, with length 1 elsewhere."""
+    """Bring the axes behind the first into the order of the parent's free columns; others have length 1."""
     onto = _free(parent.attributes, given)
     order = sorted(range(len(names)), key=lambda k: onto.index(names[k]))
     sizes = dict(zip(names, ratio.shape[1:], strict=True))

@@ -134,9 +134,7 @@ def _role_pairs(
     names = list(merging)
     sizes = {name: merging[name].n_coarse for name in names}
     singles = [_coarsened(ones[name], merging[name]) for name in names]
-    cliques = role_pairs(
-        names, schema.with_role("label"), links=links_of(schema), given=given_of(schema)
-    )
+    cliques = role_pairs(names, schema.with_role("label"), links=links_of(schema), given=given_of(schema))
     rho = numbers["rho"] * numbers["share_role"]
     parts = split_rho(rho, [sizes[a] * sizes[b] for a, b in cliques]) if cliques else []
     pairs = [records.measure(clique, part) for clique, part in zip(cliques, parts, strict=True)]
