@@ -38,12 +38,14 @@ def simulate(schema: Schema, n_records: int, *, rng: np.random.Generator) -> Syn
         raise ValueError(f"Expected n_records >= 1, got {n_records=}.")
     schema.require_complete()
     content = {column.name: _draw(column, n_records, rng) for column in schema.columns}
+    if not schema.unit.is_linked:
+        _obey(content, n_records, schema, rng)
+        units = _units(schema.unit.max_records, n_records, rng)
+        return SyntheticTable(schema, pd.DataFrame(content), units=units)
     units = _units(schema.unit.max_records, n_records, rng)
-    if schema.unit.is_linked:
-        _link(content, units, schema)
+    _link(content, units, schema)
     _obey(content, n_records, schema, rng)
-    table = SyntheticTable(schema, pd.DataFrame(content), units=units)
-    return _parted(table) if schema.unit.is_linked else table
+    return _parted(SyntheticTable(schema, pd.DataFrame(content), units=units))
 
 
 def _link(content: dict[str, pd.Series], units: np.ndarray, schema: Schema) -> None:

@@ -200,7 +200,7 @@ def _units(raw: pd.DataFrame, schema: Schema) -> list[Violation]:
 
 
 def _static(content: dict[str, pd.Series], raw: pd.DataFrame, schema: Schema) -> list[Violation]:
-    """Return the columns of linked records that should be the same in all records of a patient and are not."""
+    """Return the columns of linked records that should be the same for all of a patient and are not."""
     unit = schema.unit.column
     if not schema.unit.is_linked or unit is None or unit not in raw:
         return []
