@@ -202,7 +202,7 @@ def _shrunk(
 ) -> list[Measurement]:
     """Shrink each pair's interaction, from independence."""
     total = total_of(singles)
-    even = {m.attributes[0]: np.maximum(m.counts, 0.0) / np.maximum(m.counts, 0.0).sum() for m in singles}
+    even = {m.attributes[0]: _shares(m.counts) for m in singles}
     bands = {name: Bands.of(grid, merging[name]) for name, grid in encoder.grids.items()}
     out = []
     for pair in pairs:
@@ -211,6 +211,12 @@ def _shrunk(
         counts = shrink(pair.counts, expected, sigma=pair.scale, rows=bands[a], columns=bands[b])
         out.append(Measurement(pair.attributes, counts, pair.sigma))
     return out
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    """Return the shares of noisy counts; even ones where the noise of a small cohort has left none."""
+    kept = np.maximum(counts, 0.0)
+    return kept / kept.sum() if kept.any() else np.full(len(kept), 1.0 / len(kept))
 
 
 def _worth(candidate: Candidate, sizes: Mapping[str, int], numbers: Mapping[str, Any]) -> bool:

@@ -169,7 +169,7 @@ def test_a_patient_changes_no_other_patients_flat_rows_and_has_at_most_max_recor
     both = Layout(schema).flatten(joined(base, extreme(schema, n_rows, kind)))
     alone = Layout(schema).flatten(base)
     others = both.select(both.units != "worst")
-    key = [START, GAP, ROWS, "day"][:3]
+    key = [START, GAP, ROWS]
     for table in (others, alone):
         table.frame["unit"] = table.units
     pd.testing.assert_frame_equal(
@@ -271,13 +271,13 @@ def test_synthetic_patients_have_the_real_ones_number_of_rows_and_their_persiste
     order = np.random.default_rng(0).permutation(len(drawn))
     loose = histories(drawn.frame.iloc[order].reset_index(drop=True), np.asarray(drawn.units))
     uniform = np.full(MOST, 1 / MOST)
-    print(
-        f"rows {tvd(mine['rows'], theirs['rows']):.3f} (uniform {tvd(uniform, theirs['rows']):.3f}); "
-        f"pulse pairs {tvd(mine['pulse'], theirs['pulse']):.3f} (shuffled {tvd(loose['pulse'], theirs['pulse']):.3f}); "
-        f"same ward {mine['same ward']:.3f}, real {theirs['same ward']:.3f} (shuffled {loose['same ward']:.3f})"
-    )
-    assert tvd(mine["rows"], theirs["rows"]) < 0.03 < tvd(uniform, theirs["rows"])
-    assert tvd(mine["pulse"], theirs["pulse"]) < 0.7 * tvd(loose["pulse"], theirs["pulse"])
+    rows, pulse = tvd(mine["rows"], theirs["rows"]), tvd(mine["pulse"], theirs["pulse"])
+    apart = tvd(loose["pulse"], theirs["pulse"])
+    print(f"rows {rows:.3f}, uniform {tvd(uniform, theirs['rows']):.3f}")
+    print(f"pulse pairs {pulse:.3f}, shuffled {apart:.3f}")
+    print(f"same ward {mine['same ward']:.3f}, real {theirs['same ward']:.3f}, {loose['same ward']:.3f}")
+    assert rows < 0.03 < tvd(uniform, theirs["rows"])
+    assert pulse < 0.5 * apart
     assert abs(mine["same ward"] - theirs["same ward"]) < 0.05 < theirs["same ward"] - loose["same ward"]
     died = drawn.frame["died"].astype(bool).to_numpy()
     followed = died[:-1] & (np.diff(np.asarray(drawn.units)) == 0)
