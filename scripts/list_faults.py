@@ -8,15 +8,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
-def main() -> None:
-    """Print Markdown."""
+def table() -> str:
+    """Return the table as Markdown."""
     from tests.faults.engine_table import FAULTS
 
-    print("| # | defect | how | caught by |\n|---|---|---|---|")
+    lines = ["| # | defect | how | caught by |", "|---|---|---|---|"]
     for fault in FAULTS:
         file, _, name = fault.test.partition("::")
-        print(f"| {fault.number or '-'} | {fault.defect} | {fault.how} | `{file}.py::{name}` |")
+        lines.append(f"| {fault.number or '-'} | {fault.defect} | {fault.how} | `{file}.py::{name}` |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    print(table())

@@ -6,6 +6,7 @@ never given to it: it is estimated from the noisy counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -49,7 +50,7 @@ def total_of(measurements: Sequence[Measurement]) -> float:
     """
     estimates = np.array([m.counts.sum() for m in measurements])
     variances = np.array([np.sum(np.broadcast_to(np.square(m.sigma), m.counts.shape)) for m in measurements])
-    least = max(1.0, float(np.sum(1.0 / variances)) ** -0.5)
+    least = max(1.0, 1.0 / math.sqrt(float(np.sum(1.0 / variances))))
     return max(least, float(np.average(estimates, weights=1.0 / variances)))
 
 

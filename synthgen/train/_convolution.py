@@ -2,7 +2,7 @@
 
 With a batch read as R images of ``P * channel`` channels (`_layout`), a convolution with P groups sums each
 unit's rows inside the kernel. Where few output positions meet a large kernel, the gradients stay in factors:
-norms come from inner products of positions, the clipped sum from one plain convolution.
+norms come from inner products of positions or of patches, the clipped sum from one plain convolution.
 
 Source: Rochette, Manoel and Tramel (2019), arXiv:1912.06015, for gradients by grouped convolution.
 """
@@ -32,9 +32,8 @@ from synthgen.train._records import (
 
 _backward = torch.ops.aten.convolution_backward
 _STORED_BYTES = 2**24
-_BLOCK_BYTES = (
-    5 * 2**18
-)  # gradients made by one kernel call: fresh memory beyond the cache is dearer than the work
+# Gradients made by one kernel call: fresh memory beyond the cache is dearer than the work.
+_BLOCK_BYTES = 5 * 2**18
 
 
 class ConvolutionLayer(Layer):
@@ -144,6 +143,9 @@ class Convolved:
         # Multiplications; sums over offsets and stored gradients are passes over memory, each dearer.
         if pixels**2 * channels + tokens**2 * (out + 20 * math.prod(kernel)) < 20 * size:
             return self
+        patch = channels * math.prod(kernel)
+        if tokens * (out + patch) + 10 * patch < 0.9 * size:
+            return Patched(**vars(self))
         if self.layout.n_units * size * self.left.element_size() > _STORED_BYTES:
             return Passing(**vars(self))
         return Stored(self.per_unit())
@@ -177,9 +179,13 @@ class Convolved:
                 down = slice(y * gap_y, y * gap_y + step_y * (height - 1) + 1, step_y)
                 along = slice(x * gap_x, x * gap_x + step_x * (width - 1) + 1, step_x)
                 patches += products[:, :, down, along, :, down, along]
+        return self._gram(patches)
+
+    def _gram(self, patches: Tensor) -> Norms:
+        """Return norms from the patches' inner products, "unit *token *token"."""
         left = self._tokens_last(self.left.flatten(2))
         tokens = left.shape[2]
-        return gram_norms(torch.bmm(left.mT, left), patches.view(-1, tokens, tokens))
+        return gram_norms(torch.bmm(left.mT, left), patches.reshape(-1, tokens, tokens))
 
     def _tokens_last(self, rows: Tensor) -> Tensor:
         """Return "row dim token" as "unit dim token"."""
@@ -222,6 +228,22 @@ class Convolved:
             drop = drop.repeat(repeat)
         scale = weights.to(self.left.dtype).repeat(repeat).view(-1, *[1] * (self.left.dim() - 1))
         return self._weight_gradient(without(self.left, drop) * scale, without(self.right, drop), 1)
+
+
+@dataclass(frozen=True)
+class Patched(Convolved):
+    """Gradients in factors whose patches are made: cheaper where patches overlap little."""
+
+    def norms(self) -> Norms:
+        """Return each unit's squared norm, from inner products of all pairs of patches."""
+        (step_y, step_x), (pad_y, pad_x), (gap_y, gap_x) = self.numbers[:3]
+        high, wide = ((k - 1) * gap + 1 for k, gap in zip(self.shape[2:], (gap_y, gap_x), strict=True))
+        seen = functional.pad(self.right, (pad_x, pad_x, pad_y, pad_y))
+        seen = seen.unfold(2, high, step_y)[..., ::gap_y].unfold(3, wide, step_x)[..., ::gap_x]
+        height, width = self.left.shape[2:]  # a last step that no output has is left out
+        seen = seen[:, :, :height, :width].permute(0, 1, 4, 5, 2, 3)
+        flat = self._tokens_last(seen.reshape(len(seen), -1, height * width))
+        return self._gram(torch.bmm(flat.mT, flat))
 
 
 @dataclass(frozen=True)

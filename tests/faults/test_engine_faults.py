@@ -44,3 +44,10 @@ def test_defects_of_several_processes_are_planted_there():
     planted = {int(name.split()[0]) for name in world_worker.FAULTS if name[0].isdigit()}
     assert planted == {f.number for f in FAULTS if f.how == "two processes"} - {10}
     assert "noise of every process" in world_worker.FAULTS
+
+
+def test_the_table_in_the_docs_is_the_one_that_is_tested():
+    from scripts.list_faults import table
+
+    docs = Path(__file__).parents[2] / "CONTRIBUTING.md"
+    assert table() in docs.read_text(encoding="utf-8"), "paste what scripts/list_faults.py prints"

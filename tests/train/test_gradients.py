@@ -233,6 +233,20 @@ def test_gradients_that_are_not_kept_equal_the_naive_loop(rows, monkeypatch):
     assert made
 
 
+@pytest.mark.parametrize("rows", [1, 3])
+def test_norms_from_patches_equal_the_naive_loop(rows, monkeypatch):
+    from synthgen.train import _convolution
+
+    patched = lambda self: _convolution.Patched(**vars(self))  # noqa: E731
+    monkeypatch.setattr(_convolution.Convolved, "cheapest", patched)
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Conv2d(2, 4, (3, 4), (2, 1), (1, 2), (1, 2), bias=False), nn.Tanh(), nn.Conv2d(4, 6, 4, 2, 1)
+    )
+    agrees(model, rows, torch.float64, 1e-10)
+    agrees(model, rows, torch.float32, 1e-5)
+
+
 @st.composite
 def architectures(draw: st.DrawFn) -> nn.Module:
     """A random stack of convolutions, norms and linear layers on 2x8x8 images."""
