@@ -17,7 +17,9 @@ from synthgen.models._model import load_model, save_model
 from synthgen.models.tabular_marginal import Config
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
+from synthgen.published import fidelity
 from synthgen.records import RealTable, SyntheticTable
+from synthgen.release._checks import data_problems
 from synthgen.sample import draw, violations, write_shards, write_table
 from synthgen.schema import Schema
 
@@ -383,3 +385,34 @@ def test_a_column_called_like_the_flat_tables_own_is_refused() -> None:
 def test_positions_are_known_by_name(schema: Schema) -> None:
     stands = Layout(schema).where_it_stands(np.array([0, 0, 1, 2]), np.array([1, 3, 3, 3]))
     assert stands[POSITION].tolist() == list(POSITIONS)
+
+
+def test_a_released_file_whose_histories_are_broken_is_named(
+    fitted: LinkedModel, schema: Schema, tmp_path: Path
+) -> None:
+    table = draw(fitted, schema, 60, seed=1)
+    frame = table.frame
+
+    def problems(frame: pd.DataFrame, units: Any) -> list[str]:
+        write_table(SyntheticTable(schema, frame, units=np.asarray(units)), tmp_path / "t.parquet")
+        return data_problems(tmp_path / "t.parquet", schema, records=len(frame))
+
+    assert problems(frame, table.units) == []
+    one = problems(frame, np.ones(len(frame), dtype=np.int64))
+    assert [text for text in one if "more than 6 rows" in text]
+    assert [text for text in one if "not in order" in text]
+    assert [text for text in one if "differ in the static column 'sex'" in text]
+    apart = problems(frame, 1 + np.arange(len(frame)) % 2)
+    assert [text for text in apart if "do not stand together" in text]
+
+
+def test_a_published_figure_weighs_each_synthetic_patient_alike(schema: Schema) -> None:
+    real = cohort(schema, 300)
+    linked = SyntheticTable(schema, real.frame, units=pd.factorize(real.units)[0] + 1)
+    loose = SyntheticTable(schema, real.frame)
+    exact = [
+        fidelity(real, table, rho=1.0, patients=300, noise=NoiseSource.none())["columns"]["died"]
+        for table in (linked, loose)
+    ]
+    assert exact[0]["total_variation"] == pytest.approx(0.0, abs=1e-3)
+    assert exact[1]["total_variation"] > 0.02
