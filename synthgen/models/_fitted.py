@@ -6,10 +6,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
@@ -19,6 +18,9 @@ from synthgen.models._given import draw_given
 from synthgen.models._junction import Attributes, JunctionTree, Node
 from synthgen.records import SyntheticTable
 from synthgen.schema import Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 WEIGHTS, META = "model.safetensors", "model.json"
@@ -70,6 +72,8 @@ class FittedMarginal:
             allowed = None if condition is None else condition.cells
             cells = self.merging[name].refine(drawn[name], rng=rng, allowed=allowed)
             columns[name] = grid.decode(cells, rng=rng, within=condition.interval if condition else None)
+        import pandas as pd
+
         return SyntheticTable(self.schema, pd.DataFrame(columns))
 
     def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
@@ -79,6 +83,8 @@ class FittedMarginal:
             evidence: canonical values of some columns.
             rng: open randomness; the same state gives the same records, byte for byte.
         """
+        import pandas as pd
+
         encoder = Encoder.of(self.schema, fine_cells=self.fine_cells)
         observed = {
             name: self.merging[name].coarse[encoder.grids[name].encode(evidence[name])]

@@ -187,10 +187,15 @@ def for_schema(config: Any, schema: Schema) -> TableConfig:
     """
     if not schema.unit.is_linked:
         return config  # type: ignore[no-any-return]
-    fitted = getattr(plugins.load("synthgen.models", config.name, prefix="tabular_"), "Fitted", None)
-    if not hasattr(fitted, "sample_given"):
+    if not can_link(config.name):
         raise _refused(config.name)
     return Longitudinal(config)
+
+
+def can_link(generator: str) -> bool:
+    """Return whether a generator's file has a ``Fitted...`` class that draws given evidence."""
+    module = plugins.load("synthgen.models", generator, prefix="tabular_")
+    return any(hasattr(it, "sample_given") for name, it in vars(module).items() if name.startswith("Fitted"))
 
 
 def with_schema(model: TableModel, schema: Schema) -> TableModel:

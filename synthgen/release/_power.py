@@ -29,8 +29,8 @@ def few_patients(patients: int, noise: float | None, *, epsilon: float, delta: f
 
     Args:
         patients: declared number of patients that train.
-        noise: standard deviation of a count's noise, in patients; None takes the least that any mechanism
-            of this epsilon adds to a single count.
+        noise: standard deviation of a count's noise, in patients, or None; it is taken for no less than what
+            the Gaussian mechanism would add if all of epsilon went to a single count.
         epsilon: of the plan, at ``delta``.
         delta: probability of failure.
 
@@ -41,7 +41,7 @@ def few_patients(patients: int, noise: float | None, *, epsilon: float, delta: f
         'TOO FEW PATIENTS for epsilon 1'
     """
     rho = calibrate_rho(epsilon, delta)
-    sigma = 1.0 / math.sqrt(2.0 * rho) if noise is None else noise
+    sigma = max(noise or 0.0, 1.0 / math.sqrt(2.0 * rho))
     half = HALF_WIDTH * sigma / patients
     if half <= TOLERATED:
         return []

@@ -11,7 +11,7 @@ import pytest
 from synthgen import plugins
 from synthgen.errors import ConfigError
 from synthgen.models._base import GivenModel, TableConfig, TableModel
-from synthgen.models._longitudinal import for_schema
+from synthgen.models._longitudinal import can_link, for_schema
 from synthgen.models._model import load_model, save_model
 from synthgen.privacy.accountant import epsilon_of
 from synthgen.privacy.noise import NoiseSource
@@ -20,8 +20,7 @@ from synthgen.sample import draw
 from synthgen.schema import Schema
 
 NAMES = plugins.names("synthgen.models", prefix="tabular_")
-MODULES = {name: plugins.load("synthgen.models", name, prefix="tabular_") for name in NAMES}
-GIVEN = [name for name in NAMES if hasattr(getattr(MODULES[name], "Fitted", None), "sample_given")]
+GIVEN = [name for name in NAMES if can_link(name)]
 SCHEMA: dict[str, Any] = {
     "unit": {"column": "patient", "max_records": 3},
     "fields": [

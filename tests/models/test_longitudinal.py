@@ -333,6 +333,15 @@ def test_conditions_and_balance_speak_of_patients(fitted: LinkedModel, schema: S
         draw(fitted, schema, 10, seed=0, where={"ward": "a"})
 
 
+def test_several_batches_hold_different_patients(
+    fitted: LinkedModel, schema: Schema, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthgen.sample.BATCH", 40)
+    table = draw(fitted, schema, 100, seed=0)
+    assert np.unique(np.asarray(table.units)).tolist() == list(range(1, 101))
+    assert (table.frame.groupby(table.units)["sex"].nunique() == 1).all()
+
+
 def test_shards_share_no_id_and_keep_patients_whole(
     fitted: LinkedModel, schema: Schema, tmp_path: Path
 ) -> None:
@@ -366,7 +375,8 @@ def test_a_generator_that_cannot_draw_given_evidence_is_refused_before_anything_
         def save(self, folder: Path) -> None:
             raise NotImplementedError
 
-    monkeypatch.setattr("synthgen.models.tabular_marginal.Fitted", Plain)
+    for name in ("Fitted", "FittedMarginal"):
+        monkeypatch.setattr(f"synthgen.models.tabular_marginal.{name}", Plain)
     with pytest.raises(ConfigError, match="row before"):
         for_schema(Config(), schema)
     with pytest.raises(ConfigError, match="row before"):

@@ -30,10 +30,13 @@ def test_the_half_width_is_that_of_simulated_noise():
     assert abs(shown / 100 - half) < 0.01
 
 
-def test_a_plan_that_names_no_noise_is_judged_by_the_least_that_any_mechanism_adds():
+def test_a_plan_that_names_no_noise_is_judged_by_what_a_single_count_would_take():
     assert typical_noise([None, None]) is None
     assert typical_noise([None, 3.0, 5.0, 100.0]) == 5.0
     assert few_patients(100, None, epsilon=1.0, delta=1e-6)
+    assert few_patients(
+        100, 1.1, epsilon=1.0, delta=1e-6
+    )  # a noise multiplier of training is no count's noise
     assert few_patients(100_000, None, epsilon=1.0, delta=1e-6) == []
 
 
