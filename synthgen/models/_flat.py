@@ -34,7 +34,9 @@ ROWS, POSITION, START, GAP = "patient.rows", "patient.position", "patient.start"
 PREVIOUS = "previous."
 POSITIONS = ("only", "first", "middle", "last")
 NONE = "none"
-PREVIOUS_CELLS = 40
+PREVIOUS_CELLS, PREVIOUS_LABELS = 40, 200
+"""Public cells of what came before: of a number, and of a category; more labels share cells with their
+neighbours in the public order."""
 
 
 class FlatSchema(Schema):
@@ -178,8 +180,7 @@ class Layout:
     def _previous_field(self, column: Column) -> Field:
         grid, name = self._grids[column.name], _before(column)
         if not grid.edges:
-            labels = (*(f"v{i}" for i in range(grid.n_values)), NONE)
-            enum = {"enum": labels, "required": not column.nullable}
+            enum = {"enum": tuple(_labels(grid)), "required": not column.nullable}
             return _field({"name": name, "type": "string", "constraints": enum})
         limits = {"minimum": 0, "maximum": grid.n_values, "required": not column.nullable}
         return _field({"name": name, "type": "integer", "scale": "linear", "constraints": limits})
@@ -220,9 +221,15 @@ def _cells(grid: Grid, values: pd.Series, first: np.ndarray) -> pd.Series:
     """Return canonical values of a ``previous`` column: the cell, NaN if missing, or that there is none."""
     cells = grid.encode(values).astype(np.int64)
     missing = (cells == grid.missing) & ~first if grid.missing is not None else np.zeros(len(cells), bool)
-    cells = np.where(first, grid.n_values, cells)
     if not grid.edges:
-        labels = pd.Index([f"v{i}" for i in range(grid.n_values)] + [NONE])
+        labels = _labels(grid)
+        cells = np.where(first, len(labels) - 1, cells * (len(labels) - 1) // grid.n_values)
         codes = np.where(missing, -1, cells).astype(np.int64)
-        return pd.Series(pd.Categorical.from_codes(codes, categories=labels))
+        return pd.Series(pd.Categorical.from_codes(codes, categories=pd.Index(labels)))
+    cells = np.where(first, grid.n_values, cells)
     return pd.Series(np.where(missing, np.nan, cells.astype(float)))
+
+
+def _labels(grid: Grid) -> list[str]:
+    """Return the labels of a ``previous`` column of a category, that there is none last."""
+    return [f"v{i}" for i in range(min(grid.n_values, PREVIOUS_LABELS))] + [NONE]

@@ -392,6 +392,22 @@ def test_a_column_called_like_the_flat_tables_own_is_refused() -> None:
         _ = Layout(schema).flat
 
 
+def test_many_labels_share_cells_with_their_neighbours_and_none_stays_apart() -> None:
+    labels = [f"c{i:03d}" for i in range(1000)]
+    fields = [SCHEMA["fields"][0], {"name": "code", "type": "string", "constraints": {"enum": labels}}]
+    unit = {"column": "pid", "max_records": 2, "records": "linked"}
+    wide = Schema.model_validate_json(json.dumps({"unit": unit, "fields": fields}))
+    code = pd.Series(pd.Categorical([*labels, None], categories=labels))
+    first = np.r_[np.zeros(1000, dtype=bool), False]
+    cells = Layout(wide).previous(pd.DataFrame({"code": code}), first=first)["previous.code"]
+    assert cells.isna().tolist() == [False] * 1000 + [True]
+    assert (np.diff(cells.cat.codes[:1000]) >= 0).all()
+    assert cells[:1000].nunique() == 200
+    none = Layout(wide).previous(pd.DataFrame({"code": code}), first=~first)["previous.code"]
+    assert set(none) == {"none"}
+    assert list(Layout(wide).flat.column("previous.code").labels) == list(cells.cat.categories)
+
+
 def test_positions_are_known_by_name(schema: Schema) -> None:
     stands = Layout(schema).where_it_stands(np.array([0, 0, 1, 2]), np.array([1, 3, 3, 3]))
     assert stands[POSITION].tolist() == list(POSITIONS)
