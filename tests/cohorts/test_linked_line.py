@@ -9,6 +9,10 @@ import pandas as pd
 import pytest
 
 from synthgen import cli
+from synthgen.config import load_config
+from synthgen.models._model import load_model
+from synthgen.pipeline import fit
+from synthgen.sample import draw
 
 SCHEMA = """
 unit: {column: patient, max_records: 3, records: linked, order: day}
@@ -124,3 +128,21 @@ def test_a_foreign_table_of_linked_records_is_judged_by_its_patients(
         excess[name] = found["fidelity_rows_per_patient"]["estimates"]["excess"]
     assert excess["good"]["low"] <= 0 <= excess["good"]["high"]
     assert excess["loose"]["low"] > 0.3
+
+
+def test_a_killed_linked_fit_goes_on_from_its_stored_answers(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cohort's cap is one fit's epsilon, so drawing the stored answers again would be refused."""
+    for name in ("table.csv", "table.schema.yaml", "config.yaml"):
+        (tmp_path / name).write_bytes((place / name).read_bytes())
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            "synthgen.models._marginal_fit._round", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            fit(load_config(tmp_path / "config.yaml"), tmp_path / "run")
+    done = fit(load_config(tmp_path / "config.yaml"), tmp_path / "run", resume=True)
+    model, schema, _ = load_model(Path(done["model"]))
+    assert schema.unit.is_linked
+    assert len(set(np.asarray(draw(model, schema, 30, seed=0).units))) == 30
