@@ -12,7 +12,7 @@ from typing import Any
 
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of_rho
 
-HALF_WIDTH = 1.96
+HALF_WIDTH, DROWNED = 1.96, 0.25
 TOLERATED = 0.05
 """Noise of a rate over all training patients (95 %) from which on they are too few: our own choice. A
 cohort's description is read to a few percentage points, and every smaller group is noisier."""
@@ -47,12 +47,14 @@ def few_patients(patients: int, noise: float | None, *, epsilon: float, delta: f
         return []
     needed = math.ceil(HALF_WIDTH * sigma / TOLERATED)
     enough = epsilon_of_rho(rho * (half / TOLERATED) ** 2, delta)
-    shown = f"plus or minus {100 * half:.0f} percentage points" if half < 0.5 else "anything from 0 to 100 %"
+    shown = f"plus or minus {100 * half:.2g} percentage points" if half < 0.5 else "anything from 0 to 100 %"
+    holds = "Totals are coarse, small groups and dependences mostly noise."
+    if half >= DROWNED:
+        holds = "The synthetic records show the schema's form, not the patients'."
     text = (
         f"TOO FEW PATIENTS for epsilon {epsilon:.3g}: with {patients:,} training patients the noise of "
-        f"privacy alone moves a rate over all of them by {shown} (95 %), and a smaller group's by more. The "
-        f"synthetic records show the schema's form, not the patients'. It takes about {needed:,} training "
-        "patients at this epsilon"
+        f"privacy alone moves a rate over all of them by {shown} (95 %), and a smaller group's by more. "
+        f"{holds} It takes about {needed:,} training patients at this epsilon"
     )
     return [text + (f", or epsilon {enough:.2g} with these." if enough < 100 else ".")]
 
