@@ -120,20 +120,27 @@ class FittedMarginal:
             evidence: canonical values of some columns.
             rng: open randomness; the same state gives the same records, byte for byte.
         """
+        return self.decode_given(self.draw_given(evidence, rng=rng), evidence, rng=rng)
+
+    def draw_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Return coarse cells by column, one a row of ``evidence``: its own, and the rest given them."""
+        grids = self.encoder.grids
+        seen = {name: grid.encode(evidence[name]) for name, grid in grids.items() if name in evidence}
+        observed = {name: self.merging[name].coarse[cells] for name, cells in seen.items()}
+        return draw_given(self.tree, observed, len(evidence), rng=rng) | observed
+
+    def decode_given(
+        self, coarse: Mapping[str, np.ndarray], evidence: pd.DataFrame, *, rng: np.random.Generator
+    ) -> SyntheticTable:
+        """Return records from coarse cells, with the values of ``evidence`` where it has the column."""
         import pandas as pd
 
-        observed = {
-            name: self.merging[name].coarse[grid.encode(evidence[name])]
-            for name, grid in self.encoder.grids.items()
-            if name in evidence
-        }
-        drawn = draw_given(self.tree, observed, len(evidence), rng=rng)
         columns = {}
         for name, grid in self.encoder.grids.items():
-            if name in observed:
+            if name in evidence:
                 columns[name] = evidence[name].reset_index(drop=True)
             else:
-                columns[name] = grid.decode(self.merging[name].refine(drawn[name], rng=rng), rng=rng)
+                columns[name] = grid.decode(self.merging[name].refine(coarse[name], rng=rng), rng=rng)
         return SyntheticTable(self.schema, pd.DataFrame(columns))
 
     def save(self, folder: Path) -> None:
