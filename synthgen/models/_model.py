@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from synthgen import plugins
 from synthgen.errors import ConfigError
 from synthgen.models._base import TableModel
+from synthgen.models._longitudinal import fitted_schema, with_schema
 from synthgen.schema import Schema
 
 SCHEMA_FILE, KIND_FILE = "schema.json", "generator.json"
@@ -44,4 +45,5 @@ def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
             next_step="Name a folder that `save` wrote.",
         ) from None
     module = plugins.load("synthgen.models", generator, prefix="tabular_")
-    return cast(TableModel, module.load(folder, schema)), schema, generator
+    model = cast(TableModel, module.load(folder, fitted_schema(schema)))
+    return with_schema(model, schema), schema, generator
