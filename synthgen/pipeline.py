@@ -25,7 +25,7 @@ from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort, SyntheticTable
 from synthgen.release.policy import load_policy
-from synthgen.runs import RunFolder, file_digest, write_json
+from synthgen.runs import RunFolder, source_digest, write_json
 from synthgen.sample import draw, write_table
 from synthgen.spending import Stopwatch, make_plan, open_ledger, quiet, read_cohort, spend
 
@@ -231,7 +231,7 @@ def release(run_path: Path, output: Path, *, override: str | None = None) -> dic
 
 def _require_same_data(folder: RunFolder, loaded: Loaded) -> None:
     known = json.loads((folder.internal / "data.json").read_text(encoding="utf-8"))["sha256"]
-    if loaded.table.is_file() and file_digest(loaded.table) != known:
+    if all(path.exists() for path in loaded.sources) and source_digest(loaded.sources) != known:
         raise ConfigError(
             "Expected the data that this run was made from, found changed data.",
             where=str(loaded.table),

@@ -38,6 +38,7 @@ from synthgen.fields import (
     has_domain,
     labels_of,
 )
+from synthgen.image_spec import Images
 from synthgen.rules import Rule, parse_rule
 from synthgen.settings import Settings
 
@@ -47,6 +48,7 @@ __all__ = [
     "Column",
     "Constraints",
     "Field",
+    "Images",
     "Kind",
     "Label",
     "Role",
@@ -88,6 +90,7 @@ class Schema(Settings):
     rules: tuple[str, ...] = ()
     title: str | None = None
     description: str | None = None
+    images: Images | None = None
 
     @field_validator("unit", mode="before")
     @classmethod
@@ -120,6 +123,9 @@ class Schema(Settings):
             except ValueError as error:
                 raise ValueError(f"fields.{number}: {error}") from None
         self._check_since()
+        if self.images is not None and self.images.file is not None:
+            if self.images.file not in self.with_role("id") or self.images.file == self.unit.column:
+                raise ValueError("images.file: expected a field with `role: id` that is not the unit's column")
         for number, text in enumerate(self.rules):
             problem = self._rule_problem(text)
             if problem:
