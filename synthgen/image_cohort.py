@@ -90,4 +90,3 @@ def image_units(table: RealTable, pixels: np.ndarray) -> np.ndarray:
 
 def _beside(loaded: Loaded) -> Path | None:
     return loaded.sources[1] if len(loaded.sources) > 1 else None
-

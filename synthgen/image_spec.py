@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field as Key
+from pydantic import model_validator
 
 from synthgen.settings import Settings
 
@@ -32,6 +33,12 @@ class Images(Settings):
     bits: int = Key(default=8, ge=8, le=16)
     fit: Literal["pad", "crop"] = "pad"
     size: int | None = Key(default=None, ge=1, le=MOST_SIDE)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Images:
+        if self.channels == 3 and self.bits != 8:
+            raise ValueError("images.bits: expected 8 for colour, since PNG files of more are not written")
+        return self
 
     @property
     def largest(self) -> int:

@@ -25,6 +25,7 @@ from synthgen.models._base import Progress
 from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.image_records import SyntheticImages
 from synthgen.records import Cohort, SyntheticTable
 from synthgen.release.gate import Policy, Verdict, decide, load_policy
 from synthgen.release.record import (
@@ -162,7 +163,7 @@ def release(
     record: Mapping[str, Any] = judged.record
     if judged.verdict.verdict != "release" and override and override.strip():
         record = _overridden(record, override.strip())
-    names = {f"{loaded.config.cohort}.{kind}": table for kind in loaded.config.release.formats}
+    names = {name: table for name in _files(loaded, table)}
     schema = public_schema(loaded.schema)
     return write_bundle(
         output,
@@ -217,8 +218,15 @@ def _record(
             verdict=verdict.verdict, policy=policy.name, looks=looks, residual_risk=policy.residual_risk
         ),
         schema=loaded.schema,
-        files={f"{loaded.config.cohort}.{kind}": len(table) for kind in loaded.config.release.formats},
+        files={name: len(table) for name in _files(loaded, table)},
     )
+
+
+def _files(loaded: Loaded, table: SyntheticTable) -> list[str]:
+    """Return the names of a bundle's data files: tables by format, and an archive of images if there are any."""
+    kinds: list[str] = [*loaded.config.release.formats]
+    kinds += ["zip"] if isinstance(table, SyntheticImages) else []
+    return [f"{loaded.config.cohort}.{kind}" for kind in kinds]
 
 
 def _parts(event: DpEvent) -> list[DpEvent]:

@@ -18,8 +18,10 @@ import numpy as np
 
 from synthgen.config import Loaded, holdout_of, load_config
 from synthgen.errors import ConfigError
+from synthgen.image_records import SyntheticImages
 from synthgen.models._base import Progress
 from synthgen.models._model import load_model
+from synthgen.picture_files import ARCHIVE, write_archive
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
@@ -147,6 +149,8 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     if folder.done("sample") is None:
         for kind in loaded.config.release.formats:
             write_table(table, folder.public / f"{SYNTHETIC}.{kind}")
+        if isinstance(table, SyntheticImages):
+            write_archive(table, folder.public / f"{SYNTHETIC}.{ARCHIVE}")
         folder.mark("sample", records=n_records)
     return table
 

@@ -51,7 +51,9 @@ def draw(
     if n_records < 0:
         raise ConfigError(f"Expected 0 records or more, got {n_records}.", where="--records")
     if isinstance(model, ImageModel):
-        table = draw(model.attributes, schema, n_records, seed=seed, shard=shard, where=where, balance=balance)
+        table = draw(
+            model.attributes, schema, n_records, seed=seed, shard=shard, where=where, balance=balance
+        )
         return model.render(table, rng=np.random.default_rng([seed, shard, 1]))
     rng = np.random.default_rng([seed, shard])
     parts = []

@@ -125,7 +125,9 @@ class Schema(Settings):
         self._check_since()
         if self.images is not None and self.images.file is not None:
             if self.images.file not in self.with_role("id") or self.images.file == self.unit.column:
-                raise ValueError("images.file: expected a field with `role: id` that is not the unit's column")
+                raise ValueError(
+                    "images.file: expected a field with `role: id` that is not the unit's column"
+                )
         for number, text in enumerate(self.rules):
             problem = self._rule_problem(text)
             if problem:

@@ -233,7 +233,9 @@ def read_cohort(
     table = table.select(keep_records(table.units, key=key, max_records=schema.unit.max_records))
     parts = part_of(table.units, key=key, shares=_shares(loaded))
     pieces = {name: table.select(parts == name) for name in ("train", "reference", "holdout")}
-    return Cohort(**pieces, counts=report.to_json(), n_units=report.units, digest=source_digest(loaded.sources))
+    return Cohort(
+        **pieces, counts=report.to_json(), n_units=report.units, digest=source_digest(loaded.sources)
+    )
 
 
 def _shares(loaded: Loaded) -> dict[str, float]:

@@ -19,7 +19,10 @@ from synthgen.image_spec import Images
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF")
 MOST_PIXELS = 2**26
-_EIGHT, _SIXTEEN = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"), ("I;16", "I;16B", "I;16L")
+_EIGHT, _SIXTEEN = (
+    ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"),
+    ("I;16", "I;16B", "I;16L"),
+)
 _BROKEN = (
     OSError,
     ValueError,

@@ -80,7 +80,9 @@ def images(path: Path, part: Part) -> Iterator[np.ndarray]:
                 yield from np.frombuffer(content, dtype=part.dtype).reshape(n, *part.shape[1:])
                 left -= n
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError):
-        raise DataError("Expected whole arrays, got a damaged file.", where=str(path), next_step=_STEP) from None
+        raise DataError(
+            "Expected whole arrays, got a damaged file.", where=str(path), next_step=_STEP
+        ) from None
 
 
 def _part(archive: zipfile.ZipFile, key: str, keys: list[str]) -> Part:

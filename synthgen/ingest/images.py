@@ -75,7 +75,8 @@ def read_images(
     spec = schema.images
     if spec is None or spec.size is None:
         raise ConfigError(
-            "Expected a schema that declares images, found none.", next_step="Add `images: {channels: 1, bits: 8}`."
+            "Expected a schema that declares images, found none.",
+            next_step="Add `images: {channels: 1, bits: 8}`.",
         )
     attributes = None if table is None else _table(table, delimiter, encoding, decimal)
     if path.is_dir():
@@ -110,7 +111,9 @@ def _collect(found: Found, frame: pd.DataFrame, spec: Images, where: str) -> Raw
             where=where,
             next_step="Correct the files, the table or the column that names them; no budget was spent.",
         )
-    order = np.argsort(rows, kind="stable")  # pixels stand in the order of their rows already in all but folders
+    order = np.argsort(
+        rows, kind="stable"
+    )  # pixels stand in the order of their rows already in all but folders
     if not np.array_equal(order, np.arange(len(rows))):
         pixels[: len(rows)] = pixels[order]
     report = {

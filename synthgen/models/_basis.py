@@ -66,7 +66,10 @@ class Basis:
         the spectrum: the transform is orthonormal over the number of pixels a side.
         """
         turned = self._cosines(images)
-        return np.concatenate([turned[:, i, places] for i, places in enumerate(self.places)], axis=1) / self.spectrum
+        return (
+            np.concatenate([turned[:, i, places] for i, places in enumerate(self.places)], axis=1)
+            / self.spectrum
+        )
 
     def synthesise(self, coefficients: np.ndarray, rest: np.ndarray | None = None) -> np.ndarray:
         """Return intensities, which may lie outside 0 to 1; ``rest`` holds the other cosines, if any."""

@@ -134,7 +134,9 @@ def _augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     shifts = rng.integers(-most, most + 1, (n, 2))
     rows = np.clip(np.arange(side)[None] - shifts[:, :1], 0, side - 1)
     columns = np.clip(np.arange(side)[None] - shifts[:, 1:], 0, side - 1)
-    moved = images[np.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]].transpose(0, 3, 1, 2)
+    moved = images[np.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]].transpose(
+        0, 3, 1, 2
+    )
     gain = 1.0 + rng.uniform(-GAIN, GAIN, (n, 1, 1, 1))
     return np.asarray((moved - 0.5) * gain + 0.5 + rng.uniform(-LIFT, LIFT, (n, 1, 1, 1)))
 

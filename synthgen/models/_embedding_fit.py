@@ -86,7 +86,10 @@ def learn(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource) -
     spender.spend(numbers["rho_moments"])
     bound = vector_bound(conditioning.n_guides)
     sums = _moments.exact_sums(
-        _moments.to_lattice(vectors, bound), weights, conditioning.class_of(data.frame), conditioning.n_classes
+        _moments.to_lattice(vectors, bound),
+        weights,
+        conditioning.class_of(data.frame),
+        conditioning.n_classes,
     )
     noisy, deviation = _moments.noisy_sums(sums, bound=bound, rho=numbers["rho_moments"], noise=noise)
     scale = np.concatenate([[ONE], np.full(conditioning.n_guides, GUIDE), np.ones(basis.dimension)])

@@ -119,7 +119,12 @@ def _both(own: PrivacyPlan, pixels: PrivacyPlan) -> dp_event.DpEvent:
 
 
 def fit_attributes(
-    settings: ImagingSettings, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None
+    settings: ImagingSettings,
+    data: RealImages,
+    plan: PrivacyPlan,
+    *,
+    noise: NoiseSource,
+    progress: Progress | None,
 ) -> TableModel:
     """Spend the attributes' part of the plan; see the table generator's ``fit`` for the guarantee."""
     listed = plan.parameters[KEY]
@@ -152,7 +157,9 @@ def load_attributes(folder: Path, schema: Schema) -> tuple[TableModel, str]:
         name = str(json.loads((place / "generator.json").read_text(encoding="utf-8"))["generator"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ConfigError(
-            "Expected a saved model of attributes.", where=str(folder), next_step="Name a folder that `save` wrote."
+            "Expected a saved model of attributes.",
+            where=str(folder),
+            next_step="Name a folder that `save` wrote.",
         ) from None
     module = plugins.load(PACKAGE, name, prefix=TABLES)
     return cast(TableModel, module.load(place, schema)), name

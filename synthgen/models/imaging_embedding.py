@@ -83,7 +83,9 @@ class Config(ImagingSettings):
             ConfigError: the schema declares no images.
         """
         if schema.images is None or schema.images.size is None:
-            raise ConfigError("Expected a schema that declares images and their size, got none.", where="schema")
+            raise ConfigError(
+                "Expected a schema that declares images and their size, got none.", where="schema"
+            )
 
         def pixels(left: float) -> PrivacyPlan:
             return self._pixels(schema, epsilon=left, delta=delta, patients=patients)
