@@ -9,13 +9,12 @@ from typing import Any
 
 from synthgen.config import (
     BudgetSection,
-    DataSection,
     Loaded,
     RunConfig,
-    TableSource,
     generator_settings,
     require_share,
 )
+from synthgen.data_config import DataSection, TableSource
 from synthgen.models._base import TableModel
 from synthgen.models._model import load_model, save_model
 from synthgen.records import SyntheticTable

@@ -13,49 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from synthgen import plugins, yamlfile
+from synthgen.data_config import DataSection, sized
 from synthgen.errors import ConfigError
-from synthgen.image_config import ImageSource, sized
 from synthgen.schema import Schema, load_schema
 from synthgen.settings import Settings
 
 GENERATORS = "synthgen.models"
 Kind = Literal["tabular_", "imaging_"]
 SECTION = "Name the section first, such as budget.epsilon=1."
-
-
-class TableSource(Settings):
-    """A table and its schema."""
-
-    path: str = Field(min_length=1)
-    schema_path: str = Field(alias="schema", min_length=1)
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
-    encoding: str = "utf-8"
-    decimal: Literal[".", ","] = "."
-    date_format: str | None = None
-
-
-class DataSection(Settings):
-    """What goes in: a table, or images."""
-
-    table: TableSource | None = None
-    images: ImageSource | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> DataSection:
-        if (self.table is None) == (self.images is None):
-            raise ValueError("expected a table or images, got both or neither")
-        return self
-
-    @property
-    def source(self) -> TableSource | ImageSource:
-        """Whichever is given."""
-        found = self.table or self.images
-        if found is None:
-            raise ValueError("Expected a table or images.")
-        return found
 
 
 class BudgetSection(Settings):

@@ -8,8 +8,8 @@ from typing import Any
 
 from synthgen.errors import ConfigError
 from synthgen.models._model import load_model
-from synthgen.schema import Schema
 from synthgen.sample import draw, write_shards, write_table
+from synthgen.schema import Schema
 
 
 def sample(

@@ -64,7 +64,7 @@ class SyntheticImages(SyntheticTable):
         return [file_name(self.first_id + i) for i in range(len(self))]
 
     def to_pandas(self) -> pd.DataFrame:
-        """Return the attributes as the input had them; the column that names a file names the synthetic one."""
+        """Return the attributes as the input had them, with the names of the synthetic files."""
         frame = super().to_pandas()
         spec = self.schema.images
         if spec is not None and spec.file is not None:

@@ -16,14 +16,14 @@ class Images(Settings):
     """The public form of every image of a cohort.
 
     An image is a square of ``size`` by ``size`` pixels whose values run from 0 to ``2**bits - 1``. The range
-    follows from this declaration and from the type of a file, never from the least and the largest value found,
-    which would be learnt for free.
+    follows from this declaration and from the type of a file, never from the least and the largest value
+    found, which would be learnt for free.
 
     Attributes:
         file: the column, of role id, that names a record's image; None if the container holds them in order.
         channels: 1 for grey, 3 for red, green and blue.
-        bits: depth of a value. Files of 8 bits are stretched to it, files of 16 bits hold it: a detector of 12
-            bits is ``bits: 12``.
+        bits: depth of a value. Files of 8 bits are stretched to it, files of 16 bits hold it: a detector of
+            12 bits is ``bits: 12``.
         fit: how an image that is no square becomes one: ``pad`` with black, or ``crop`` to its middle.
         size: pixels a side; the config's ``data.images.size`` says it.
     """

@@ -21,12 +21,13 @@ from synthgen.errors import ConfigError
 from synthgen.evaluate._base import Claim, Inputs, MetricResult
 from synthgen.evaluate._run import evaluate_all
 from synthgen.evaluate._store import results_to_json
+from synthgen.image_records import SyntheticImages
 from synthgen.models._base import Progress
 from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.plan import PrivacyPlan
-from synthgen.image_records import SyntheticImages
 from synthgen.records import Cohort, SyntheticTable
+from synthgen.release._nearest import real_sheets
 from synthgen.release.gate import Policy, Verdict, decide, load_policy
 from synthgen.release.record import (
     Composition,
@@ -223,7 +224,7 @@ def _record(
 
 
 def _files(loaded: Loaded, table: SyntheticTable) -> list[str]:
-    """Return the names of a bundle's data files: tables by format, and an archive of images if there are any."""
+    """Return the names of a bundle's data files: tables by format, and an archive of images."""
     kinds: list[str] = [*loaded.config.release.formats]
     kinds += ["zip"] if isinstance(table, SyntheticImages) else []
     return [f"{loaded.config.cohort}.{kind}" for kind in kinds]
@@ -249,6 +250,7 @@ def _reports(
         ingest=dict(cohort.counts),
         thresholds=policy.thresholds(),
         margins=policy.margins(),
+        sheets=real_sheets(cohort, table),
     )
     write_report(folder.internal / "report.html", content, edition="internal")
     write_report(folder.public / "report.html", content, edition="public")

@@ -1,4 +1,4 @@
-"""Write synthetic images as users read them: PNG files beside a table, one archive of them, or one array file.
+"""Write synthetic images as users read them: PNG files beside a table, an archive, or an array file.
 
 Files hold pixels and nothing else: no time, no name, no comment. Everything here is post-processing.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
@@ -19,6 +19,7 @@ from PIL import Image
 from synthgen.errors import OperationError
 from synthgen.image_records import SyntheticImages
 from synthgen.models._base import ImageModel
+from synthgen.records import SyntheticTable
 from synthgen.sample import draw, write_table
 from synthgen.schema import Schema
 
@@ -32,6 +33,14 @@ def png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(plain)).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def write_cohort(table: SyntheticTable, folder: Path, name: str, formats: Iterable[str]) -> None:
+    """Write a table in each format, and beside it the archive of its images, if it has any."""
+    for kind in formats:
+        write_table(table, folder / f"{name}.{kind}")
+    if isinstance(table, SyntheticImages):
+        write_archive(table, folder / f"{name}.{ARCHIVE}")
 
 
 def write_archive(images: SyntheticImages, path: Path) -> None:
@@ -61,7 +70,9 @@ def write_array(images: SyntheticImages, path: Path) -> None:
     columns: dict[str, np.ndarray] = {}
     for name, values in images.to_pandas().items():
         numbers = values.dtype.kind in "iufb" and not values.isna().any()
-        columns[str(name)] = values.to_numpy() if numbers else values.astype("string").fillna("").to_numpy(str)
+        columns[str(name)] = (
+            values.to_numpy() if numbers else values.astype("string").fillna("").to_numpy(str)
+        )
     content: dict[str, Any] = {**columns, "images": plain}
     _whole(path, lambda stream: np.savez_compressed(stream, **content))
 
@@ -88,11 +99,16 @@ def write_shards(
             drawn: Any = draw(model, schema, n, seed=seed, shard=shard, **options)
             drawn = replace(drawn, first_id=first)
             for name, image in _files(drawn):
-                _whole(folder / name, lambda stream, content=image: stream.write(content))  # type: ignore[misc]
+                _whole(folder / name, _writing(image))
             write_table(drawn, path, first=first)
         paths.append(path)
         first += n
     return paths
+
+
+def _writing(content: bytes) -> Callable[[IO[bytes]], Any]:
+    """Return what writes these bytes into a stream."""
+    return lambda stream: stream.write(content)
 
 
 def _files(images: SyntheticImages) -> Iterator[tuple[str, bytes]]:

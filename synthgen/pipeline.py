@@ -18,17 +18,16 @@ import numpy as np
 
 from synthgen.config import Loaded, holdout_of, load_config
 from synthgen.errors import ConfigError
-from synthgen.image_records import SyntheticImages
 from synthgen.models._base import Progress
 from synthgen.models._model import load_model
-from synthgen.picture_files import ARCHIVE, write_archive
+from synthgen.picture_files import write_cohort
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort, SyntheticTable
 from synthgen.release.policy import load_policy
 from synthgen.runs import RunFolder, source_digest, write_json
-from synthgen.sample import draw, write_table
+from synthgen.sample import draw
 from synthgen.spending import Stopwatch, make_plan, open_ledger, quiet, read_cohort, spend
 
 SYNTHETIC = "synthetic"
@@ -147,10 +146,7 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     n_records = int(noted["plan"]["patients"]) if n_records is None else n_records
     table = draw(model, schema, n_records, seed=loaded.config.seed)
     if folder.done("sample") is None:
-        for kind in loaded.config.release.formats:
-            write_table(table, folder.public / f"{SYNTHETIC}.{kind}")
-        if isinstance(table, SyntheticImages):
-            write_archive(table, folder.public / f"{SYNTHETIC}.{ARCHIVE}")
+        write_cohort(table, folder.public, SYNTHETIC, loaded.config.release.formats)
         folder.mark("sample", records=n_records)
     return table
 

@@ -1,10 +1,11 @@
-"""A fixed encoder of images, in the manner of radiomics: nothing in it is learnt, so it is the same everywhere.
+"""A fixed encoder of images, in the manner of radiomics: nothing in it is learnt.
 
-`NAME` stands beside every distance that rests on it: such figures compare with others of this name only, never with
-published Frechet or kernel distances, which rest on networks trained on photographs. Families: intensity (moments,
-quantiles, histogram), layout (means of blocks), edges (histograms of gradient directions by block), texture (energies
-of Haar wavelets and co-occurrence contrast at one and two pixels) and the radial spectrum. Each is on a public scale
-on which typical values lie between 0 and 1, and each family's squared length counts alike.
+`NAME` stands beside every distance that rests on it: such figures compare with others of this name only,
+never with published Frechet or kernel distances, which rest on networks trained on photographs. Families:
+intensity (moments, quantiles, histogram), layout (means of blocks), edges (histograms of gradient directions
+by block), texture (energies of Haar wavelets and co-occurrence contrast at one and two pixels) and the
+radial spectrum. Each is on a public scale on which typical values lie between 0 and 1, and each family's
+squared length counts alike.
 """
 
 from __future__ import annotations
@@ -67,13 +68,15 @@ def _intensity(grey: np.ndarray) -> np.ndarray:
     edges = np.linspace(0.0, 1.0, 9)
     cells = np.clip(np.searchsorted(edges, flat, side="right") - 1, 0, 7)
     histogram = np.stack([(cells == i).mean(axis=1) for i in range(8)], axis=1)
-    return np.concatenate([flat.mean(axis=1)[:, None], 2 * flat.std(axis=1)[:, None], quantiles, histogram], axis=1)
+    return np.concatenate(
+        [flat.mean(axis=1)[:, None], 2 * flat.std(axis=1)[:, None], quantiles, histogram], axis=1
+    )
 
 
 def _layout(grey: np.ndarray) -> np.ndarray:
     side = SIDE // 8
     blocks = grey.reshape(len(grey), 8, side, 8, side).mean(axis=(2, 4)).reshape(len(grey), -1)
-    return blocks - blocks.mean(axis=1, keepdims=True) + 0.5
+    return np.asarray(blocks - blocks.mean(axis=1, keepdims=True) + 0.5)
 
 
 def _edges(grey: np.ndarray) -> np.ndarray:
@@ -86,7 +89,7 @@ def _edges(grey: np.ndarray) -> np.ndarray:
     for i in range(DIRECTIONS):
         masked = np.where(cells == i, length, 0.0)
         parts.append(masked.reshape(len(grey), BLOCKS, side, BLOCKS, side).mean(axis=(2, 4)))
-    return np.sqrt(np.stack(parts, axis=3)).reshape(len(grey), -1) * 4.0
+    return np.asarray(np.sqrt(np.stack(parts, axis=3)).reshape(len(grey), -1) * 4.0)
 
 
 def _texture(grey: np.ndarray) -> np.ndarray:
@@ -101,7 +104,7 @@ def _texture(grey: np.ndarray) -> np.ndarray:
     for step in (1, 2):
         parts.append(np.abs(grey[:, step:] - grey[:, :-step]).mean(axis=(1, 2)))
         parts.append(np.abs(grey[:, :, step:] - grey[:, :, :-step]).mean(axis=(1, 2)))
-    return np.sqrt(np.stack(parts, axis=1)) * 2.0
+    return np.asarray(np.sqrt(np.stack(parts, axis=1)) * 2.0)
 
 
 def _spectrum(grey: np.ndarray) -> np.ndarray:
@@ -110,4 +113,4 @@ def _spectrum(grey: np.ndarray) -> np.ndarray:
     frequency = np.hypot(np.fft.fftfreq(SIDE)[:, None], np.fft.rfftfreq(SIDE)[None, :]) * SIDE
     bands = np.minimum((frequency / (SIDE / 2) * BANDS).astype(np.int64), BANDS - 1)
     means = np.stack([power[:, bands == i].mean(axis=1) for i in range(BANDS)], axis=1)
-    return np.log10(means + 1e-6) / 8.0 + 0.75
+    return np.asarray(np.log10(means + 1e-6) / 8.0 + 0.75)

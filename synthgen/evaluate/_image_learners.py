@@ -1,7 +1,7 @@
 """Fit learners on synthetic and on real images, and score one real holdout with both.
 
-As `synthgen.evaluate._learners` for tables: equal numbers of images in both arms, one of each patient in the real
-one, fixed seeds, fitted once while the inputs live.
+As `synthgen.evaluate._learners` for tables: equal numbers of images in both arms, one of each patient in the
+real one, fixed seeds, fitted once while the inputs live.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ def _predict(inputs: Inputs) -> Predictions:
     holdout: Any = inputs.holdout.select(np.asarray(inputs.holdout.frame[target].notna(), dtype=bool))
     synthetic = _known(inputs.synthetic, target)
     rows = min(len(synthetic), train.unit_codes()[1], MAX_ROWS)
-    arms: dict[str, Any] = {"real": one_each(train, rows, rng=rng), "synthetic": some(synthetic, rows, rng=rng)}
+    arms: dict[str, Any] = {
+        "real": one_each(train, rows, rng=rng),
+        "synthetic": some(synthetic, rows, rng=rng),
+    }
     n_labels = len(inputs.schema.column(target).labels)
     found: dict[tuple[str, str], np.ndarray] = {}
     for arm, images in arms.items():
@@ -82,7 +85,9 @@ def _predict(inputs: Inputs) -> Predictions:
 
 def _known(images: Any, target: str) -> SyntheticImages:
     keep = np.asarray(images.frame[target].notna(), dtype=bool)
-    return SyntheticImages(images.schema, images.frame[keep].reset_index(drop=True), pixels=images.pixels[keep])
+    return SyntheticImages(
+        images.schema, images.frame[keep].reset_index(drop=True), pixels=images.pixels[keep]
+    )
 
 
 def _logistic(images: Any, truth: np.ndarray, holdout: Any, n_labels: int) -> np.ndarray:
@@ -121,7 +126,7 @@ def _network(images: Any, truth: np.ndarray, holdout: Any, n_labels: int) -> np.
             schedule.step()
     test = torch.from_numpy(thumbnails(holdout, SIDE)[:, None] - 0.5)
     with torch.no_grad():
-        parts = [torch.softmax(net(part), 1).numpy() for part in test.split(512)]
+        parts = [torch.softmax(net(part), 1).numpy() for part in torch.split(test, 512)]
     return np.concatenate(parts).astype(float)
 
 
@@ -132,5 +137,9 @@ def _layers(n_labels: int) -> Any:
         return [nn.Conv2d(into, out, 3, padding=1), nn.GroupNorm(4, out), nn.ReLU(), nn.MaxPool2d(2)]
 
     return nn.Sequential(
-        *block(1, 16), *block(16, 32), *block(32, 64), nn.Flatten(), nn.Linear(64 * (SIDE // 8) ** 2, n_labels)
+        *block(1, 16),
+        *block(16, 32),
+        *block(32, 64),
+        nn.Flatten(),
+        nn.Linear(64 * (SIDE // 8) ** 2, n_labels),
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.evaluate._base import Estimate, Head, Inputs, MetricResult, Status
+from synthgen.evaluate._base import HEADS, Estimate, Head, Inputs, MetricResult, Status
 from synthgen.image_records import RealImages, SyntheticImages
 
 MIN_PATIENTS = 50
@@ -17,7 +17,9 @@ NO_IMAGES = "These records are no images."
 def of_images(inputs: Inputs) -> bool:
     """Return whether all that is judged is images."""
     real = (inputs.train, inputs.holdout, inputs.reference)
-    return isinstance(inputs.synthetic, SyntheticImages) and all(isinstance(part, RealImages) for part in real)
+    return isinstance(inputs.synthetic, SyntheticImages) and all(
+        isinstance(part, RealImages) for part in real
+    )
 
 
 def one_each(table: Any, n_patients: int, *, rng: np.random.Generator) -> Any:
@@ -41,7 +43,7 @@ def some(images: SyntheticImages, n: int, *, rng: np.random.Generator) -> Synthe
 
 
 def sides(inputs: Inputs, most: int, *, rng: np.random.Generator) -> dict[str, Any]:
-    """Return equal numbers of images of the holdout, of the training patients (``real``), and synthetic ones."""
+    """Return equal numbers of images: holdout, training patients (``real``), and synthetic."""
     n_holdout, n_train = inputs.holdout.unit_codes()[1], inputs.train.unit_codes()[1]
     rows = min(len(inputs.synthetic), n_holdout, n_train, most)
     synthetic: Any = inputs.synthetic
@@ -65,7 +67,7 @@ def result(
     note: str = "",
 ) -> MetricResult:
     """Return a metric's answer; its head is the first word of its name."""
-    heads: dict[str, Head] = {h: h for h in ("fidelity", "utility", "fairness", "leakage")}  # type: ignore[misc]
+    heads: dict[str, Head] = {head: head for head in HEADS}
     return MetricResult(
         name=name,
         head=heads[name.partition("_")[0]],

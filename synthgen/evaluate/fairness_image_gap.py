@@ -12,7 +12,9 @@ from synthgen.evaluate._image_learners import applicable, predictions
 from synthgen.evaluate._images import result
 
 NAME, TITLE = "fairness_image_gap", "Utility gap of images by group"
-DEFINITION = f"As the utility gap by group of tables, of learners on images. {fairness_utility_gap.DEFINITION}"
+DEFINITION = (
+    f"As the utility gap by group of tables, of learners on images. {fairness_utility_gap.DEFINITION}"
+)
 
 
 def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:

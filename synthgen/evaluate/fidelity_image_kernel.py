@@ -1,8 +1,8 @@
 """Fidelity: how far do synthetic images lie from real ones, as a whole, in a fixed encoder's features?
 
-The squared distance is hard to read alone. It stands beside that of training patients' images, which is 0 up to
-chance, and it is divided by the distance between the real images of different labels: at 1, the synthetic images
-are as far from the real ones as ill patients' images are from those of others.
+The squared distance is hard to read alone. It stands beside that of training patients' images, which is 0 up
+to chance, and it is divided by the distance between the real images of different labels: at 1, the synthetic
+images are as far from the real ones as ill patients' images are from those of others.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from synthgen.evaluate._intervals import Z, insufficient, not_applicable
 
 MAX_ROWS = 2_000
 DEFINITION = (
-    f"Squared maximum mean discrepancy, unbiased, of the kernel (x.y/d + 1)^3 on the features {NAME} over the"
-    " holdout's mean and standard deviation, one image of each patient; normal intervals by influences. Relative: over the"
-    " distance between the holdout's labels, weighed by their shares. Binkowski et al. (2018), arXiv:1801.01401."
+    f"Squared maximum mean discrepancy, unbiased, of the kernel (x.y/d + 1)^3 on the features {NAME}"
+    " over the holdout's mean and standard deviation, one image of each patient; normal intervals by"
+    " influences. Relative: over the distance between the holdout's labels, weighed by their shares."
+    " Binkowski et al. (2018), arXiv:1801.01401."
 )
 
 
@@ -56,8 +57,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 def discrepancy(first: np.ndarray, second: np.ndarray) -> Estimate:
     """Return the unbiased squared discrepancy of two samples with a normal interval.
 
-    The interval rests on each point's influence, twice its mean kernel to its own sample less that to the other
-    (Serfling, 1980, section 5.5.1).
+    The interval rests on each point's influence, twice its mean kernel to its own sample less that to the
+    other (Serfling, 1980, section 5.5.1).
     """
     n, m = len(first), len(second)
     if min(n, m) < 2:

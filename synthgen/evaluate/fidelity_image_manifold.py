@@ -1,4 +1,4 @@
-"""Fidelity: do synthetic images lie where real ones do (precision), and everywhere they do (recall, coverage)?"""
+"""Fidelity: do synthetic images lie where real ones do, and everywhere they do?"""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ MAX_ROWS = 3_000
 PARTS = ("precision", "recall", "density", "coverage")
 ARMS = ("synthetic", "real")
 DEFINITION = (
-    f"On the features {NAME}, one image of each patient: precision, share of synthetic images within the ball of"
-    " any holdout image, which reaches to its 5th nearest neighbour; recall, the reverse; coverage, share of holdout"
-    " balls that hold a synthetic image; density, balls an image lies in, over 5. The ratio is to training patients'"
-    " images in the synthetic ones' place. Conservative intervals by influences, radii held fixed. Kynkaanniemi et"
-    " al. (2019), arXiv:1904.06991; Naeem et al. (2020), arXiv:2002.09797."
+    f"On the features {NAME}, one image of each patient: precision, share of synthetic images within"
+    " the ball of any holdout image, which reaches to its 5th nearest neighbour; recall, the reverse;"
+    " coverage, share of holdout balls that hold a synthetic image; density, balls an image lies in,"
+    " over 5. The ratio is to training patients' images in the synthetic ones' place. Conservative"
+    " intervals by influences, radii held fixed. Kynkaanniemi et al. (2019), arXiv:1904.06991; Naeem"
+    " et al. (2020), arXiv:2002.09797."
 )
 
 
@@ -40,7 +41,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         rng: draws the images.
 
     Returns:
-        ``<part>.synthetic``, ``<part>.real`` and ``<part>.ratio`` for precision, recall, density and coverage.
+        ``<part>.synthetic``, ``<part>.real`` and ``<part>.ratio`` for precision, recall, density and
+        coverage.
     """
     if not of_images(inputs):
         return _answer({}, status="not-applicable", note=NO_IMAGES)

@@ -1,4 +1,4 @@
-"""Leakage: how many patients have a copy of an image among the synthetic ones, in training and in the holdout?
+"""Leakage: how many patients have a copy of an image among the synthetic ones?
 
 A copy is a synthetic image nearer to the patient's than the nearest image of a foreign patient usually is. A
 generator that knows nobody copies training and holdout patients alike, by chance.
@@ -20,9 +20,9 @@ from synthgen.evaluate.leakage_nearest_neighbour import nearest
 MAX_PATIENTS = 4_000
 QUANTILE = 0.01
 DEFINITION = (
-    "Share of patients with an image that has a synthetic one nearer than the 1 % quantile of the holdout images'"
-    " distances to the nearest reference image (same distance as the attack by the nearest image); training minus"
-    " holdout by Newcombe. The threshold is taken as it is."
+    "Share of patients with an image that has a synthetic one nearer than the 1 % quantile of the"
+    " holdout images' distances to the nearest reference image (same distance as the attack by the"
+    " nearest image); training minus holdout by Newcombe. The threshold is taken as it is."
 )
 
 

@@ -1,7 +1,7 @@
 """Leakage: is the nearest synthetic image closer to members than the nearest foreign image is?
 
-In pixels and in the features of a fixed encoder at once. Distance to the nearest image may fail a release and never
-passes one alone; here it is an attack with a holdout control and planted copies.
+In pixels and in the features of a fixed encoder at once. Distance to the nearest image may fail a release
+and never passes one alone; here it is an attack with a holdout control and planted copies.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from synthgen.records import RealTable
 SIDE = 16
 MAX_SYNTHETIC = 20_000
 FLOOR = 0.02
-"""Distance below which two images are the same to this attack: a difference of 2 % of the range everywhere."""
+"""Distance below which two images are the same to this attack: 2 % of the range everywhere."""
 DEFINITION = (
-    f"Score = log of the distance to the nearest reference image over that to the nearest synthetic image, Euclidean on"
-    f" {SIDE}x{SIDE} pixels and the features {NAME}; a patient's score is the largest of the images'. Advantage by"
-    " cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by Clopper-Pearson."
+    "Score = log of the distance to the nearest reference image over that to the nearest synthetic"
+    f" image, Euclidean on {SIDE}x{SIDE} pixels and the features {NAME}; a patient's score is the"
+    " largest of the images'. Advantage by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by"
+    " Clopper-Pearson."
 )
 NAMED = ("leakage_image_nearest", "Attack by the nearest image", DEFINITION)
 
@@ -64,7 +65,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
 
 def points(images: Any) -> np.ndarray:
-    """Return ``(image, component)`` float32: root mean square of pixel differences, and features, as distance."""
+    """Return ``(image, component)`` float32: pixels over the number a side, then features."""
     pixels = thumbnails(images, SIDE).reshape(len(images), -1) / SIDE
     return np.concatenate([pixels, encode(images)], axis=1).astype(np.float32)
 
@@ -72,7 +73,9 @@ def points(images: Any) -> np.ndarray:
 def _flat(images: Any, groups: tuple[str, ...]) -> RealTable:
     """Return images as a table of numbered components, with the columns that groups are told by."""
     frame = pd.DataFrame(points(images))
-    return RealTable(images.schema, frame.assign(**{name: images.frame[name] for name in groups}), images.units)
+    return RealTable(
+        images.schema, frame.assign(**{name: images.frame[name] for name in groups}), images.units
+    )
 
 
 def _matrix(frame: pd.DataFrame) -> np.ndarray:

@@ -14,10 +14,11 @@ from synthgen.evaluate._patients import multiplicities
 
 DRAWS = 200
 DEFINITION = (
-    "AUROC (macro one-vs-rest) on the untouched real holdout, trained on synthetic minus trained on as many real"
-    " images (one of each of random patients): logistic regression on the features radiomics-1 and, where the extra"
-    " `deep` is installed, a small convolutional network at 28x28; paired patient bootstrap. The interval covers the"
-    " choice of test patients, not of training images. Esteban et al. (2017), arXiv:1706.02633."
+    "AUROC (macro one-vs-rest) on the untouched real holdout, trained on synthetic minus trained on"
+    " as many real images (one of each of random patients): logistic regression on the features"
+    " radiomics-1 and, where the extra `deep` is installed, a small convolutional network at 28x28;"
+    " paired patient bootstrap. The interval covers the choice of test patients, not of training"
+    " images. Esteban et al. (2017), arXiv:1706.02633."
 )
 
 

@@ -117,7 +117,7 @@ def _squared(image: Image.Image, spec: Images) -> np.ndarray:
 
 
 def _deep(plane: np.ndarray, spec: Images) -> np.ndarray:
-    """Return a plane of 16 bits as intensities; a declared depth of 8 stretches the whole range of the type."""
+    """Return a plane of 16 bits as intensities; a declared depth of 8 takes the type's whole range."""
     top = np.float32(spec.largest if spec.bits > 8 else 65535)
     values = np.minimum(plane.astype(np.float32), top) / top
     return _resized(Image.fromarray(values), spec)

@@ -21,7 +21,7 @@ from synthgen.errors import DataError
 CHUNK = 64
 IMAGES = "images"
 SPLIT = "split"
-_STEP = "Write it with numpy.savez: arrays <split>_images and <split>_labels, or images and named columns."
+STEP = "Write it with numpy.savez: arrays <split>_images and <split>_labels, or images and named columns."
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def parts(path: Path) -> list[Part]:
         raise DataError(
             f"Expected an .npz file of plain arrays, got one that cannot be read ({type(error).__name__}).",
             where=str(path),
-            next_step=_STEP,
+            next_step=STEP,
         ) from None
 
 
@@ -81,7 +81,7 @@ def images(path: Path, part: Part) -> Iterator[np.ndarray]:
                 left -= n
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError):
         raise DataError(
-            "Expected whole arrays, got a damaged file.", where=str(path), next_step=_STEP
+            "Expected whole arrays, got a damaged file.", where=str(path), next_step=STEP
         ) from None
 
 

@@ -1,8 +1,8 @@
 """From a folder or an array file to images of one size with their raw attributes, one image at a time.
 
-A file that is broken or odd is left out with a reason and never stops the run; whether one is left out depends
-on its own content alone, so neighbouring cohorts differ by one patient's images as before. What is left out is
-counted for the steward. Memory holds one decoded source image and the cohort at its target size.
+A file that is broken or odd is left out with a reason and never stops the run; whether one is left out
+depends on its own content alone, so neighbouring cohorts differ by one patient's images as before. What is
+left out is counted for the steward. Memory holds one decoded source image and the cohort at its target size.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +63,8 @@ def read_images(
     Args:
         path: a folder of PNG, JPEG or TIFF files, or an ``.npz`` file (see `synthgen.ingest._npz`).
         schema: declares the images' form and, where a table names them, the column that does.
-        table: the table of attributes, CSV or Parquet; None is the only one that lies in the folder, or, of an
-            ``.npz`` file, its own columns.
+        table: the table of attributes, CSV or Parquet; None is the only one that lies in the folder, or, of
+            an ``.npz`` file, its own columns.
         delimiter: of a CSV table.
         encoding: of a CSV table.
         decimal: of a CSV table.
@@ -139,12 +140,12 @@ def _of_folder(folder: Path, frame: pd.DataFrame, spec: Images, where: str) -> F
         files = known.get(name.removeprefix("./"), [])
         if len(files) == 1:
             used.add(files[0])
-            yield row, name, lambda path=files[0]: _decode.decode_file(path, spec)  # type: ignore[misc]
+            yield row, name, partial(_decode.decode_file, files[0], spec)
         else:
-            yield row, name, lambda n=len(files): _refuse(AMBIGUOUS if n else NO_FILE)  # type: ignore[misc]
+            yield row, name, partial(_refuse, AMBIGUOUS if files else NO_FILE)
     every = {path for paths in known.values() for path in paths}
     for path in sorted(every - used):
-        yield UNKNOWN, path.name, lambda: _refuse(NO_FILE)
+        yield UNKNOWN, path.name, partial(_refuse, NO_FILE)
 
 
 def _refuse(reason: str) -> np.ndarray:
@@ -152,7 +153,7 @@ def _refuse(reason: str) -> np.ndarray:
 
 
 def _index(folder: Path) -> dict[str, list[Path]]:
-    """Return image files by every name that a table may use: path in the folder, file name, name without ending."""
+    """Return image files by every name that a table may use: path, file name, with or without ending."""
     exact: dict[str, list[Path]] = {}
     loose: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
@@ -169,7 +170,7 @@ def _index(folder: Path) -> dict[str, list[Path]]:
 def _of_npz(path: Path, attributes: pd.DataFrame | None, spec: Images) -> tuple[pd.DataFrame, Found]:
     found = _npz.parts(path)
     if not found:
-        raise DataError("Expected an array of images, found none.", where=str(path), next_step=_npz._STEP)
+        raise DataError("Expected an array of images, found none.", where=str(path), next_step=_npz.STEP)
     own = pd.concat([part.columns for part in found], ignore_index=True)
     places: list[int] = list(range(len(own)))
     if attributes is not None:
@@ -186,15 +187,12 @@ def _of_npz(path: Path, attributes: pd.DataFrame | None, spec: Images) -> tuple[
         number = 0
         for part in found:
             for image in _npz.images(path, part):
-                yield (
-                    places[number],
-                    f"image {number + 1}",
-                    lambda image=image: _decode.decode_array(_grey(image), spec),  # type: ignore[misc]
-                )
+                decode = partial(_decode.decode_array, _grey(image), spec)
+                yield places[number], f"image {number + 1}", decode
                 number += 1
         lost = sorted(set(range(len(own))) - set(places))
         for row in lost:
-            yield row, f"row {row + 1}", lambda: _refuse(NO_FILE)
+            yield row, f"row {row + 1}", partial(_refuse, NO_FILE)
 
     return own, walk()
 

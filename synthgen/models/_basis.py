@@ -1,8 +1,8 @@
 """A public basis for images: the lowest cosines of each channel, in units of a public spectrum.
 
 Nothing here is learnt: natural and medical images alike have most of their energy at low frequencies, with an
-amplitude that falls about as the frequency grows. Channels of a colour image are turned into brightness and two
-differences first.
+amplitude that falls about as the frequency grows. Channels of a colour image are turned into brightness and
+two differences first.
 """
 
 from __future__ import annotations
@@ -60,16 +60,14 @@ class Basis:
         return len(self.spectrum)
 
     def analyse(self, images: np.ndarray) -> np.ndarray:
-        """Return coefficients over the spectrum, ``(record, coefficient)``, of ``(record, channel, row, column)``.
+        """Return ``(record, coefficient)``, over the spectrum, of ``(record, channel, row, column)``.
 
-        Intensities from 0 to 1 are taken from mid-grey, and a pixel of difference 1 everywhere has norm 1 over
-        the spectrum: the transform is orthonormal over the number of pixels a side.
+        Intensities from 0 to 1 are taken from mid-grey, and a pixel of difference 1 everywhere has norm 1
+        over the spectrum: the transform is orthonormal over the number of pixels a side.
         """
         turned = self._cosines(images)
-        return (
-            np.concatenate([turned[:, i, places] for i, places in enumerate(self.places)], axis=1)
-            / self.spectrum
-        )
+        chosen = [turned[:, i, places] for i, places in enumerate(self.places)]
+        return np.asarray(np.concatenate(chosen, axis=1) / self.spectrum)
 
     def synthesise(self, coefficients: np.ndarray, rest: np.ndarray | None = None) -> np.ndarray:
         """Return intensities, which may lie outside 0 to 1; ``rest`` holds the other cosines, if any."""

@@ -1,7 +1,7 @@
 """What pixels are conditioned on: classes by the labels, and guides from all other attributes.
 
-Both follow from the schema alone. A class is a crossing of the label columns; a guide is a number or a category on a
-public scale, whose effect on the pixels is taken to be linear.
+Both follow from the schema alone. A class is a crossing of the label columns; a guide is a number or a
+category on a public scale, whose effect on the pixels is taken to be linear.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Conditioning:
     """How attributes become classes and guides.
 
     Attributes:
-        classes: label columns, each with one cell a label and one for a missing value where it may be missing.
+        classes: label columns, each with one cell a label and one for a missing value where it may be
+            missing.
         guides: other columns, the protected ones first.
     """
 
@@ -64,7 +65,7 @@ class Conditioning:
         return found
 
     def guides_of(self, frame: pd.DataFrame) -> np.ndarray:
-        """Return the guides of each record, ``(record, guide)``, of length 1 at most; a missing value is 0."""
+        """Return the guides, ``(record, guide)``, of length 1 at most; a missing value is 0."""
         parts = [np.zeros((len(frame), 0))]
         for column in self.guides:
             if column.kind == "category":
@@ -74,7 +75,7 @@ class Conditioning:
             span = column.maximum - column.minimum
             scaled = 2.0 * (frame[column.name].to_numpy(float) - column.minimum) / span - 1.0
             parts.append(np.clip(np.nan_to_num(scaled, nan=0.0), -1.0, 1.0)[:, None])
-        return np.concatenate(parts, axis=1) / np.sqrt(max(len(self.guides), 1))
+        return np.asarray(np.concatenate(parts, axis=1) / np.sqrt(max(len(self.guides), 1)))
 
 
 def _cells(column: Column) -> int:

@@ -25,6 +25,7 @@ FORMAT = 1
 WEIGHTS, META = "model.safetensors", "model.json"
 BATCH = 2048
 TRIAL = 4000
+LONGEST = 2.0
 SHIFT, GAIN, LIFT = 1 / 28, 0.1, 0.05
 """Public augmentation: pixels a pixel a side, part of the contrast, part of the range."""
 
@@ -97,8 +98,23 @@ class FittedEmbedding:
         """Return intensities, ``(record, channel, row, column)``."""
         basis = basis_of(self.numbers)
         away = self._stretched(self._vectors(classes, guides, rng))
-        images = basis.synthesise(self.learnt.centre + self.learnt.radius * away)
+        coefficients = self.learnt.centre + self.learnt.radius * away
+        rest = self._beyond(classes, rng) if self.numbers["refill"] else None
+        images = basis.synthesise(coefficients, rest)
         return _augmented(images, rng) if self.numbers["augment"] else images
+
+    def _beyond(self, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return cosines above the basis: noise whose amplitude goes on as the basis' own falls."""
+        basis = basis_of(self.numbers)
+        flat = basis.frequencies.ravel()
+        drawn = rng.standard_normal((len(classes), basis.channels, flat.size))
+        start = 0
+        for i, places in enumerate(basis.places):
+            stop = start + len(places)
+            own = self.learnt.moments.rests[:, start:stop] * basis.spectrum[start:stop] * self.learnt.radius
+            drawn[:, i] *= self.numbers["refill"] * _continued(own, flat[places], flat)[classes]
+            start = stop
+        return drawn
 
     def _vectors(self, classes: np.ndarray, guides: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         moments = self.learnt.moments
@@ -108,6 +124,8 @@ class FittedEmbedding:
             mine = classes == c
             moved = (guides[mine] - moments.guides[c]) @ moments.slopes.T
             found[mine] = moments.means[c] + moved + drawn[mine] @ moments.factors[c].T
+        if self.numbers["refill"]:
+            found += rng.standard_normal(found.shape) * moments.rests[classes] * self.numbers["refill"]
         return found
 
     def _stretched(self, vectors: np.ndarray) -> np.ndarray:
@@ -115,7 +133,7 @@ class FittedEmbedding:
         lengths = np.linalg.norm(vectors, axis=1)
         ranks = np.interp(lengths, self._drawn_lengths, Learnt.levels())
         wanted = np.interp(ranks, Learnt.levels(), self.learnt.lengths) / self.learnt.radius
-        return np.asarray(vectors * np.clip(wanted / np.maximum(lengths, 1e-9), 1.0, 3.0)[:, None])
+        return np.asarray(vectors * np.clip(wanted / np.maximum(lengths, 1e-9), 1.0, LONGEST)[:, None])
 
     @cached_property
     def _drawn_lengths(self) -> np.ndarray:
@@ -125,6 +143,22 @@ class FittedEmbedding:
         classes = rng.choice(len(moments.counts), TRIAL, p=moments.counts / moments.counts.sum())
         drawn = self._vectors(classes, moments.guides[classes], rng)
         return np.maximum.accumulate(np.quantile(np.linalg.norm(drawn, axis=1), Learnt.levels()))
+
+
+def _continued(amplitudes: np.ndarray, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return amplitudes at other frequencies, by the power of frequency that fits the outer half.
+
+    Args:
+        amplitudes: ``(class, cosine)`` at the known frequencies.
+        known: frequencies of the basis, the lowest first.
+        wanted: frequencies asked for.
+    """
+    half = slice(len(known) // 2, None)
+    x = np.log1p(known[half])
+    y = np.log(np.maximum(np.sqrt((amplitudes[:, half] ** 2).mean(axis=0)), 1e-9))
+    slope = float(np.clip(np.polyfit(x, y, 1)[0], -4.0, -1.0)) if len(x) > 2 and np.ptp(x) > 0 else -2.0
+    level = np.sqrt((amplitudes[:, half] ** 2).mean(axis=1, keepdims=True))
+    return np.asarray(level * np.exp(slope * (np.log1p(wanted) - x.mean()))[None])
 
 
 def _augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The mechanism of `imaging_embedding`, step by step: centre, lengths, moments, and what follows from them."""
+"""The mechanism of `imaging_embedding`, step by step: centre, lengths, moments."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def vector_bound(n_guides: int) -> float:
 
 
 def prior_radius(basis: Basis) -> float:
-    """Return the length that a picture's coefficients have by a public rule: amplitude .1 over the frequency."""
+    """Return the length of an image's coefficients by a public rule: amplitude .1 over frequency."""
     flat = basis.frequencies.ravel()
     frequencies = np.concatenate([flat[places] for places in basis.places])
     return float(np.linalg.norm(0.1 / (1.0 + frequencies) / basis.spectrum))

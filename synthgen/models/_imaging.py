@@ -1,7 +1,7 @@
 """What image generators share: attributes first, by a table generator with its part of the budget.
 
-The label, the protected attributes and all other columns are drawn by a table generator; pixels are drawn given
-them. Its plan and that of the pixels are composed into one.
+The label, the protected attributes and all other columns are drawn by a table generator; pixels are drawn
+given them. Its plan and that of the pixels are composed into one.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class ImagingSettings(Settings):
     """Settings of every image generator.
 
     Attributes:
-        attributes: the table generator's name, its options, and ``share``: its part of rho. Without a share it is
-            `SHARE_COLUMN` a column, at most `SHARE_MOST`: a public rule.
+        attributes: the table generator's name, its options, and ``share``: its part of rho. Without a share
+            it is `SHARE_COLUMN` a column, at most `SHARE_MOST`: a public rule.
     """
 
     attributes: dict[str, Any] = Field(default_factory=lambda: {"name": "marginal"})

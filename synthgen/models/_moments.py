@@ -1,20 +1,22 @@
-"""Noisy sums of outer products on an integer lattice: count, mean and second moment of a class in one release.
+"""Noisy sums of outer products on an integer lattice: count, mean and second moment in one release.
 
 Each record gives a vector ``q`` of integers with ``|q|^2 <= bound``, and what is released of a class is the
-symmetric matrix ``sum w q q^T``, whose corner is a count, whose edge is a mean and whose body is a second moment.
+symmetric matrix ``sum w q q^T``, whose corner is a count, whose edge is a mean and whose body is a second
+moment.
 
-**Sensitivity.** A patient with k records has weights ``w = floor(UNIT / k)``, whatever classes the records are in, so
-that ``sum w <= UNIT``. Write a symmetric matrix as its diagonal and ``sqrt(2)`` times what lies above it: the length
-of that vector is the Frobenius norm, which is ``|q|^2`` for ``q q^T``. All classes together are one vector of
-vectors. Taking a patient away moves it by the patient's own matrices alone, since a class of other patients is no
-divisor of anything: a sum is released, not a mean, so a rare class is as well protected as a common one (dividing by
-a class's count needs noise over the smallest class, where a published query used the mean). By the triangle
-inequality the length of that move is at most ``sum w |q|^2 <= UNIT * bound``. Weights and vectors are integers and
-all sums are exact, so no rounding is left to argue about; vectors are rounded towards zero, which only shortens them.
+**Sensitivity.** A patient with k records has weights ``w = floor(UNIT / k)``, whatever classes the records
+are in, so that ``sum w <= UNIT``. Write a symmetric matrix as its diagonal and ``sqrt(2)`` times what lies
+above it: the length of that vector is the Frobenius norm, which is ``|q|^2`` for ``q q^T``. All classes
+together are one vector of vectors. Taking a patient away moves it by the patient's own matrices alone, since
+a class of other patients is no divisor of anything: a sum is released, not a mean, so a rare class is as
+well protected as a common one (dividing by a class's count needs noise over the smallest class, where a
+published query used the mean). By the triangle inequality the length of that move is at most ``sum w |q|^2
+<= UNIT * bound``. Weights and vectors are integers and all sums are exact, so no rounding is left to argue
+about; vectors are rounded towards zero, which only shortens them.
 
-**Noise.** Independent discrete Gaussian noise, of parameter sigma on the diagonal and ``sigma / sqrt(2)`` above it,
-costs ``sum (move / sigma)^2 / 2 <= (UNIT * bound / sigma)^2 / 2`` in zCDP (Canonne, Kamath and Steinke 2020,
-arXiv:2004.00010, Theorem 14 and composition).
+**Noise.** Independent discrete Gaussian noise, of parameter sigma on the diagonal and ``sigma / sqrt(2)``
+above it, costs ``sum (move / sigma)^2 / 2 <= (UNIT * bound / sigma)^2 / 2`` in zCDP (Canonne, Kamath and
+Steinke 2020, arXiv:2004.00010, Theorem 14 and composition).
 """
 
 from __future__ import annotations
@@ -48,8 +50,8 @@ def to_lattice(vectors: np.ndarray, bound: float) -> np.ndarray:
     """Return vectors as integers of `STEPS` a unit, none longer than ``sqrt(lattice_bound(bound))``.
 
     Args:
-        vectors: ``(record, component)``, whose squared length is at most ``bound`` up to rounding; longer ones
-            are shortened, and what is not finite becomes 0. Sensitive.
+        vectors: ``(record, component)``, whose squared length is at most ``bound`` up to rounding; longer
+            ones are shortened, and what is not finite becomes 0. Sensitive.
         bound: largest squared length.
     """
     finite = np.where(np.isfinite(vectors), vectors, 0.0)
@@ -58,7 +60,7 @@ def to_lattice(vectors: np.ndarray, bound: float) -> np.ndarray:
     whole = np.trunc(finite * shrink[:, None] * STEPS).astype(np.int64)
     long = np.einsum("ij,ij->i", whole, whole) > lattice_bound(bound)
     whole[long] -= np.sign(whole[long])  # the last bit of a float: one step towards zero everywhere is enough
-    return whole
+    return np.asarray(whole)
 
 
 def lattice_bound(bound: float) -> int:

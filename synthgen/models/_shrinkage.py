@@ -1,4 +1,4 @@
-"""From noisy moments to Gaussians: classes are pulled together, and directions dropped, as far as noise explains them.
+"""From noisy moments to Gaussians: what noise explains is pulled together, or dropped.
 
 All of this is post-processing of what `synthgen.models._moments` released.
 """
@@ -19,7 +19,9 @@ class Gaussians:
     Attributes:
         counts: noisy number of patients of each class, at least `LEAST_COUNT`.
         means: ``(class, component)``.
-        factors: ``(class, component, component)``: a factor times a standard normal vector has the covariance.
+        factors: ``(class, component, component)``: a factor times a standard normal vector has the
+            covariance.
+        rests: ``(class, component)``: deviation of each component that the factors leave out.
         guides: mean of the guides in each class, ``(class, guide)``.
         slopes: ``(component, guide)``: how the mean moves.
     """
@@ -27,6 +29,7 @@ class Gaussians:
     counts: np.ndarray
     means: np.ndarray
     factors: np.ndarray
+    rests: np.ndarray
     guides: np.ndarray
     slopes: np.ndarray
 
@@ -40,7 +43,8 @@ def gaussians(sums: np.ndarray, deviation: float, scale: np.ndarray, n_guides: i
         scale: by what each entry of a record's vector was multiplied.
         n_guides: number of guides.
 
-    Source: James and Stein (1961) for means; the eigenvalue rule cuts at the edge of the noise's own spectrum, as
+    Source: James and Stein (1961) for means; the eigenvalue rule cuts at the edge of the noise's own
+        spectrum, as
     Gavish and Donoho (2014), arXiv:1305.5870, do for a known noise.
     """
     n_classes = len(sums)
@@ -64,7 +68,21 @@ def gaussians(sums: np.ndarray, deviation: float, scale: np.ndarray, n_guides: i
         ]
     )
     guides = np.clip(first[:, :n_guides], -1.0, 1.0)
-    return Gaussians(counts, means, factors, guides, slopes)
+    rests = _rests(np.einsum("cii->ci", within), factors, deviation * np.sqrt(2.0) / counts)
+    return Gaussians(counts, means, factors, rests, guides, slopes)
+
+
+def _rests(diagonals: np.ndarray, factors: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Return what is left of each component's own variance, which noise blurs far less than directions.
+
+    Neighbouring components are averaged first, as far as noise explains how they differ.
+    """
+    left = diagonals - (factors**2).sum(axis=2)
+    kernel = np.ones(9) / 9.0
+    smooth = np.stack([np.convolve(np.pad(row, 4, mode="edge"), kernel, mode="valid") for row in left])
+    spread = np.maximum(((left - smooth) ** 2).mean(axis=1), 1e-18)
+    kept = np.maximum(0.0, 1.0 - errors**2 / spread)[:, None]
+    return np.asarray(np.sqrt(np.clip(smooth + kept * (left - smooth), 0.0, 1.0)))
 
 
 def _pooled_means(means: np.ndarray, errors: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -96,7 +114,7 @@ def _slopes(pooled: np.ndarray, n_guides: int, error: float) -> np.ndarray:
 
 
 def _factor(within: np.ndarray, common: np.ndarray, *, own: float, pooled: float, part: float) -> np.ndarray:
-    """Return a factor of a class's covariance, part its own and part the pooled one, without what is noise."""
+    """Return a factor of a class's covariance, partly the pooled one, without what is noise."""
     size = len(within)
     away = within - common
     noise = size**2 * own**2 * max(0.0, 1.0 - part)

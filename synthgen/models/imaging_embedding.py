@@ -42,13 +42,15 @@ class Config(ImagingSettings):
     """Settings of the mechanism. All are public; none looks at the data.
 
     Attributes:
-        cosines: coefficients of brightness. None follows a public rule: `COSINES` where patients over the noise of
-            a count is `SIGNAL`, and more as that grows, since noise drowns high frequencies first.
-        power: amplitude of the public spectrum over frequency; None is `FLAT` where the signal is beyond `CLEAR`,
-            else `STEEP`.
+        cosines: coefficients of brightness. None follows a public rule: `COSINES` where patients over the
+            noise of a count is `SIGNAL`, and more as that grows, since noise drowns high frequencies first.
+        power: amplitude of the public spectrum over frequency; None is `FLAT` where the signal is beyond
+            `CLEAR`, else `STEEP`.
         share_centre: part of the pixels' rho for the mean of all images.
         share_lengths: part for the distances from it.
         cut: quantile of the distance at which a record is cut.
+        refill: part of the variance that the Gaussians leave out to be drawn as noise of each cosine, and of
+            those above, which follow the measured fall of amplitude.
         augment: shift, stretch and lift what is drawn, by public amounts.
     """
 
@@ -58,6 +60,7 @@ class Config(ImagingSettings):
     share_centre: float = Field(default=0.04, gt=0, lt=1)
     share_lengths: float = Field(default=0.02, gt=0, lt=1)
     cut: float = Field(default=0.5, gt=0, lt=1)
+    refill: float = Field(default=0.7, ge=0, le=2)
     augment: bool = True
 
     @model_validator(mode="after")
@@ -98,8 +101,8 @@ class Config(ImagingSettings):
         """Spend the plan.
 
         Guarantee:
-            The composition of the attributes' event with ``rho``-zCDP for the pixels, for neighbours that differ
-            in all records of one unit, of which ``data`` holds at most `PrivacyPlan.max_records`.
+            The composition of the attributes' event with ``rho``-zCDP for the pixels, for neighbours that
+            differ in all records of one unit, of which ``data`` holds at most `PrivacyPlan.max_records`.
 
         Args:
             data: the training images. Sensitive.
@@ -112,7 +115,9 @@ class Config(ImagingSettings):
         tell("moments of the images", 0.5)
         learnt = fitting.learn(data, plan.parameters, noise=noise)
         tell("done", 1.0)
-        drawn = {key: plan.parameters[key] for key in ("channels", "size", "cosines", "power", "augment")}
+        drawn = {
+            key: plan.parameters[key] for key in ("channels", "size", "cosines", "power", "refill", "augment")
+        }
         return FittedEmbedding(data.schema, model, str(self.attributes["name"]), drawn, learnt)
 
     def _pixels(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
@@ -153,6 +158,7 @@ class Config(ImagingSettings):
             "cosines": min(wished, size**2),
             "power": self.power if self.power is not None else (FLAT if signal > CLEAR else STEEP),
             "cut": self.cut,
+            "refill": self.refill,
             "augment": self.augment,
             "classes": conditioning.n_classes,
             "guides": conditioning.n_guides,

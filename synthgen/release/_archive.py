@@ -1,4 +1,4 @@
-"""Read a released archive of images back and check it, believing nothing: names, form, and nothing but pixels."""
+"""Read a released archive of images back and check it: names, form, and nothing but pixels."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ def archive_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
             entries = archive.infolist()
             names = [entry.filename for entry in entries]
             if names != [file_name(i) for i in range(1, records + 1)]:
-                return [f"expected {records} images of fresh sequential names, found {len(names)} files or others"]
+                return [
+                    f"expected {records} images of fresh sequential names, found {len(names)} files or others"
+                ]
             plain = all(not entry.comment and not entry.extra for entry in entries) and not archive.comment
             most = 2 * spec.channels * spec.size**2 + _SLACK
             wrong = sum(
@@ -66,7 +68,7 @@ def _is_picture(content: bytes, spec: Images) -> bool:
 
 
 def _chunks(content: bytes) -> set[bytes]:
-    """Return the kinds of chunks of a PNG file; a cut one, or bytes behind the last, count as a kind of their own."""
+    """Return the kinds of chunks of a PNG file; what is cut, or lies behind the last, is a kind too."""
     found: set[bytes] = set()
     at = len(_SIGNATURE)
     while at + 12 <= len(content):

@@ -1,15 +1,26 @@
-"""What a config says of images, and how a schema takes their size from it."""
+"""What a config says of its data: a table, or images and the size they are brought to."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from synthgen.errors import ConfigError
 from synthgen.image_spec import MOST_SIDE
 from synthgen.schema import Schema
 from synthgen.settings import Settings
+
+
+class TableSource(Settings):
+    """A table and its schema."""
+
+    path: str = Field(min_length=1)
+    schema_path: str = Field(alias="schema", min_length=1)
+    delimiter: str = Field(default=",", min_length=1, max_length=1)
+    encoding: str = "utf-8"
+    decimal: Literal[".", ","] = "."
+    date_format: str | None = None
 
 
 class ImageSource(Settings):
@@ -30,11 +41,33 @@ class ImageSource(Settings):
     date_format: str | None = None
 
 
+class DataSection(Settings):
+    """What goes in: a table, or images."""
+
+    table: TableSource | None = None
+    images: ImageSource | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> DataSection:
+        if (self.table is None) == (self.images is None):
+            raise ValueError("expected a table or images, got both or neither")
+        return self
+
+    @property
+    def source(self) -> TableSource | ImageSource:
+        """Whichever is given."""
+        found = self.table or self.images
+        if found is None:
+            raise ValueError("Expected a table or images.")
+        return found
+
+
 def sized(schema: Schema, source: ImageSource | None, *, where: str) -> Schema:
     """Return a schema with the size of its images, or as it is if it is one of a table.
 
     Raises:
-        ConfigError: images without a declared form, a form without images, or domains that are to be paid for.
+        ConfigError: images without a declared form, a form without images, or domains that are to be paid
+            for.
     """
     if (source is None) != (schema.images is None):
         expected = "no `images`, since data.table names a table" if source is None else "`images`"
