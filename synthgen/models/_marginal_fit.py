@@ -205,7 +205,7 @@ def _shrunk(
 ) -> list[Measurement]:
     """Shrink each pair's interaction, from independence."""
     total = total_of(singles)
-    even = {m.attributes[0]: np.maximum(m.counts, 0.0) / np.maximum(m.counts, 0.0).sum() for m in singles}
+    even = {m.attributes[0]: _shares(m.counts) for m in singles}
     bands = {name: Bands.of(grid, merging[name]) for name, grid in encoder.grids.items()}
     out = []
     for pair in pairs:
@@ -214,6 +214,13 @@ def _shrunk(
         counts = shrink(pair.counts, expected, sigma=pair.scale, rows=bands[a], columns=bands[b])
         out.append(Measurement(pair.attributes, counts, pair.sigma))
     return out
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    """Return shares of noisy counts; all alike where noise left a tiny cohort no positive count."""
+    positive = np.maximum(counts, 0.0)
+    total = positive.sum()
+    return np.asarray(positive / total if total > 0 else np.full(counts.shape, 1.0 / counts.size))
 
 
 def _worth(candidate: Candidate, sizes: Mapping[str, int], numbers: Mapping[str, Any]) -> bool:
