@@ -74,7 +74,16 @@ def write_array(images: SyntheticImages, path: Path) -> None:
             values.to_numpy() if numbers else values.astype("string").fillna("").to_numpy(str)
         )
     content: dict[str, Any] = {**columns, "images": plain}
-    _whole(path, lambda stream: np.savez_compressed(stream, **content))
+
+    def write(stream: IO[bytes]) -> None:  # numpy.savez takes no column named `file`
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, values in content.items():
+                info = zipfile.ZipInfo(f"{name}.npy", EPOCH)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(info, "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.ascontiguousarray(values), allow_pickle=False)
+
+    _whole(path, write)
 
 
 def write_shards(
