@@ -54,10 +54,18 @@ def picture(frame: pd.DataFrame, schema: Schema, rng: np.random.Generator) -> np
 
 
 def cohort(
-    n_patients: int, *, seed: int = 0, images: tuple[int, int] = (1, 3), prefix: str = "p", ill: float = 0.5, **form: Any
+    n_patients: int,
+    *,
+    seed: int = 0,
+    images: tuple[int, int] = (1, 3),
+    prefix: str = "p",
+    ill: float = 0.5,
+    **form: Any,
 ) -> RealImages:
     schema, rng = schema_of(**form), np.random.default_rng(seed)
-    units = np.repeat([f"{prefix}{i}" for i in range(n_patients)], rng.integers(*images, n_patients, endpoint=True))
+    units = np.repeat(
+        [f"{prefix}{i}" for i in range(n_patients)], rng.integers(*images, n_patients, endpoint=True)
+    )
     frame = attributes(len(units), rng, ill=ill)
     return RealImages(schema, frame, units.astype(object), pixels=picture(frame, schema, rng))
 

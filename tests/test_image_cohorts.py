@@ -68,7 +68,9 @@ def run(place: Path) -> Path:
     return place / "run"
 
 
-def test_plan_reads_no_image(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plan_reads_no_image(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("synthgen.ingest.images.read_images", lambda *a, **k: pytest.fail("read"))
     code, shown = call(capsys, "plan", place / "run.yaml")
     assert code == 0
@@ -89,7 +91,7 @@ def test_a_run_writes_attributes_and_images_and_keeps_counts_inside(run: Path) -
     assert counts["quarantined"] == {"not a PNG, JPEG or TIFF image": 1}
     assert counts["quarantined_files"] == [["7.png", "not a PNG, JPEG or TIFF image"]]
     public = [path.read_bytes() for path in (run / "public").rglob("*") if path.is_file()]
-    assert not any(b"7.png\"" in content or b"quarantine" in content for content in public)
+    assert not any(b'7.png"' in content or b"quarantine" in content for content in public)
 
 
 def test_the_public_report_shows_synthetic_images_and_the_internal_one_real_ones_too(run: Path) -> None:
@@ -98,7 +100,10 @@ def test_the_public_report_shows_synthetic_images_and_the_internal_one_real_ones
     assert public.count("<img") == 2
     assert internal.count("<img") == 5
     assert "Nearest pairs" in internal
-    assert "Real" not in public.replace("Realistic", "").split("The synthetic images", 1)[1].split("</section>")[0]
+    assert (
+        "Real"
+        not in public.replace("Realistic", "").split("The synthetic images", 1)[1].split("</section>")[0]
+    )
     assert "://" not in public
 
 
@@ -175,7 +180,9 @@ def test_verify_finds_what_does_not_belong_into_an_archive(how: str, bundle: Pat
     assert "Doe" not in str(problems)
 
 
-def test_changed_images_are_found_before_anything_is_done(place: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_changed_images_are_found_before_anything_is_done(
+    place: Path, run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = place / "scans" / "9.png"
     kept = path.read_bytes()
     path.write_bytes(kept + b"x")

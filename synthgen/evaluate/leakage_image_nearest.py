@@ -66,7 +66,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
 def points(images: Any) -> np.ndarray:
     """Return ``(image, component)`` float32: pixels over the number a side, then features."""
-    pixels = thumbnails(images, SIDE).reshape(len(images), -1) / SIDE
+    pixels = thumbnails(images, SIDE).reshape(len(images), SIDE**2) / SIDE
     return np.concatenate([pixels, encode(images)], axis=1).astype(np.float32)
 
 

@@ -25,7 +25,9 @@ FIELDS = [
 
 def schema_of(size: int = 4, **images: Any) -> Schema:
     content = {"unit": {"column": "pid", "max_records": 9}, "fields": FIELDS}
-    return Schema.model_validate_json(json.dumps({**content, "images": {"file": "file", "size": size, **images}}))
+    return Schema.model_validate_json(
+        json.dumps({**content, "images": {"file": "file", "size": size, **images}})
+    )
 
 
 def grey(value: float, shape: tuple[int, int] = (8, 8), kind: Any = np.uint8) -> Image.Image:
@@ -85,14 +87,20 @@ def test_no_value_of_another_image_moves_an_image(tmp_path: Path) -> None:
     """Least and largest values are never learnt: an extreme neighbour leaves all else as it was."""
     ramp = Image.fromarray(np.arange(64, dtype=np.uint8).reshape(8, 8) + 40)
     first = read(folder_of(tmp_path / "a", {"x.png": ramp}))
-    second = read(folder_of(tmp_path / "b", {"x.png": ramp, "y.png": grey(255), "z.png": grey(65535, kind=np.uint16)}))
+    second = read(
+        folder_of(tmp_path / "b", {"x.png": ramp, "y.png": grey(255), "z.png": grey(65535, kind=np.uint16)})
+    )
     assert np.array_equal(first.pixels[0], second.pixels[0])
     assert first.pixels.min() > 0
     assert first.pixels.max() < 255
 
 
-@pytest.mark.parametrize(("shape", "fit", "black"), [((8, 2), "pad", 12), ((2, 8), "pad", 12), ((8, 2), "crop", 0)])
-def test_what_is_no_square_is_padded_or_cropped(tmp_path: Path, shape: tuple[int, int], fit: str, black: int) -> None:
+@pytest.mark.parametrize(
+    ("shape", "fit", "black"), [((8, 2), "pad", 12), ((2, 8), "pad", 12), ((8, 2), "crop", 0)]
+)
+def test_what_is_no_square_is_padded_or_cropped(
+    tmp_path: Path, shape: tuple[int, int], fit: str, black: int
+) -> None:
     raw = read(folder_of(tmp_path, {"a.png": grey(255, shape)}), fit=fit)
     assert int((raw.pixels == 0).sum()) == black
 
@@ -121,7 +129,9 @@ def png_bytes() -> bytes:
     import io
 
     buffer = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)).save(buffer, format="PNG")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64)).astype(np.uint8)).save(
+        buffer, format="PNG"
+    )
     return buffer.getvalue()
 
 
@@ -153,7 +163,9 @@ def test_odd_files_are_left_out_with_a_reason_and_stop_nothing(tmp_path: Path) -
     assert sum(raw.report["quarantined"].values()) == len(raw.quarantined)
 
 
-def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_pixels_are_refused_before_they_are_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder_of(tmp_path, {"big.png": png_bytes()})
     monkeypatch.setattr(_decode, "MOST_PIXELS", 100)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("was decoded"))
@@ -185,7 +197,10 @@ def npz(place: Path, **arrays: Any) -> Path:
 
 def test_medmnists_layout_gives_split_and_label(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    images = {f"{s}_images": rng.integers(0, 256, (n, 4, 4)).astype(np.uint8) for s, n in (("train", 70), ("test", 5))}
+    images = {
+        f"{s}_images": rng.integers(0, 256, (n, 4, 4)).astype(np.uint8)
+        for s, n in (("train", 70), ("test", 5))
+    }
     labels = {"train_labels": np.arange(70)[:, None] % 2, "test_labels": np.arange(5)[:, None] % 2}
     raw = read_images(npz(tmp_path, **images, **labels), schema_of())
     assert np.array_equal(raw.pixels[:, 0], np.concatenate([images["train_images"], images["test_images"]]))
@@ -193,7 +208,9 @@ def test_medmnists_layout_gives_split_and_label(tmp_path: Path) -> None:
     assert raw.frame["label"].tolist() == [*(np.arange(70) % 2), *(np.arange(5) % 2)]
 
 
-@pytest.mark.parametrize(("shape", "kind"), [((5, 9, 9, 3), np.uint8), ((5, 9, 9, 1), np.uint8), ((5, 9, 9), np.uint16)])
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((5, 9, 9, 3), np.uint8), ((5, 9, 9, 1), np.uint8), ((5, 9, 9), np.uint16)]
+)
 def test_arrays_of_colour_and_of_16_bits_are_brought_to_the_declared_form(
     tmp_path: Path, shape: tuple[int, ...], kind: Any
 ) -> None:

@@ -77,7 +77,9 @@ def test_one_weight_a_record_or_means_of_a_rare_class_would_break_that_bound() -
     bad = worst(base.schema, 40, "white")
     basis = Basis(1, 16, 40, 0.5)
     most = _moments.UNIT * _moments.lattice_bound(fitting.vector_bound(3))
-    lone = RealImages(bad.schema, bad.frame, np.array([f"w{i}" for i in range(40)], dtype=object), pixels=bad.pixels)
+    lone = RealImages(
+        bad.schema, bad.frame, np.array([f"w{i}" for i in range(40)], dtype=object), pixels=bad.pixels
+    )
     assert frobenius(sums_of(lone, basis)) > 30 * most
     # The published query divides by realised counts and adds noise for the mean count: a lone record of its class
     # moves that class's mean by its whole length, where that noise allows a 30th of it.
@@ -191,7 +193,9 @@ def fitted() -> Any:
 
 def test_images_follow_the_label_and_a_fit_on_shuffled_labels_does_not(fitted: Any) -> None:
     real = cohort(1500, images=(1, 2))
-    mixed = RealImages(real.schema, real.frame.assign(ill=real.frame["ill"].array[::-1]), real.units, pixels=real.pixels)
+    mixed = RealImages(
+        real.schema, real.frame.assign(ill=real.frame["ill"].array[::-1]), real.units, pixels=real.pixels
+    )
     plan = Config().plan(real.schema, epsilon=8.0, delta=1e-5, patients=1500)
     wrong = Config().fit(mixed, plan, noise=NoiseSource.for_tests(0))
 
@@ -226,7 +230,9 @@ def test_conditions_hold_and_rules_are_those_of_the_attributes(fitted: Any) -> N
 
 
 @pytest.mark.parametrize("n_records", [0, 1, 2500])
-def test_sampling_repeats_under_its_seed_and_after_saving(fitted: Any, n_records: int, tmp_path: Path) -> None:
+def test_sampling_repeats_under_its_seed_and_after_saving(
+    fitted: Any, n_records: int, tmp_path: Path
+) -> None:
     save_model(fitted, fitted.schema, "embedding", tmp_path)
     model, schema, name = load_model(tmp_path)
     assert (schema, name) == (fitted.schema, "embedding")
@@ -258,7 +264,9 @@ def test_the_attributes_generator_and_its_share_are_options() -> None:
     )
     own = plan.parameters["attributes"]
     assert own["parameters"]["rounds"] == 2
-    assert own["event"]["rho"] / (own["event"]["rho"] + plan.parameters["rho"]) == pytest.approx(0.4, rel=1e-3)
+    assert own["event"]["rho"] / (own["event"]["rho"] + plan.parameters["rho"]) == pytest.approx(
+        0.4, rel=1e-3
+    )
     for wrong in ({"name": "nothing"}, {"name": "marginal", "share": 1.5}, {"name": "marginal", "roundz": 1}):
         with pytest.raises(ValueError, match="attributes"):
             Config(attributes=wrong)
