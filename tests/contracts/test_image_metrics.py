@@ -80,7 +80,7 @@ def test_few_patients_or_no_image_never_pass_for_an_answer(name: str, inputs: In
 
 
 def test_the_gate_releases_a_perfect_generator_and_refuses_one_that_copies(inputs: Inputs) -> None:
-    """Fixed seeds; a cohort so large that harm could be excluded would take minutes, so no reason may be refusal."""
+    """Fixed seeds; to exclude harm would take a larger cohort, so no reason may be a refusal."""
     policy = load_policy("images")
     perfect = decide(evaluate_all(inputs, seed=0), policy)
     assert "refuse" not in {reason.severity for reason in perfect.reasons}

@@ -1,4 +1,4 @@
-"""Images in: any form to the declared one, odd files left out with a reason, nothing learnt from the pixels."""
+"""Images in: any form to the declared one, odd files left out with a reason, nothing learnt."""
 
 import json
 import zipfile
@@ -180,7 +180,7 @@ def test_names_may_lack_their_ending_or_their_folder(tmp_path: Path) -> None:
 
 def test_a_folder_without_one_table_or_without_the_column_says_what_to_do(tmp_path: Path) -> None:
     folder_of(tmp_path, {"a.png": grey(1)})
-    with pytest.raises(ConfigError, match="images.file"):
+    with pytest.raises(ConfigError, match=r"images\.file"):
         read(tmp_path, file=None)
     (tmp_path / "second.csv").write_text("a\n1\n")
     with pytest.raises(ConfigError, match=r"data\.images\.table"):

@@ -44,7 +44,7 @@ class Asked(NoiseSource):
 
 
 def frobenius(move: np.ndarray) -> float:
-    """Length of a symmetric matrix, or of a stack of them, as its diagonal and sqrt(2) times its upper part."""
+    """Length of symmetric matrices, written as diagonals and sqrt(2) times what lies above."""
     return float(np.sqrt((move.astype(float) ** 2).sum()))
 
 
@@ -81,8 +81,8 @@ def test_one_weight_a_record_or_means_of_a_rare_class_would_break_that_bound() -
         bad.schema, bad.frame, np.array([f"w{i}" for i in range(40)], dtype=object), pixels=bad.pixels
     )
     assert frobenius(sums_of(lone, basis)) > 30 * most
-    # The published query divides by realised counts and adds noise for the mean count: a lone record of its class
-    # moves that class's mean by its whole length, where that noise allows a 30th of it.
+    # The published query divides by realised counts and adds noise for the mean count: a lone record of its
+    # class moves that class's mean by its whole length, where that noise allows a 30th of it.
     plain = sums_of(joined(base, worst(base.schema, 1, "white")), basis) - sums_of(base, basis)
     by_class = frobenius(plain) / _moments.UNIT
     allowed = _moments.lattice_bound(fitting.vector_bound(3)) / (61 / 2)
