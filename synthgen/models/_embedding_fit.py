@@ -61,7 +61,7 @@ def learn(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource) -
     """Spend the pixels' part of a plan.
 
     Guarantee:
-        ``rho``-zCDP with the rho of ``numbers``: three releases under one filter, each of a sum that one
+        ``rho``-zCDP with ``rho_pixels`` of ``numbers``: three releases under one filter, each of a sum that one
         patient moves by a bounded length (see `synthgen.models._moments` and `synthgen.privacy.queries`).
 
     Args:
@@ -70,7 +70,7 @@ def learn(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource) -
         noise: source of the noise.
     """
     basis = basis_of(numbers)
-    spender = RhoFilter(numbers["rho"])
+    spender = RhoFilter(numbers["rho_pixels"])
     conditioning = Conditioning.of(data.schema)
     codes, n_units = data.unit_codes()
     weights = _moments.record_weights(codes, n_units)

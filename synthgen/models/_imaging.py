@@ -109,9 +109,16 @@ def with_attributes(
         pixels,
         epsilon=epsilon,
         event=_both(own, pixels),
-        parameters={KEY: listed, **pixels.parameters},
+        parameters={KEY: listed, **_rho(own, pixels), **pixels.parameters},
         stages=tuple(stages),
     )
+
+
+def _rho(own: PrivacyPlan, pixels: PrivacyPlan) -> dict[str, float]:
+    """Return the rho of the whole plan, where both parts are zCDP."""
+    parts = (own.event, pixels.event)
+    rhos = [part.rho for part in parts if isinstance(part, dp_event.ZCDpEvent)]
+    return {"rho": float(sum(rhos))} if len(rhos) == len(parts) else {}
 
 
 def _both(own: PrivacyPlan, pixels: PrivacyPlan) -> dp_event.DpEvent:

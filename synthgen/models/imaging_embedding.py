@@ -149,7 +149,7 @@ class Config(ImagingSettings):
         conditioning = Conditioning.of(schema)
         share = 1.0 - self.share_centre - self.share_lengths
         return {
-            "rho": rho,
+            "rho_pixels": rho,
             "rho_centre": rho * self.share_centre,
             "rho_lengths": rho * self.share_lengths,
             "rho_moments": rho * share,
@@ -181,4 +181,4 @@ def _stages(numbers: dict[str, Any]) -> list[tuple[str, float, float, str]]:
         "rho_lengths": ("distances from it", "where to cut"),
         "rho_moments": ("count, mean and second moment", detail),
     }
-    return [(told[key][0], numbers[key] / numbers["rho"], noise[key], told[key][1]) for key in counts]
+    return [(told[key][0], numbers[key] / numbers["rho_pixels"], noise[key], told[key][1]) for key in counts]
