@@ -61,8 +61,8 @@ def learn(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource) -
     """Spend the pixels' part of a plan.
 
     Guarantee:
-        ``rho``-zCDP with ``rho_pixels`` of ``numbers``: three releases under one filter, each of a sum that one
-        patient moves by a bounded length (see `synthgen.models._moments` and `synthgen.privacy.queries`).
+        ``rho``-zCDP with ``rho_pixels`` of ``numbers``: three releases under one filter, each of a sum that
+        one patient moves by a bounded length (see `synthgen.models._moments` and `synthgen.privacy.queries`).
 
     Args:
         data: training images. Sensitive.

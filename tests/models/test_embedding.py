@@ -115,7 +115,7 @@ def test_each_release_of_a_whole_fit_costs_at_most_what_it_names(
         move = sum(float(((b - a) ** 2).sum()) for a, b in zip(before, after, strict=True))
         assert 0 < move / 2 <= rho * (1 + 1e-9)
         total += rho
-    assert total == pytest.approx(plan.parameters["rho"])
+    assert total == pytest.approx(plan.parameters["rho_pixels"])
     assert len(spies[0].queries) == 3
 
 
@@ -131,7 +131,7 @@ def test_a_fit_spends_its_rho_and_not_more(monkeypatch: pytest.MonkeyPatch) -> N
     data = cohort(50)
     plan = Config().plan(data.schema, epsilon=1.0, delta=1e-5, patients=50)
     fitting.learn(data, plan.parameters, noise=NoiseSource.for_tests(0))
-    assert sum(spent) == pytest.approx(plan.parameters["rho"])
+    assert sum(spent) == pytest.approx(plan.parameters["rho_pixels"])
 
 
 def test_noise_has_the_stated_scale_and_a_wrong_scale_is_rejected() -> None:  # fixed seed; false alarms 1e-4
@@ -264,9 +264,8 @@ def test_the_attributes_generator_and_its_share_are_options() -> None:
     )
     own = plan.parameters["attributes"]
     assert own["parameters"]["rounds"] == 2
-    assert own["event"]["rho"] / (own["event"]["rho"] + plan.parameters["rho"]) == pytest.approx(
-        0.4, rel=1e-3
-    )
+    assert plan.parameters["rho"] == own["event"]["rho"] + plan.parameters["rho_pixels"]
+    assert own["event"]["rho"] / plan.parameters["rho"] == pytest.approx(0.4, rel=1e-3)
     for wrong in ({"name": "nothing"}, {"name": "marginal", "share": 1.5}, {"name": "marginal", "roundz": 1}):
         with pytest.raises(ValueError, match="attributes"):
             Config(attributes=wrong)
