@@ -13,10 +13,12 @@ import numpy as np
 
 from synthgen.errors import ConfigError
 from synthgen.image_records import SyntheticImages, from_intensities
+from synthgen.models import _merf
 from synthgen.models._base import TableModel
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding_fit import Learnt, basis_of
 from synthgen.models._imaging import load_attributes, save_attributes
+from synthgen.models._merf import FittedMerf
 from synthgen.models._shrinkage import Gaussians
 from synthgen.records import SyntheticTable
 from synthgen.schema import Schema
@@ -175,7 +177,7 @@ def _augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.asarray((moved - 0.5) * gain + 0.5 + rng.uniform(-LIFT, LIFT, (n, 1, 1, 1)))
 
 
-def load(folder: Path, schema: Schema) -> FittedEmbedding:
+def load(folder: Path, schema: Schema) -> FittedEmbedding | FittedMerf:
     """Read a saved model.
 
     Raises:
@@ -186,7 +188,8 @@ def load(folder: Path, schema: Schema) -> FittedEmbedding:
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError) as error:
+        method = meta["generator"]
+    except (OSError, ValueError, KeyError) as error:
         raise ConfigError("Expected a saved embedding.", where=str(folder)) from error
     if meta.get("format") != FORMAT or meta.get("schema") != schema.digest():
         raise ConfigError(
@@ -194,6 +197,8 @@ def load(folder: Path, schema: Schema) -> FittedEmbedding:
             where=str(folder),
             next_step="Use the schema of the fit.",
         )
+    if method == "merf":
+        return _merf.load(folder, schema, meta["numbers"])
     names = Gaussians.__dataclass_fields__
     moments = Gaussians(**{name: tensors[name] for name in names})
     learnt = Learnt(tensors["centre"], float(meta["radius"]), tensors["lengths"], moments)

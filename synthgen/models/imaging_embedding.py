@@ -21,11 +21,12 @@ from pydantic import Field, model_validator
 from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages
 from synthgen.models import _embedding_fit as fitting
-from synthgen.models import _moments
+from synthgen.models import _merf, _moments
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding import FittedEmbedding, load
 from synthgen.models._imaging import ImagingSettings, fit_attributes, with_attributes
+from synthgen.models._merf import FittedMerf
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan, Stage
@@ -42,6 +43,7 @@ class Config(ImagingSettings):
     """Settings of the mechanism. All are public; none looks at the data.
 
     Attributes:
+        method: ``gaussian`` is ours; ``merf`` is DP-MERF, for reference, and heeds ``attributes`` alone.
         cosines: coefficients of brightness. None follows a public rule: `COSINES` where patients over the
             noise of a count is `SIGNAL`, and more as that grows, since noise drowns high frequencies first.
         power: amplitude of the public spectrum over frequency; None is `FLAT` where the signal is beyond
@@ -55,6 +57,7 @@ class Config(ImagingSettings):
     """
 
     name: Literal["embedding"] = "embedding"
+    method: Literal["gaussian", "merf"] = "gaussian"
     cosines: int | None = Field(default=None, ge=1, le=4096)
     power: float | None = Field(default=None, ge=0, le=3)
     share_centre: float = Field(default=0.04, gt=0, lt=1)
@@ -90,6 +93,9 @@ class Config(ImagingSettings):
                 "Expected a schema that declares images and their size, got none.", where="schema"
             )
 
+        if self.method == "merf":
+            _merf.require_torch()
+
         def pixels(left: float) -> PrivacyPlan:
             return self._pixels(schema, epsilon=left, delta=delta, patients=patients)
 
@@ -97,7 +103,7 @@ class Config(ImagingSettings):
 
     def fit(
         self, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
-    ) -> FittedEmbedding:
+    ) -> FittedEmbedding | FittedMerf:
         """Spend the plan.
 
         Guarantee:
@@ -112,6 +118,13 @@ class Config(ImagingSettings):
         """
         tell = progress or (lambda what, done: None)
         model = fit_attributes(self, data, plan, noise=noise, progress=progress)
+        if self.method == "merf":
+            counts, means = _merf.embed(data, plan.parameters, noise=noise)
+            drawn = {
+                key: plan.parameters[key] for key in ("channels", "size", "classes", "features", "steps")
+            }
+            net = _merf.train(counts, means, drawn, tell)
+            return FittedMerf(data.schema, model, str(self.attributes["name"]), drawn, net)
         tell("moments of the images", 0.5)
         learnt = fitting.learn(data, plan.parameters, noise=noise)
         tell("done", 1.0)
@@ -124,7 +137,8 @@ class Config(ImagingSettings):
         from dp_accounting import dp_event
 
         rho = calibrate_rho(epsilon, delta)
-        numbers = self._numbers(schema, rho, patients)
+        ours = self.method == "gaussian"
+        numbers = self._numbers(schema, rho, patients) if ours else _merf_numbers(schema, rho)
         stages = tuple(
             Stage(name, epsilon_of([dp_event.ZCDpEvent(rho * share)], delta), share, noise, detail)
             for name, share, noise, detail in _stages(numbers)
@@ -166,8 +180,24 @@ class Config(ImagingSettings):
         }
 
 
+def _merf_numbers(schema: Schema, rho: float) -> dict[str, Any]:
+    channels, size, _ = schema.images.shape if schema.images else (1, 1, 1)
+    return {
+        "rho_pixels": rho,
+        "method": "merf",
+        "channels": channels,
+        "size": size,
+        "classes": Conditioning.of(schema).n_classes,
+        "features": _merf.FEATURES,
+        "steps": _merf.STEPS,
+    }
+
+
 def _stages(numbers: dict[str, Any]) -> list[tuple[str, float, float, str]]:
     """Return the parts of the spend; the noise is that of a count of patients."""
+    if numbers.get("method") == "merf":
+        noise_of_count = math.sqrt(_merf.BOUND / (2.0 * numbers["rho_pixels"]))
+        return [("mean embedding", 1.0, noise_of_count, f"{numbers['features']} random frequencies")]
     bound = fitting.vector_bound(numbers["guides"])
     counts = {
         "rho_centre": math.sqrt(_moments.lattice_bound(2.0)) / _moments.STEPS,

@@ -12,7 +12,7 @@ import pytest
 from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages, intensities
 from synthgen.models import _embedding_fit as fitting
-from synthgen.models import _moments
+from synthgen.models import _merf, _moments
 from synthgen.models._basis import Basis
 from synthgen.models._model import load_model, save_model
 from synthgen.models.imaging_embedding import Config
@@ -297,3 +297,32 @@ def test_odd_cohorts_give_images_and_never_nan(kind: str, epsilon: float) -> Non
     for tensor in (model.learnt.centre, model.learnt.lengths, *vars(model.learnt.moments).values()):
         assert np.isfinite(tensor).all()
     assert len(draw(model, data.schema, 20, seed=0).pixels) == 20
+
+
+@pytest.mark.parametrize(("n_images", "kind"), KINDS)
+def test_a_patient_moves_merfs_sums_by_at_most_what_they_cost(n_images: int, kind: str) -> None:
+    base = cohort(80)
+    both = joined(base, worst(base.schema, n_images, kind))
+    plan = Config(method="merf").plan(base.schema, epsilon=2.0, delta=1e-5, patients=80)
+    spies = [Asked(), Asked()]
+    for data, spy in zip((base, both), spies, strict=True):
+        _merf.embed(data, plan.parameters, noise=spy)
+    (rho, before), (_, after) = spies[0].queries[0], spies[1].queries[0]
+    move = sum(float(((b - a) ** 2).sum()) for a, b in zip(before, after, strict=True))
+    assert 0 < move / 2 <= rho * (1 + 1e-9)
+    if n_images == 1:
+        assert move / 2 > 0.9 * rho
+
+
+def test_merf_draws_images_of_each_class_and_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_merf, "STEPS", 60)
+    data = cohort(300)
+    config = Config(method="merf")
+    plan = config.plan(data.schema, epsilon=8.0, delta=1e-5, patients=300)
+    model = config.fit(data, plan, noise=NoiseSource.for_tests(0))
+    save_model(model, data.schema, "embedding", tmp_path)
+    drawn = [draw(m, data.schema, 30, seed=1) for m in (model, load_model(tmp_path)[0])]
+    assert drawn[0].pixels.tobytes() == drawn[1].pixels.tobytes()
+    assert drawn[0].pixels.shape == (30, 1, 16, 16)
