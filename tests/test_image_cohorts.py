@@ -68,6 +68,26 @@ def run(place: Path) -> Path:
     return place / "run"
 
 
+def test_a_fit_that_was_cut_off_goes_on_from_its_stored_answers(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from synthgen.models._embedding import FittedEmbedding
+    from synthgen.privacy import noise
+
+    asked = ["fit", place / "run.yaml", "--output", tmp_path / "cut", "--set", "cohort=cut"]
+
+    def full(self: Any, folder: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(FittedEmbedding, "save", full)
+        assert call(capsys, *asked)[0] == 1
+    monkeypatch.setattr(noise._SystemNoise, "_gaussian", lambda *a: pytest.fail("was drawn again"))
+    assert call(capsys, *asked, "--resume")[0] == 0
+    shown = call(capsys, "ledger", "show", "cut", "--ledger", f"sqlite:///{place / 'ledger.db'}")[1]
+    assert shown["cohorts"][0]["spends"] == 1
+
+
 def test_plan_reads_no_image(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
