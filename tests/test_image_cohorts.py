@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 
 from synthgen import cli
 from synthgen.image_cohort import image_units
+from synthgen.image_records import SyntheticImages
 from synthgen.ingest.images import read_images
 from synthgen.records import RealTable
 from synthgen.schema import load_schema
@@ -74,7 +75,8 @@ def test_a_fit_that_was_cut_off_goes_on_from_its_stored_answers(
     from synthgen.models._embedding import FittedEmbedding
     from synthgen.privacy import noise
 
-    asked = ["fit", place / "run.yaml", "--output", tmp_path / "cut", "--set", "cohort=cut"]
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    asked = ["fit", place / "run.yaml", "--output", tmp_path / "cut", "--set", f"budget.ledger={url}"]
 
     def full(self: Any, folder: Path) -> None:
         raise OSError(28, "No space left on device")
@@ -84,7 +86,7 @@ def test_a_fit_that_was_cut_off_goes_on_from_its_stored_answers(
         assert call(capsys, *asked)[0] == 1
     monkeypatch.setattr(noise._SystemNoise, "_gaussian", lambda *a: pytest.fail("was drawn again"))
     assert call(capsys, *asked, "--resume")[0] == 0
-    shown = call(capsys, "ledger", "show", "cut", "--ledger", f"sqlite:///{place / 'ledger.db'}")[1]
+    shown = call(capsys, "ledger", "show", "--ledger", url)[1]
     assert shown["cohorts"][0]["spends"] == 1
 
 
@@ -244,3 +246,38 @@ def test_a_row_is_named_by_its_own_pixels_and_by_no_other() -> None:
     assert names[20].endswith("#1")
     without = image_units(alike.select(np.arange(21) != 5), np.delete(pixels, 5, axis=0))
     assert set(without) == set(names) - {names[5]}
+
+
+def test_schema_check_names_what_is_left_out_and_what_is_wrong(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, shown = call(capsys, "schema", "check", place / "scans.schema.yaml", place / "scans")
+    assert (code, shown["valid"]) == (0, True)
+    (row,) = [row for row in shown["violations"] if row["column"] == "images"]
+    assert (row["rule"], row["count"]) == ("left out: not a PNG, JPEG or TIFF image", 1)
+    (tmp_path / "s.yaml").write_text(SCHEMA.replace("[F, M]", "[F, W]"))
+    code, shown = call(capsys, "schema", "check", tmp_path / "s.yaml", place / "scans")
+    assert (code, shown["valid"]) == (3, False)
+    assert "sex" in {row["column"] for row in shown["violations"]}
+
+
+def test_the_python_way_fits_draws_and_loads_images(place: Path, tmp_path: Path) -> None:
+    import synthgen
+
+    model = synthgen.fit(
+        place / "scans",
+        schema=place / "scans.schema.yaml",
+        generator="embedding",
+        size=16,
+        epsilon=2.0,
+        delta=1e-5,
+        patients=300,
+        ledger=f"sqlite:///{tmp_path / 'l.db'}",
+        cohort="python",
+    )
+    images = model.sample(5, where={"ill": True})
+    model.save(tmp_path / "model")
+    again = synthgen.load(tmp_path / "model").sample(5, where={"ill": True})
+    assert isinstance(images, SyntheticImages)
+    assert isinstance(again, SyntheticImages)
+    assert images.pixels.tobytes() == again.pixels.tobytes()
