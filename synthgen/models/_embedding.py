@@ -99,11 +99,22 @@ class FittedEmbedding:
     def _images(self, classes: np.ndarray, guides: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return intensities, ``(record, channel, row, column)``."""
         basis = basis_of(self.numbers)
+        classes = self._cells(classes, rng)
         away = self._stretched(self._vectors(classes, guides, rng))
         coefficients = self.learnt.centre + self.learnt.radius * away
         rest = self._beyond(classes, rng) if self.numbers["refill"] else None
         images = basis.synthesise(coefficients, rest)
         return _augmented(images, rng) if self.numbers["augment"] else images
+
+    def _cells(self, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return for each record the number of a Gaussian of its class, drawn by their counts."""
+        n_cells = self.numbers["cells"]
+        if n_cells == 1:
+            return classes
+        counts = self.learnt.moments.counts.reshape(-1, n_cells)
+        upto = np.cumsum(counts / counts.sum(axis=1, keepdims=True), axis=1)[classes]
+        drawn = (rng.random((len(classes), 1)) >= upto[:, :-1]).sum(axis=1)
+        return np.asarray(classes * n_cells + drawn)
 
     def _beyond(self, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Return cosines above the basis: noise whose amplitude goes on as the basis' own falls."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ ONE, GUIDE = 0.7, 0.5
 """Entries of a record's vector that stand for its count, and the length that its guides have."""
 N_LENGTHS = 33
 _BATCH = 4096
+_DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,9 @@ def learn(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource) -
     """Spend the pixels' part of a plan.
 
     Guarantee:
-        ``rho``-zCDP with ``rho_pixels`` of ``numbers``: three releases under one filter, each of a sum that
-        one patient moves by a bounded length (see `synthgen.models._moments` and `synthgen.privacy.queries`).
+        ``rho``-zCDP with ``rho_pixels`` of ``numbers``: up to four releases under one filter, each of a sum
+        that one patient moves by a bounded length (see `synthgen.models._moments` and
+        `synthgen.privacy.queries`).
 
     Args:
         data: training images. Sensitive.
@@ -83,17 +86,67 @@ def learn(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource) -
     lengths = _lengths(away, fine, prior_radius(basis), rho=numbers["rho_lengths"], noise=noise)
     radius = float(np.interp(numbers["cut"], Learnt.levels(), lengths))
     vectors = _vectors(away, conditioning.guides_of(data.frame), radius)
+    classes, n_cells = conditioning.class_of(data.frame), numbers["cells"]
+    release = _Release(vectors, weights, conditioning.n_guides, noise)
+    if n_cells > 1:
+        spender.spend(numbers["rho_cells"])
+        coarse = release(classes, conditioning.n_classes, rho=numbers["rho_cells"])
+        body = vectors[:, -basis.dimension :]
+        classes = classes * n_cells + cells_of(body, classes, centres(coarse, n_cells))
     spender.spend(numbers["rho_moments"])
-    bound = vector_bound(conditioning.n_guides)
-    sums = _moments.exact_sums(
-        _moments.to_lattice(vectors, bound),
-        weights,
-        conditioning.class_of(data.frame),
-        conditioning.n_classes,
-    )
-    noisy, deviation = _moments.noisy_sums(sums, bound=bound, rho=numbers["rho_moments"], noise=noise)
-    scale = np.concatenate([[ONE], np.full(conditioning.n_guides, GUIDE), np.ones(basis.dimension)])
-    return Learnt(centre, radius, lengths, gaussians(noisy, deviation, scale, conditioning.n_guides))
+    moments = release(classes, conditioning.n_classes * n_cells, rho=numbers["rho_moments"])
+    return Learnt(centre, radius, lengths, moments)
+
+
+@dataclass(frozen=True)
+class _Release:
+    """Releases the moments of a partition of the records.
+
+    Attributes:
+        vectors: of the records. Sensitive.
+        weights: of the records. Sensitive.
+        n_guides: number of guides.
+        noise: source of the noise.
+    """
+
+    vectors: np.ndarray
+    weights: np.ndarray
+    n_guides: int
+    noise: NoiseSource
+
+    def __call__(self, classes: np.ndarray, n_classes: int, *, rho: float) -> Gaussians:
+        """Return the Gaussians of each part. ``rho``-zCDP, see `synthgen.models._moments`."""
+        bound = vector_bound(self.n_guides)
+        whole = _moments.to_lattice(self.vectors, bound)
+        sums = _moments.exact_sums(whole, self.weights, classes, n_classes)
+        noisy, deviation = _moments.noisy_sums(sums, bound=bound, rho=rho, noise=self.noise)
+        rest = np.ones(self.vectors.shape[1] - 1 - self.n_guides)
+        scale = np.concatenate([[ONE], np.full(self.n_guides, GUIDE), rest])
+        return gaussians(noisy, deviation, scale, self.n_guides)
+
+
+def centres(coarse: Gaussians, n_cells: int) -> np.ndarray:
+    """Return centres that part each class, ``(class, cell, component)``: of draws, so they cost nothing."""
+    from sklearn.cluster import KMeans
+
+    rng = np.random.default_rng(0)
+    found = []
+    for mean, factor in zip(coarse.means, coarse.factors, strict=True):
+        drawn = mean + rng.standard_normal((_DRAWS, len(mean))) @ factor.T
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a class without any spread has one centre many times
+            found.append(KMeans(n_cells, n_init=2, random_state=0).fit(drawn).cluster_centers_)
+    return np.stack(found)
+
+
+def cells_of(vectors: np.ndarray, classes: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Return the cell of each record: its own class's nearest centre. Depends on no other record."""
+    found = np.zeros(len(vectors), dtype=np.int64)
+    for c in np.unique(classes):
+        mine = classes == c
+        across = vectors[mine] @ places[c].T
+        found[mine] = ((places[c] ** 2).sum(axis=1) - 2.0 * across).argmin(axis=1)
+    return found
 
 
 def basis_of(numbers: Mapping[str, Any]) -> Basis:

@@ -37,6 +37,7 @@ Fitted = FittedEmbedding
 COSINES, SIGNAL, GROWTH = 64, 1150.0, 0.4
 FEWEST, MOST = 16, 256
 STEEP, FLAT, CLEAR = 1.0, 0.5, 3000.0
+CELLS, MANY, SHARE_CELLS = 4, 8000.0, 0.25
 
 
 class Config(ImagingSettings):
@@ -50,6 +51,8 @@ class Config(ImagingSettings):
             `CLEAR`, else `STEEP`.
         share_centre: part of the pixels' rho for the mean of all images.
         share_lengths: part for the distances from it.
+        cells: Gaussians a class. None is `CELLS` where the signal of a class is beyond `MANY`, else 1; they
+            lie where a first release, of `SHARE_CELLS` of the moments' rho, puts them.
         cut: quantile of the distance at which a record is cut.
         refill: part of the variance that the Gaussians leave out to be drawn as noise of each cosine, and of
             those above, which follow the measured fall of amplitude.
@@ -62,6 +65,7 @@ class Config(ImagingSettings):
     power: float | None = Field(default=None, ge=0, le=3)
     share_centre: float = Field(default=0.04, gt=0, lt=1)
     share_lengths: float = Field(default=0.02, gt=0, lt=1)
+    cells: int | None = Field(default=None, ge=1, le=64)
     cut: float = Field(default=0.5, gt=0, lt=1)
     refill: float = Field(default=0.7, ge=0, le=2)
     augment: bool = True
@@ -129,7 +133,8 @@ class Config(ImagingSettings):
         learnt = fitting.learn(data, plan.parameters, noise=noise)
         tell("done", 1.0)
         drawn = {
-            key: plan.parameters[key] for key in ("channels", "size", "cosines", "power", "refill", "augment")
+            key: plan.parameters[key]
+            for key in ("channels", "size", "cosines", "power", "cells", "refill", "augment")
         }
         return FittedEmbedding(data.schema, model, str(self.attributes["name"]), drawn, learnt)
 
@@ -162,11 +167,15 @@ class Config(ImagingSettings):
         wished = self.cosines or min(max(round(COSINES * (signal / SIGNAL) ** GROWTH), FEWEST), MOST)
         conditioning = Conditioning.of(schema)
         share = 1.0 - self.share_centre - self.share_lengths
+        n_cells = self.cells or (CELLS if signal / conditioning.n_classes > MANY else 1)
+        first = SHARE_CELLS if n_cells > 1 else 0.0
         return {
             "rho_pixels": rho,
             "rho_centre": rho * self.share_centre,
             "rho_lengths": rho * self.share_lengths,
-            "rho_moments": rho * share,
+            "rho_cells": rho * share * first,
+            "rho_moments": rho * share * (1.0 - first),
+            "cells": n_cells,
             "channels": channels,
             "size": size,
             "cosines": min(wished, size**2),
@@ -204,9 +213,13 @@ def _stages(numbers: dict[str, Any]) -> list[tuple[str, float, float, str]]:
         "rho_lengths": 1.0,
         "rho_moments": _moments.lattice_bound(bound) / _moments.STEPS**2 / fitting.ONE**2,
     }
+    if numbers["rho_cells"]:
+        counts["rho_cells"] = counts["rho_moments"]
     noise = {key: reach / math.sqrt(2.0 * numbers[key]) for key, reach in counts.items()}
     detail = f"{numbers['classes']} classes, {numbers['cosines']} cosines, {numbers['guides']} guides"
+    detail += f", {numbers['cells']} cells a class" if numbers["cells"] > 1 else ""
     told = {
+        "rho_cells": ("moments of whole classes", "where to part them"),
         "rho_centre": ("mean image", "of all classes"),
         "rho_lengths": ("distances from it", "where to cut"),
         "rho_moments": ("count, mean and second moment", detail),

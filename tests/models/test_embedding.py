@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from synthgen.errors import ConfigError
-from synthgen.image_records import RealImages, intensities
+from synthgen.image_records import RealImages, from_intensities, intensities
 from synthgen.models import _embedding_fit as fitting
 from synthgen.models import _merf, _moments
 from synthgen.models._basis import Basis
@@ -90,15 +90,16 @@ def test_one_weight_a_record_or_means_of_a_rare_class_would_break_that_bound() -
 
 
 @pytest.mark.parametrize(("n_images", "kind"), KINDS)
+@pytest.mark.parametrize("cells", [1, 3])
 def test_each_release_of_a_whole_fit_costs_at_most_what_it_names(
-    monkeypatch: pytest.MonkeyPatch, n_images: int, kind: str
+    monkeypatch: pytest.MonkeyPatch, n_images: int, kind: str, cells: int
 ) -> None:
     """D and D' are asked the same queries: the answers that later queries rest on are those of D."""
     base = cohort(80)
     both = joined(base, worst(base.schema, n_images, kind))
-    plan = Config().plan(base.schema, epsilon=2.0, delta=1e-5, patients=80)
+    plan = Config(cells=cells).plan(base.schema, epsilon=2.0, delta=1e-5, patients=80)
     held: dict[str, Any] = {}
-    for name in ("_centre", "_lengths"):
+    for name in ("_centre", "_lengths", "centres"):
         original = getattr(fitting, name)
 
         def once(*args: Any, _name: str = name, _original: Any = original, **kwargs: Any) -> Any:
@@ -116,7 +117,7 @@ def test_each_release_of_a_whole_fit_costs_at_most_what_it_names(
         assert 0 < move / 2 <= rho * (1 + 1e-9)
         total += rho
     assert total == pytest.approx(plan.parameters["rho_pixels"])
-    assert len(spies[0].queries) == 3
+    assert len(spies[0].queries) == (3 if cells == 1 else 4)
 
 
 def test_a_fit_spends_its_rho_and_not_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,6 +222,29 @@ def test_images_follow_sex_and_age(fitted: Any) -> None:
     assert wide[0] - wide[1] > 0.1  # the edge of the ellipse of the old
 
 
+def test_cells_find_the_kinds_of_images_within_a_class_and_their_shares() -> None:
+    """A third of one class is white above, the rest below: one Gaussian draws mixtures of the two."""
+    rng = np.random.default_rng(0)
+    frame = cohort(1500, images=(1, 1)).frame.assign(ill=cohort(1500, images=(1, 1), ill=0.0).frame["ill"])
+    above = rng.random(1500) < 1 / 3
+    half = np.where(np.arange(16)[:, None] < 8, 0.8, 0.2) * np.ones((16, 16))
+    values = np.where(above[:, None, None], half, 1 - half) + rng.normal(0, 0.02, (1500, 16, 16))
+    schema = schema_of()
+    units = np.array([f"p{i}" for i in range(1500)], dtype=object)
+    data = RealImages(schema, frame, units, pixels=from_intensities(values[:, None], schema))
+    middling, share = [], []
+    for cells in (1, 2):
+        config = Config(cells=cells, augment=False, cut=0.9)
+        plan = config.plan(schema, epsilon=8.0, delta=1e-5, patients=1500)
+        images = draw(config.fit(data, plan, noise=NoiseSource.for_tests(0)), schema, 1000, seed=0)
+        drawn = intensities(images.pixels, schema)[:, 0]
+        contrast = drawn[:, :8].mean(axis=(1, 2)) - drawn[:, 8:].mean(axis=(1, 2))
+        middling.append(float((np.abs(contrast) < 0.3).mean()))
+        share.append(float((contrast > 0).mean()))
+    assert middling[1] < 0.05 < 0.2 < middling[0]
+    assert abs(share[1] - 1 / 3) < 0.06
+
+
 def test_conditions_hold_and_rules_are_those_of_the_attributes(fitted: Any) -> None:
     images = draw(fitted, fitted.schema, 50, seed=0, where={"ill": True, "age": (20, 30)})
     assert images.frame["ill"].astype(bool).all()
@@ -292,8 +316,9 @@ def test_odd_cohorts_give_images_and_never_nan(kind: str, epsilon: float) -> Non
         data = RealImages(data.schema, data.frame, np.full(len(data), "p", dtype=object), pixels=data.pixels)
     if kind == "poisoned":
         data = joined(data, worst(data.schema, 40, "stripes"))
-    plan = Config().plan(data.schema, epsilon=epsilon, delta=1e-5, patients=30)
-    model = Config().fit(data, plan, noise=NoiseSource.for_tests(0))
+    config = Config(cells=3) if kind in ("one image", "poisoned") else Config()
+    plan = config.plan(data.schema, epsilon=epsilon, delta=1e-5, patients=30)
+    model = config.fit(data, plan, noise=NoiseSource.for_tests(0))
     for tensor in (model.learnt.centre, model.learnt.lengths, *vars(model.learnt.moments).values()):
         assert np.isfinite(tensor).all()
     assert len(draw(model, data.schema, 20, seed=0).pixels) == 20
