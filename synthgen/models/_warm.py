@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from synthgen.models import _marginal_fit as fitting
 from synthgen.models import tabular_marginal
 from synthgen.models._base import Progress
@@ -122,6 +124,11 @@ def start(data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progr
         iterations=iterations,
         progress=lambda what, done: tell(f"marginal model: {what}", 0.3 * done),
     )
+
+
+def stacked(warm: FittedMarginal, coarse: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return coarse cells as "record column"."""
+    return np.stack([np.asarray(coarse[name], dtype=np.int64) for name in warm.merging], axis=1)
 
 
 def training_of(plan: PrivacyPlan) -> TrainingPlan:
