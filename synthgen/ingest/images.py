@@ -25,7 +25,7 @@ from synthgen.ingest.table import read_raw
 from synthgen.schema import Schema
 
 TABLES = (".csv", ".parquet", ".pq")
-NO_FILE, AMBIGUOUS = "no file of that name", "several files of that name"
+NO_FILE = "no file of that name"
 UNKNOWN = -1
 
 
@@ -134,18 +134,34 @@ def _of_folder(folder: Path, frame: pd.DataFrame, spec: Images, where: str) -> F
             next_step="Name it in the schema's `images: {file: COLUMN}`, and give it `role: id`.",
         )
     known = _index(folder)
-    used: set[Path] = set()
-    for row, value in enumerate(frame[spec.file].tolist()):
-        name = "" if value is None or value != value else str(value).strip().replace("\\", "/")
-        files = known.get(name.removeprefix("./"), [])
-        if len(files) == 1:
-            used.add(files[0])
-            yield row, name, partial(_decode.decode_file, files[0], spec)
-        else:
-            yield row, name, partial(_refuse, AMBIGUOUS if files else NO_FILE)
+    named = [known.get(name, []) for name in _names(frame[spec.file])]
+    used = [files[0] for files in named if files]
+    _require_one_each(sum(len(files) > 1 for files in named) + len(used) - len(set(used)), where)
+    for row, (name, files) in enumerate(zip(_names(frame[spec.file]), named, strict=True)):
+        decode = partial(_decode.decode_file, files[0], spec) if files else partial(_refuse, NO_FILE)
+        yield row, name, decode
     every = {path for paths in known.values() for path in paths}
-    for path in sorted(every - used):
+    for path in sorted(every - set(used)):
         yield UNKNOWN, path.name, partial(_refuse, NO_FILE)
+
+
+def _names(values: pd.Series) -> list[str]:
+    texts = ["" if v is None or v != v else str(v).strip().replace("\\", "/") for v in values.tolist()]
+    return [text.removeprefix("./") for text in texts]
+
+
+def _require_one_each(twice: int, where: str) -> None:
+    """Refuse names that fit several images, and images that several records name.
+
+    Leaving such a record out would depend on another patient's file or row, and an image of two patients is
+    protected for neither.
+    """
+    if twice:
+        raise DataError(
+            f"Expected one image a record and one record an image, got {twice} records that break it.",
+            where=where,
+            next_step="Name files by their path in the folder; list each once. No budget was spent.",
+        )
 
 
 def _refuse(reason: str) -> np.ndarray:
@@ -180,7 +196,7 @@ def _of_npz(path: Path, attributes: pd.DataFrame | None, spec: Images) -> tuple[
                 where=str(path),
                 next_step="Name the column of image ids in the schema's `images: {file: COLUMN}`.",
             )
-        places = _places(own[spec.file], attributes[spec.file])
+        places = _places(own[spec.file], attributes[spec.file], str(path))
         own = attributes
 
     def walk() -> Found:
@@ -201,16 +217,13 @@ def _grey(image: np.ndarray) -> np.ndarray:
     return image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
 
 
-def _places(names: pd.Series, wanted: pd.Series) -> list[int]:
-    """Return the row of the table that speaks of each image; a name that stands twice takes the first."""
-    rows = {str(value): row for row, value in reversed(list(enumerate(wanted.tolist())))}
-    taken: set[int] = set()
-    places = []
-    for value in names.tolist():
-        row = rows.get(str(value), UNKNOWN)
-        places.append(UNKNOWN if row in taken else row)
-        taken.add(row)
-    return places
+def _places(names: pd.Series, wanted: pd.Series, where: str) -> list[int]:
+    """Return the row of the table that speaks of each image."""
+    images, rows = _names(names), _names(wanted)
+    filled = [name for name in rows if name]
+    _require_one_each(len(images) - len(set(images)) + len(filled) - len(set(filled)), where)
+    known = {name: row for row, name in enumerate(rows) if name}
+    return [known.get(name, UNKNOWN) for name in images]
 
 
 def _table(path: Path, delimiter: str, encoding: str, decimal: str) -> pd.DataFrame:

@@ -146,7 +146,7 @@ def test_odd_files_are_left_out_with_a_reason_and_stop_nothing(tmp_path: Path) -
         "float.tif": Image.fromarray(np.ones((4, 4), dtype=np.float32)),
         "gif.png": b"GIF89a\x01\x00\x01\x00\x00\x00\x00;",
     }
-    folder_of(tmp_path, files, [*files, "absent.png", "", "same"])
+    folder_of(tmp_path, files, [*files, "absent.png", ""])
     for name in ("one/same.png", "two/same.png", "stray.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         grey(1).save(tmp_path / name)
@@ -157,10 +157,21 @@ def test_odd_files_are_left_out_with_a_reason_and_stop_nothing(tmp_path: Path) -
     assert reasons["cut.png"] == reasons["flip.png"] == _decode.DAMAGED
     assert (reasons["pages.tif"], reasons["float.tif"]) == (_decode.FRAMES, _decode.KIND)
     assert reasons["absent.png"] == reasons[""] == "no file of that name"
-    assert reasons["same"] == "several files of that name"
     assert raw.report["without_row"] == 3
     assert "Doe" not in str(raw.report)
     assert sum(raw.report["quarantined"].values()) == len(raw.quarantined)
+
+
+@pytest.mark.parametrize("rows", [["same"], ["a.png", "./a.png"], ["a.png", "a"]])
+def test_an_image_that_two_records_may_mean_refuses_the_cohort(tmp_path: Path, rows: list[str]) -> None:
+    """Left out in silence, a record would come back when another patient's file goes."""
+    files = {"a.png": grey(1), "one/same.png": grey(2), "two/same.png": grey(3)}
+    with pytest.raises(DataError, match="one record an image") as caught:
+        read(folder_of(tmp_path, files, rows))
+    assert "same" not in str(caught.value.message)
+    arrays = {"images": np.zeros((2, 4, 4), dtype=np.uint8), "file": np.array(["x", "x"])}
+    with pytest.raises(DataError, match="one record an image"):
+        read_images(npz(tmp_path, **arrays), schema_of(), table=tmp_path / "table.csv")
 
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(
