@@ -281,3 +281,12 @@ def test_the_python_way_fits_draws_and_loads_images(place: Path, tmp_path: Path)
     assert isinstance(images, SyntheticImages)
     assert isinstance(again, SyntheticImages)
     assert images.pixels.tobytes() == again.pixels.tobytes()
+
+
+def test_a_demo_of_an_unknown_generator_or_kind_ends_with_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, shown = call(capsys, "demo", "imaging", "--output", tmp_path / "d", "--generator", "nothing")
+    assert (code, "embedding" in shown["error"]["message"]) == (2, True)
+    code, shown = call(capsys, "demo", "music", "--output", tmp_path / "e")
+    assert (code, "imaging" in shown["error"]["message"]) == (2, True)
