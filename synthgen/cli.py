@@ -125,14 +125,15 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def demo(
-    what: Annotated[str, typer.Argument(help="tables")] = "tables",
+    what: Annotated[str, typer.Argument(help="tables or imaging")] = "tables",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the demo.")] = Path("demo"),
+    generator: Annotated[str | None, typer.Option(help="Another generator, with its defaults.")] = None,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Run the main job on a shipped real cohort, from start to bundle."""
     from synthgen import demo as demos
 
-    return demos.run(what, output, tell=_tell())
+    return demos.run(what, output, tell=_tell(), generator=generator)
 
 
 @app.command()

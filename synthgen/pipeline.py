@@ -18,14 +18,15 @@ from synthgen.config import Loaded, holdout_of, load_config
 from synthgen.errors import ConfigError
 from synthgen.models._base import Progress
 from synthgen.models._model import load_model
+from synthgen.picture_files import write_cohort
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort, SyntheticTable
 from synthgen.release._power import few_patients, typical_noise
 from synthgen.release.policy import load_policy
-from synthgen.runs import RunFolder, file_digest, write_json
-from synthgen.sample import draw, write_table
+from synthgen.runs import RunFolder, source_digest, write_json
+from synthgen.sample import draw
 from synthgen.spending import Stopwatch, make_plan, open_ledger, quiet, read_cohort, spend
 
 SYNTHETIC = "synthetic"
@@ -144,8 +145,7 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     n_records = int(noted["plan"]["patients"]) if n_records is None else n_records
     table = draw(model, schema, n_records, seed=loaded.config.seed)
     if folder.done("sample") is None:
-        for kind in loaded.config.release.formats:
-            write_table(table, folder.public / f"{SYNTHETIC}.{kind}")
+        write_cohort(table, folder.public, SYNTHETIC, loaded.config.release.formats)
         folder.mark("sample", records=n_records)
     return table
 
@@ -230,7 +230,7 @@ def release(run_path: Path, output: Path, *, override: str | None = None) -> dic
 
 def _require_same_data(folder: RunFolder, loaded: Loaded) -> None:
     known = json.loads((folder.internal / "data.json").read_text(encoding="utf-8"))["sha256"]
-    if loaded.table.is_file() and file_digest(loaded.table) != known:
+    if all(path.exists() for path in loaded.sources) and source_digest(loaded.sources) != known:
         raise ConfigError(
             "Expected the data that this run was made from, found changed data.",
             where=str(loaded.table),

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from synthgen.errors import ConfigError, DataError, OperationError
-from synthgen.models._base import TableModel
+from synthgen.models._base import ImageModel, TableModel
 from synthgen.records import SyntheticTable
 from synthgen.schema import OTHER, Schema
 
@@ -36,7 +36,7 @@ def draw(
     """Draw records that keep the schema's hard rules.
 
     Args:
-        model: a fitted generator.
+        model: a fitted generator; one of images draws attributes, then pixels from a stream of their own.
         schema: the table's public description.
         n_records: records to draw; of linked records, patients, each with all rows.
         seed: the same seed gives the same records, byte for byte.
@@ -50,6 +50,11 @@ def draw(
     """
     if n_records < 0:
         raise ConfigError(f"Expected 0 records or more, got {n_records}.", where="--records")
+    if isinstance(model, ImageModel):
+        table = draw(
+            model.attributes, schema, n_records, seed=seed, shard=shard, where=where, balance=balance
+        )
+        return model.render(table, rng=np.random.default_rng([seed, shard, 1]))
     rng = np.random.default_rng([seed, shard])
     parts = []
     for condition, n in _portions(schema, n_records, where or {}, balance):

@@ -38,6 +38,7 @@ from synthgen.fields import (
     has_domain,
     labels_of,
 )
+from synthgen.image_spec import Images
 from synthgen.rules import Rule, parse_rule
 from synthgen.settings import Settings
 from synthgen.unit import Unit
@@ -48,6 +49,7 @@ __all__ = [
     "Column",
     "Constraints",
     "Field",
+    "Images",
     "Kind",
     "Label",
     "Role",
@@ -74,6 +76,7 @@ class Schema(Settings):
     rules: tuple[str, ...] = ()
     title: str | None = None
     description: str | None = None
+    images: Images | None = None
 
     @field_validator("unit", mode="before")
     @classmethod
@@ -107,6 +110,11 @@ class Schema(Settings):
                 raise ValueError(f"fields.{number}: {error}") from None
         self._check_since()
         self._check_order()
+        if self.images is not None and self.images.file is not None:
+            if self.images.file not in self.with_role("id") or self.images.file == self.unit.column:
+                raise ValueError(
+                    "images.file: expected a field with `role: id` that is not the unit's column"
+                )
         for number, text in enumerate(self.rules):
             problem = self._rule_problem(text)
             if problem:

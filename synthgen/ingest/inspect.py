@@ -133,6 +133,13 @@ def check(
         ConfigError: as `read_raw` says.
     """
     raw = read_raw(table, delimiter=delimiter, encoding=encoding, decimal=decimal)
+    return check_frame(raw, schema, table, decimal=decimal, date_format=date_format)
+
+
+def check_frame(
+    raw: pd.DataFrame, schema: Schema, table: Path, *, decimal: str = ".", date_format: str | None = None
+) -> list[Violation]:
+    """Return every violation of a table that has been read; see `check`."""
     found = _names(raw, schema, table)
     found += _units(raw, schema)
     content: dict[str, pd.Series] = {}

@@ -44,6 +44,7 @@ def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
             where=str(folder),
             next_step="Name a folder that `save` wrote.",
         ) from None
-    module = plugins.load("synthgen.models", generator, prefix="tabular_")
+    prefix = "tabular_" if schema.images is None else "imaging_"
+    module = plugins.load("synthgen.models", generator, prefix=prefix)
     model = cast(TableModel, module.load(folder, fitted_schema(schema)))
     return with_schema(model, schema), schema, generator

@@ -19,6 +19,8 @@ import pandas as pd
 
 from synthgen.errors import DataError
 from synthgen.fields import Column, Field
+from synthgen.image_records import file_name
+from synthgen.release._archive import archive_problems
 from synthgen.schema import Schema
 
 FORMATS = ("csv", "parquet")
@@ -39,6 +41,8 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
     Returns:
         sentences that name columns and counts, never a cell.
     """
+    if path.suffix == ".zip":
+        return archive_problems(path, schema, records=records)
     try:
         frame = read_frame(path)
     except DataError as error:
@@ -50,7 +54,11 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
         return [f"expected the schema's columns in its order; {missing} lack, {extra} are unknown"]
     problems = [] if len(frame) == records else [f"expected {records} records, found {len(frame)}"]
     for field in schema.fields:
-        if field.role == "id":
+        if schema.images is not None and field.name == schema.images.file:
+            named = [file_name(i) for i in range(1, len(frame) + 1)]
+            same = frame[field.name].tolist() == named
+            problems += [] if same else [f"column {field.name!r}: expected fresh file names, found others"]
+        elif field.role == "id":
             problems += _id_problems(frame[field.name], field, is_unit=field.name == schema.unit.column)
     canonical: dict[str, Any] = {}
     for column in schema.columns:

@@ -18,6 +18,7 @@ from synthgen.release.report._public import (
     constraints,
     data,
     guarantee,
+    images,
     limits,
     override,
     panels,
@@ -25,6 +26,7 @@ from synthgen.release.report._public import (
     verify,
     weighed,
 )
+from synthgen.release.report._sheets import real_sheets
 
 QUESTIONS: dict[Head, str] = {
     "fidelity": "Do the synthetic records look like the real ones?",
@@ -48,6 +50,9 @@ def internal_sections(content: ReportContent) -> list[Section]:
     sections += [(head, head.capitalize(), _head(head, content)) for head in HEADS]
     drawn = panels(weighed(synthetic), content.real)
     sections.append(("data", "The synthetic records", join([data(synthetic), constraints(synthetic)])))
+    sections += images(synthetic)
+    if content.sheets is not None:
+        sections.append(("real-images", "Real images, for the steward alone", real_sheets(content.sheets)))
     sections.append(("marginals", "Columns", drawn))
     if content.ingest:
         sections.append(("ingest", "What ingestion counted", _ingest(content.ingest)))

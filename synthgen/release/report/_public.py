@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from synthgen.image_records import SyntheticImages
 from synthgen.records import SyntheticTable
 from synthgen.release._power import warnings_of
 from synthgen.release._words import percent, plain_mu, plain_odds, rounded, unit_sentence
@@ -15,6 +16,7 @@ from synthgen.release.report._charts import marginal_chart, missing_note
 from synthgen.release.report._content import PublicContent
 from synthgen.release.report._html import Html, badge, element, facts, join, listing, paragraph, table
 from synthgen.release.report._marginals import Marginal, marginals
+from synthgen.release.report._sheets import synthetic_sheets
 
 Section = tuple[str, str, Html]
 """An anchor, a heading, a body."""
@@ -36,11 +38,19 @@ def public_sections(content: PublicContent) -> list[Section]:
         ("guarantee", "The guarantee", guarantee(record)),
         ("budget", "What was spent, and how", budget(record)),
         ("data", "The synthetic records", join([data(synthetic), constraints(synthetic)])),
+        *images(synthetic),
         ("marginals", "Columns", panels(weighed(synthetic), ())),
         ("removed", "What the generator never saw", removed(record)),
         ("limits", "Limits", limits(record, linked=synthetic.schema.unit.is_linked)),
         ("verify", "How to reproduce and verify", verify(record)),
     ]
+
+
+def images(synthetic: SyntheticTable) -> list[Section]:
+    """Return the contact sheets, if the records are images."""
+    if not isinstance(synthetic, SyntheticImages):
+        return []
+    return [("images", "The synthetic images", synthetic_sheets(synthetic))]
 
 
 def band(verdict: str, *rest: str) -> Html:
