@@ -9,8 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from synthgen.errors import ConfigError
 from synthgen.models import _marginal_fit as fitting
 from synthgen.models import tabular_marginal
 from synthgen.models._base import Progress
@@ -67,11 +71,13 @@ def plan_of(
 
     Raises:
         ValueError: a number is out of range.
+        ConfigError: the packages that train are not installed; said before anything is reserved.
     """
     from dp_accounting import dp_event
 
     from synthgen.train.plan import TrainingPlan
 
+    require_training(generator)
     rho = calibrate_rho(epsilon, delta) * split.share
     paid = dp_event.ZCDpEvent(rho)
     records = min(schema.unit.max_records, split.records)
@@ -111,6 +117,21 @@ def plan_of(
     )
 
 
+def require_training(generator: str) -> None:
+    """Check that the packages of the extra ``deep`` are there, without loading them.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    missing = [name for name in ("torch", "pytorch_lightning") if find_spec(name) is None]
+    if missing:
+        raise ConfigError(
+            f"The generator {generator!r} expects the package {missing[0]}, found none.",
+            where="generator.name",
+            next_step='pip install "synthgen-medical[deep]"',
+        )
+
+
 def start(data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progress) -> FittedMarginal:
     """Spend the plan's first part: the marginal model."""
     numbers: Mapping[str, Any] = plan.parameters["marginal"]
@@ -122,6 +143,11 @@ def start(data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progr
         iterations=iterations,
         progress=lambda what, done: tell(f"marginal model: {what}", 0.3 * done),
     )
+
+
+def stacked(warm: FittedMarginal, coarse: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return coarse cells as "record column"."""
+    return np.stack([np.asarray(coarse[name], dtype=np.int64) for name in warm.merging], axis=1)
 
 
 def training_of(plan: PrivacyPlan) -> TrainingPlan:

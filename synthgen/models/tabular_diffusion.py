@@ -104,7 +104,7 @@ class Config(Settings):
         sizes = [merging.n_coarse for merging in warm.merging.values()]
         labels = [list(warm.merging).index(name) for name in data.schema.with_role("label")]
         rng = np.random.default_rng(self.seed)
-        drafts = stacked(warm, warm.draw(N_DRAFTS, rng=rng, held={}))
+        drafts = _warm.stacked(warm, warm.draw(N_DRAFTS, rng=rng, held={}))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             denoiser = net.Denoiser(sizes, width=self.width, blocks=self.blocks)
@@ -134,11 +134,6 @@ def _shift(denoiser: Denoiser, drafts: np.ndarray, label: int) -> np.ndarray:
     mask[:, label] = True
     wanted = np.bincount(drafts[:, label], minlength=denoiser.sizes[label]) / len(drafts)
     return shift_of(chances(denoiser, drafts, mask, label), wanted)
-
-
-def stacked(warm: FittedMarginal, coarse: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return coarse cells as "record column"."""
-    return np.stack([np.asarray(coarse[name], dtype=np.int64) for name in warm.merging], axis=1)
 
 
 @dataclass(frozen=True)
@@ -172,7 +167,7 @@ class FittedDiffusion:
             ConfigError: a condition names an unknown column or value, or one without any chance.
         """
         held = self.warm.held(where or {})
-        cells = stacked(self.warm, self.warm.draw(n_records, rng=rng, held=held))
+        cells = _warm.stacked(self.warm, self.warm.draw(n_records, rng=rng, held=held))
         names = list(self.warm.merging)
         self._redraw(cells, [i for i, name in enumerate(names) if name not in held], rng)
         coarse = {name: cells[:, i] for i, name in enumerate(names)}
@@ -185,7 +180,7 @@ class FittedDiffusion:
             evidence: canonical values of some columns; the draft of the others follows them.
             rng: open randomness; the same state gives the same records on the same machine.
         """
-        cells = stacked(self.warm, self.warm.draw_given(evidence, rng=rng))
+        cells = _warm.stacked(self.warm, self.warm.draw_given(evidence, rng=rng))
         names = list(self.warm.merging)
         self._redraw(cells, [i for i, name in enumerate(names) if name not in evidence], rng)
         return self.warm.decode_given({name: cells[:, i] for i, name in enumerate(names)}, evidence, rng=rng)
