@@ -193,9 +193,9 @@ def for_schema(config: Any, schema: Schema) -> TableConfig:
 
 
 def can_link(generator: str) -> bool:
-    """Return whether a generator's file has a ``Fitted...`` class that draws given evidence."""
+    """Return whether a generator's ``Fitted`` class draws given evidence."""
     module = plugins.load("synthgen.models", generator, prefix="tabular_")
-    return any(hasattr(it, "sample_given") for name, it in vars(module).items() if name.startswith("Fitted"))
+    return hasattr(module.Fitted, "sample_given")
 
 
 def with_schema(model: TableModel, schema: Schema) -> TableModel:

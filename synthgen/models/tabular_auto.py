@@ -95,7 +95,7 @@ class FittedAuto:
         return self.model.sample(n_records, rng=rng, where=where)
 
     def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
-        """Draw one record for each row of ``evidence``, as the chosen generator does."""
+        """Draw records given evidence, as the chosen generator does; each that may be chosen can."""
         return cast(GivenModel, self.model).sample_given(evidence, rng=rng)
 
     def save(self, folder: Path) -> None:

@@ -48,8 +48,7 @@ class Config(Settings):
     """Settings. All are public; none looks at the data.
 
     Attributes:
-        share: part of the budget's rho for the marginal model. None follows a public rule: a tenth where the
-            whole rho is large (about epsilon 5), else 0.7.
+        share: part of the budget's rho for the marginal model; None follows `_warm.share_of`.
         steps: noised steps.
         batch: patients that a step draws on average, at most.
         draws: masks of each record in a step.

@@ -162,14 +162,15 @@ class FittedGan:
         """Draw one record for each row of ``evidence``, whose columns it keeps exactly. Post-processing.
 
         Args:
-            evidence: canonical values of some columns; the draft follows them, and the rest is refined.
+            evidence: canonical values of some columns; the draft of the others follows them.
             rng: open randomness; the same state gives the same records on the same machine.
         """
         from synthgen.models._refiner import refined
 
         drafts = _warm.stacked(self.warm, self.warm.draw_given(evidence, rng=rng))
         cells = refined(self.generator, drafts, rng)
-        coarse = {name: cells[:, i] for i, name in enumerate(self.warm.merging)}
+        names = list(self.warm.merging)
+        coarse = {name: (drafts if name in evidence else cells)[:, i] for i, name in enumerate(names)}
         return self.warm.decode_given(coarse, evidence, rng=rng)
 
     def save(self, folder: Path) -> None:
