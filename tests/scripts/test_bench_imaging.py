@@ -26,7 +26,9 @@ def test_a_row_has_every_figure_with_its_interval(bench: Any, tmp_path: Path) ->
     arrays = {}
     for split, n in (("train", 400), ("test", 130)):
         labels = np.arange(n) % 2
-        images = np.clip(80 + 60 * labels[:, None, None] * (np.arange(12) < 6) + rng.normal(0, 9, (n, 12, 12)), 0, 255)
+        images = np.clip(
+            80 + 60 * labels[:, None, None] * (np.arange(12) < 6) + rng.normal(0, 9, (n, 12, 12)), 0, 255
+        )
         arrays |= {f"{split}_images": images.astype(np.uint8), f"{split}_labels": labels[:, None]}
     np.savez(tmp_path / "bars.npz", **arrays)
     asked = ["--data", str(tmp_path), "--sets", "bars", "--quick", "--json", str(tmp_path / "rows.json")]
