@@ -47,7 +47,7 @@ class Model:
         """Draw records. Costs no privacy; the same seed gives the same records, byte for byte.
 
         Args:
-            n_records: records to draw.
+            n_records: records to draw; of linked records, patients, each with all rows.
             where: column to a value, a list of values, None (missing), or ``(low, high)`` of a number.
             balance: a column of categories that each get the same number of records.
             seed: of the draw.

@@ -185,7 +185,7 @@ def fit(
 @app.command()
 def sample(
     run: Path,
-    records: Annotated[int, typer.Option("--records", "-n", help="Records to draw.")],
+    records: Annotated[int, typer.Option("--records", "-n", help="Records to draw; patients, if linked.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="FILE.csv, FILE.parquet, or a folder.")],
     where: Annotated[list[str] | None, typer.Option(help="Condition: sex=F, age=65..80, a=x|y.")] = None,
     balance: Annotated[str | None, typer.Option(help="Column whose categories get equal shares.")] = None,

@@ -46,7 +46,7 @@ class BudgetSection(Settings):
 
 
 class SampleSection(Settings):
-    """How many records are drawn; without a number, as many as patients train."""
+    """How many records, of linked ones patients, are drawn; without a number, as many as patients train."""
 
     records: int | None = Field(default=None, ge=0, le=10**9)
 

@@ -27,7 +27,7 @@ def sample(
 
     Args:
         run: a run's folder, or a saved model's.
-        records: records to draw.
+        records: records to draw; of linked records, patients, each with all rows.
         output: ``FILE.csv``, ``FILE.parquet``, or a folder.
         where: conditions as text, see `condition`.
         balance: a column whose categories get equal shares.
@@ -59,7 +59,8 @@ def sample(
             model, schema, records, output, shards=shards, seed=seed, where=held, balance=balance
         )
     tell("done", 1.0)
-    return {"records": records, "files": [str(path) for path in paths], "seed": seed}
+    counted = "patients" if schema.unit.is_linked else "records"
+    return {counted: records, "files": [str(path) for path in paths], "seed": seed}
 
 
 def _images(

@@ -122,8 +122,9 @@ def evaluate(
     """Judge files: ``train``, ``holdout``, ``synthetic``, ``schema``, and ``reference`` if there is one."""
     schema = load_schema(paths["schema"])
     parts = {name: _read(paths[name], schema) for name in ("train", "holdout", "reference") if name in paths}
-    frame = _read(paths["synthetic"], schema, ids="optional").frame
-    table = SyntheticTable(schema, frame)
+    drawn = _read(paths["synthetic"], schema, ids="optional")
+    units = drawn.unit_codes()[0] + 1 if schema.unit.is_linked else None
+    table = SyntheticTable(schema, drawn.frame, units=units)
     return evaluate_tables(parts, table, policy=policy, claim=claim, seed=seed, tell=tell, report=report)
 
 

@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from synthgen.config import Loaded, holdout_of, load_config
 from synthgen.errors import ConfigError
 from synthgen.models._base import Progress
@@ -25,6 +23,7 @@ from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort, SyntheticTable
+from synthgen.release._power import few_patients, typical_noise
 from synthgen.release.policy import load_policy
 from synthgen.runs import RunFolder, source_digest, write_json
 from synthgen.sample import draw
@@ -268,8 +267,7 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
     """Return what a fit will fix, for the ``plan`` verb. Reads no record."""
     plan = make_plan(loaded)
     n_paid = len(plan.parameters.get("preprocessing", {}).get("columns", ()))
-    sigmas = [stage.noise for stage in plan.stages[n_paid:] if stage.noise is not None]
-    noise = float(np.median(sigmas)) if sigmas else None
+    noise = typical_noise(stage.noise for stage in plan.stages[n_paid:])
     budget = loaded.config.budget
     n_records = loaded.config.sample.records
     return {
@@ -293,6 +291,7 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
         "expected_error": {
             str(size): None if noise is None else round(1.96 * noise / size, 4) for size in (100, 1000)
         },
+        "warnings": few_patients(plan.patients, noise, epsilon=plan.epsilon, delta=plan.delta),
         "seconds": round(
             8 + 0.9 * len(loaded.schema.columns) + 2e-6 * plan.patients * len(loaded.schema.columns), 0
         ),

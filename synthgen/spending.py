@@ -18,7 +18,9 @@ from synthgen.config import Loaded, holdout_of
 from synthgen.deidentify import table as deidentify
 from synthgen.errors import ConfigError, DataError
 from synthgen.ingest import table as ingest
+from synthgen.ingest.linked import kept_in_order
 from synthgen.models._base import Progress, TableModel
+from synthgen.models._longitudinal import for_schema
 from synthgen.models._model import save_model
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
@@ -72,10 +74,8 @@ def make_plan(loaded: Loaded, *, patients: int | None = None) -> PrivacyPlan:
     n_train = max(1, round(n_patients * (1.0 - holdout_of(loaded.config))))
 
     def make(schema: Schema, epsilon: float) -> PrivacyPlan:
-        plan: PrivacyPlan = loaded.generator.plan(
-            schema, epsilon=epsilon, delta=budget.delta, patients=n_train
-        )
-        return plan
+        generator = for_schema(loaded.generator, schema)
+        return generator.plan(schema, epsilon=epsilon, delta=budget.delta, patients=n_train)
 
     try:
         plan = preprocess.with_preprocessing(
@@ -167,13 +167,12 @@ def spend(
 
 def _fit(loaded: Loaded, cohort: Cohort, plan: PrivacyPlan, held: Reservation, tell: Progress) -> TableModel:
     held.begin()
-    model: TableModel = loaded.generator.fit(
+    return for_schema(loaded.generator, loaded.schema).fit(
         cohort.train,
         plan,
         noise=held.noise(NoiseSource.system()),
         progress=lambda what, done: tell(f"fit: {what}", done),
     )
-    return model
 
 
 def _again(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
@@ -230,7 +229,10 @@ def read_cohort(
         date_format=source.date_format,
         where=str(loaded.table),
     )
-    table = table.select(keep_records(table.units, key=key, max_records=schema.unit.max_records))
+    if schema.unit.is_linked:
+        table = kept_in_order(table, where=str(loaded.table))
+    else:
+        table = table.select(keep_records(table.units, key=key, max_records=schema.unit.max_records))
     parts = part_of(table.units, key=key, shares=_shares(loaded))
     pieces = {name: table.select(parts == name) for name in ("train", "reference", "holdout")}
     return Cohort(

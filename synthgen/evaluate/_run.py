@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from synthgen import plugins
 from synthgen.evaluate._base import HEADS, Inputs, MetricResult
+from synthgen.evaluate._patients import one_row_each
 from synthgen.image_records import SyntheticImages
 
 PACKAGE = "synthgen.evaluate"
@@ -30,6 +32,7 @@ def evaluate_all(
     """Return the result of every metric, in alphabetical order; those of pixels for images only.
 
     Each metric has a random stream of its own, keyed with its name, so that adding one changes no other.
+    Of linked records a metric sees one random row of each synthetic patient, unless it says ``ALL_ROWS``.
 
     Args:
         inputs: see `Inputs`.
@@ -39,11 +42,16 @@ def evaluate_all(
     images = isinstance(inputs.synthetic, SyntheticImages)
     names = [name for name in metric_names() if images or not is_of_images(name)]
     results = []
+    single = inputs
+    if inputs.schema.unit.is_linked:
+        rng = np.random.default_rng([seed, zlib.crc32(b"one row each")])
+        single = replace(inputs, synthetic=one_row_each(inputs.synthetic, rng=rng))
     for i, name in enumerate(names):
         if progress is not None:
             progress(name, i / len(names))
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        results.append(plugins.load(PACKAGE, name).evaluate(inputs, rng=rng))
+        metric = plugins.load(PACKAGE, name)
+        results.append(metric.evaluate(inputs if getattr(metric, "ALL_ROWS", False) else single, rng=rng))
     if progress is not None:
         progress("done", 1.0)
     return results

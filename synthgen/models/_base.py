@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import pandas as pd
 
 from synthgen.image_records import RealImages, SyntheticImages
 from synthgen.privacy.noise import NoiseSource
@@ -40,6 +41,20 @@ class TableModel(Protocol):
 
     def save(self, folder: Path) -> None:
         """Write safetensors and JSON into an existing folder."""
+        ...
+
+
+@runtime_checkable
+class GivenModel(TableModel, Protocol):
+    """A fitted generator that draws each record given some of its columns: what linked records need."""
+
+    def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
+        """Draw one record for each row of ``evidence``, whose columns it keeps exactly.
+
+        Args:
+            evidence: canonical values of some of the modelled columns; NaN is an observed missing value.
+            rng: open randomness; the same state gives the same records, byte for byte.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from synthgen import plugins
 from synthgen.errors import ConfigError
 from synthgen.models._base import TableModel
+from synthgen.models._longitudinal import fitted_schema, with_schema
 from synthgen.schema import Schema
 
 SCHEMA_FILE, KIND_FILE = "schema.json", "generator.json"
@@ -45,4 +46,5 @@ def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
         ) from None
     prefix = "tabular_" if schema.images is None else "imaging_"
     module = plugins.load("synthgen.models", generator, prefix=prefix)
-    return cast(TableModel, module.load(folder, schema)), schema, generator
+    model = cast(TableModel, module.load(folder, fitted_schema(schema)))
+    return with_schema(model, schema), schema, generator
