@@ -4,7 +4,7 @@ Latent codes, drawn once, go through a small network that returns for each code 
 a finite mixture of product distributions whose marginals are matrix products, so that a step costs one
 product for each group of measured cliques and no record is ever drawn. GEM (Liu et al. 2021,
 arXiv:2106.07153) fits such a network to marginals; the rest is ours: all measured cliques at once by
-their noise, an information penalty, and a stop where the noise explains the misfit.
+their noise, penalties on what was not measured, and a stop where the noise explains the misfit.
 
 It sees noisy counts only: post-processing. Torch is imported by this module, so import it late.
 """
@@ -27,6 +27,7 @@ from synthgen.models._mixture import Mixture
 
 BETAS, WARM_UP = (0.9, 0.99), 20
 SMALLEST = 1e-12
+MOST_COLUMNS = 32  # of the penalty on unmeasured pairs, drawn anew each step
 
 
 class Network(nn.Module):
@@ -131,6 +132,11 @@ class Problem:
         for m in measurements:
             sigma = np.broadcast_to(np.asarray(m.sigma, dtype=float), m.counts.shape)
             self._put(tables, m.attributes, (m.counts / self.total, (self.total / sigma) ** 2))
+        index = {name: i for i, name in enumerate(sizes)}
+        self._apart = ~np.eye(len(sizes), dtype=bool)
+        for m in measurements:
+            for a, b in itertools.permutations(m.attributes, 2):
+                self._apart[index[a], index[b]] = False
         self.groups = [self._group(left, rights) for left, rights in tables.items()]
         tables = {}
         for clique, mask in forbidden.items():
@@ -160,6 +166,16 @@ class Problem:
         mask = joined(2) if len(next(iter(rights.values()))) == 3 else None
         return _Group(slices, right, joined(0), joined(1), mask)
 
+    def unmeasured(self, chances: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Return the chances of some columns, and for two cells how much their unmeasured pair counts."""
+        names = list(self._sizes)
+        some = np.sort(rng.permutation(len(names))[:MOST_COLUMNS])
+        each = [self._sizes[names[i]] for i in some]
+        pairs = self._apart[np.ix_(some, some)] * (len(names) / len(some)) ** 2
+        spread = np.repeat(np.repeat(pairs, each, axis=0), each, axis=1)
+        held = torch.cat([chances[:, self._slices[names[i]]] for i in some], 1)
+        return held, torch.tensor(spread, dtype=torch.float32, device=self._device)
+
     def loss(self, weights: Tensor, chances: Tensor) -> tuple[Tensor, Tensor]:
         """Return the chi-square a count, and the patients expected where a rule forbids any, a count."""
         miss = torch.zeros((), device=self._device)
@@ -177,18 +193,41 @@ class Problem:
 
 
 def information(weights: Tensor, chances: Tensor) -> Tensor:
-    """Return what a component says about the columns: the sum of their mutual informations, in nats.
+    """Return what a component says about the columns: their mutual informations, summed, in nats.
 
-    It bounds the total correlation of the columns from above, so keeping it small keeps the mixture near
-    independence in all that was not measured, as maximum entropy does for a graphical model.
+    It bounds the columns' total correlation from above: keeping it small keeps the mixture smooth.
     """
     mean = weights @ chances
     ratio = torch.log(chances.clamp(min=SMALLEST)) - torch.log(mean.clamp(min=SMALLEST))
     return (weights[:, None] * chances * ratio).sum()
 
 
+def dependence(weights: Tensor, chances: Tensor, unmeasured: Tensor) -> Tensor:
+    """Return the mutual informations of the unmeasured pairs, summed, to second order, in nats.
+
+    Codes that serve two groups of columns couple them although nothing was measured between them; a
+    model of maximum entropy would not.
+
+    Args:
+        weights: of the components, (component,).
+        chances: of the cells in each component, (component, cell).
+        unmeasured: one where two cells are of a pair that nobody measured, (cell, cell).
+    """
+    joint = (weights[:, None] * chances).T @ chances
+    mean = weights @ chances
+    apart = torch.outer(mean, mean)
+    return 0.25 * (unmeasured * (joint - apart) ** 2 / apart.clamp(min=SMALLEST)).sum()
+
+
 def explain(
-    network: Network, problem: Problem, *, steps: int, rate: float, penalty: float, discrepancy: float
+    network: Network,
+    problem: Problem,
+    *,
+    steps: int,
+    rate: float,
+    penalty: float,
+    pair_penalty: float,
+    discrepancy: float,
 ) -> float:
     """Fit the network to the counts, from where it stands.
 
@@ -198,6 +237,7 @@ def explain(
         steps: steps of Adam, at most.
         rate: learning rate at its highest.
         penalty: weight of `information` beside the chi-square a count.
+        pair_penalty: weight of `dependence`.
         discrepancy: stop once the chi-square a count is below this; 1 is what noise alone explains.
 
     Returns:
@@ -207,7 +247,7 @@ def explain(
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda i: 0.5 * (1 + math.cos(math.pi * i / steps)) * min(1.0, (i + 1) / WARM_UP)
     )
-    reached = math.inf
+    reached, rng = math.inf, np.random.default_rng(0)
     for _ in range(steps):
         weights, chances = network()
         miss, broken = problem.loss(weights, chances)
@@ -215,6 +255,8 @@ def explain(
         if reached < discrepancy:
             break
         loss = miss + broken + penalty * information(weights, chances)
+        if pair_penalty:
+            loss = loss + pair_penalty * dependence(weights, *problem.unmeasured(chances, rng))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -39,6 +40,7 @@ class Training:
         last_steps: steps after the last one, at most.
         rate: learning rate.
         penalty: weight of the information penalty.
+        pair_penalty: weight of the penalty on unmeasured pairs.
         device: where to compute.
     """
 
@@ -49,6 +51,7 @@ class Training:
     last_steps: int
     rate: float
     penalty: float
+    pair_penalty: float
     device: str
 
 
@@ -82,6 +85,7 @@ class _State:
             steps=self.training.last_steps if last else self.training.steps,
             rate=self.training.rate,
             penalty=self.training.penalty,
+            pair_penalty=self.training.pair_penalty,
             discrepancy=DISCREPANCY,
         )
         return self.network.mixture()
@@ -139,6 +143,8 @@ def _round(
     expected = {names: total * table for names, table in mixture.marginals(wanted)}
     scores = records.errors(found, expected, sigma=numbers["sigma_clique"])
     rho_select = numbers["rho"] * numbers["share_select"] / numbers["n_cliques"]
+    known = {pair for m in state.measured for pair in _pairs(m.attributes)}
+    new = [_pairs(names) - known for names in wanted]
     chosen: list[Attributes] = []
     open_ = np.ones(len(found), dtype=bool)
     for _ in range(n_select):
@@ -146,13 +152,18 @@ def _round(
         if not len(live):
             break
         largest = max(found[i].weight for i in live)
-        pick = live[
-            records.select(scores[live], [wanted[i] for i in live], sensitivity=largest, rho=rho_select)
-        ]
+        named = [wanted[i] for i in live]
+        pick = live[records.select(scores[live], named, sensitivity=largest, rho=rho_select)]
         chosen.append(wanted[pick])
-        open_ &= np.array([not set(names) <= set(chosen[-1]) for names in wanted])
+        # What one pair says would otherwise be measured again and again, with each column beside it.
+        open_ &= np.array([not (new[pick] & other) for other in new])
+        open_[pick] = False
     rho = numbers["rho"] * numbers["share_cliques"] * len(chosen) / numbers["n_cliques"]
     state.measured += marginal.measure_all(records, chosen, state.sizes, rho)
+
+
+def _pairs(clique: Attributes) -> set[frozenset[str]]:
+    return {frozenset(pair) for pair in itertools.combinations(clique, 2)}
 
 
 def _shares(counts: np.ndarray) -> np.ndarray:
