@@ -36,12 +36,14 @@ class FittedNetwork:
         mixture: the joint model over coarse cells.
         merging: for each column, fine cells in coarse ones.
         fine_cells: the public number of cells that the encoder was built with.
+        generator: key of the generator that fitted it.
     """
 
     schema: Schema
     mixture: Mixture
     merging: Mapping[str, Merging]
     fine_cells: int
+    generator: str = "network"
 
     def sample(
         self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
@@ -128,7 +130,7 @@ class FittedNetwork:
             tensors[f"share.{i}"] = np.ascontiguousarray(merging.share)
         meta = {
             "format": FORMAT,
-            "generator": "network",
+            "generator": self.generator,
             "schema": self.schema.digest(),
             "fine_cells": self.fine_cells,
             "columns": list(self.merging),
@@ -137,8 +139,8 @@ class FittedNetwork:
         (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
-def load(folder: Path, schema: Schema) -> FittedNetwork:
-    """Read a saved model.
+def load(folder: Path, schema: Schema, *, generator: str = "network") -> FittedNetwork:
+    """Read a saved model of that generator.
 
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
@@ -149,15 +151,15 @@ def load(folder: Path, schema: Schema) -> FittedNetwork:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
         tensors = load_file(folder / WEIGHTS)
     except (OSError, ValueError) as error:
-        raise ConfigError("Expected a saved network model.", where=str(folder)) from error
+        raise ConfigError(f"Expected a saved {generator} model.", where=str(folder)) from error
     known = meta.get("format"), meta.get("generator"), meta.get("schema")
-    if known != (FORMAT, "network", schema.digest()):
+    if known != (FORMAT, generator, schema.digest()):
         raise ConfigError(
-            "Expected a network model of this format and schema.",
+            f"Expected a {generator} model of this format and schema.",
             where=str(folder),
             next_step="Use the schema of the fit.",
         )
     columns = list(enumerate(meta["columns"]))
     mixture = Mixture(tensors["weights"], {name: tensors[f"chances.{i}"] for i, name in columns})
     merging = {name: Merging(tensors[f"coarse.{i}"], tensors[f"share.{i}"]) for i, name in columns}
-    return FittedNetwork(schema, mixture, merging, meta["fine_cells"])
+    return FittedNetwork(schema, mixture, merging, meta["fine_cells"], generator)

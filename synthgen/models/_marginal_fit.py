@@ -95,12 +95,16 @@ def fit(
 
 
 def open_records(
-    data: RealTable, encoder: Encoder, numbers: Mapping[str, Any], noise: NoiseSource
+    data: RealTable,
+    encoder: Encoder,
+    numbers: Mapping[str, Any],
+    noise: NoiseSource,
+    spender: RhoFilter | None = None,
 ) -> Records:
-    """Hand the records over to their only holder, with the plan's rho."""
+    """Hand the records over to their only holder, with the plan's rho (or the filter that holds it)."""
     codes, n_units = data.unit_codes()
     sizes = {name: grid.n_cells for name, grid in encoder.grids.items()}
-    spender = RhoFilter(numbers["rho"])
+    spender = spender or RhoFilter(numbers["rho"])
     return Records(
         encoder.encode(data.frame), lattice_weights(codes, n_units), sizes, spender=spender, noise=noise
     )

@@ -251,7 +251,7 @@ def explain(
     for _ in range(steps):
         weights, chances = network()
         miss, broken = problem.loss(weights, chances)
-        reached = float(miss)
+        reached = float(miss.detach())
         if reached < discrepancy:
             break
         loss = miss + broken + penalty * information(weights, chances)
