@@ -23,7 +23,7 @@ from synthgen.privacy.noise import NoiseSource
 from synthgen.records import RealTable
 
 if TYPE_CHECKING:
-    from synthgen.models._network import Network
+    from synthgen.models._network import Network, Problem
 
 DISCREPANCY = 0.7  # of the number of counts, as for `marginal`; 1 would be pure noise
 
@@ -56,7 +56,7 @@ class Training:
 
 
 @dataclass
-class _State:
+class State:
     """What has been measured so far, all of it noised and paid for, and the network that explains it."""
 
     measured: list[Measurement]
@@ -69,6 +69,22 @@ class _State:
         """Fit the network to all that has been measured, from where it stands."""
         from synthgen.models import _network  # torch takes seconds to import
 
+        network, problem = self.ready()
+        _network.explain(
+            network,
+            problem,
+            steps=self.training.last_steps if last else self.training.steps,
+            rate=self.training.rate,
+            penalty=self.training.penalty,
+            pair_penalty=self.training.pair_penalty,
+            discrepancy=DISCREPANCY,
+        )
+        return network.mixture()
+
+    def ready(self) -> tuple[Network, Problem]:
+        """Return the network, made at the first call, and all that it should explain."""
+        from synthgen.models import _network  # torch takes seconds to import
+
         device = _network.device_of(self.training.device)
         if self.network is None:
             self.network = _network.Network(
@@ -78,17 +94,7 @@ class _State:
                 latent=self.training.latent,
                 hidden=self.training.hidden,
             ).to(device)
-        problem = _network.Problem(self.measured, self.sizes, self.forbidden, device)
-        _network.explain(
-            self.network,
-            problem,
-            steps=self.training.last_steps if last else self.training.steps,
-            rate=self.training.rate,
-            penalty=self.training.penalty,
-            pair_penalty=self.training.pair_penalty,
-            discrepancy=DISCREPANCY,
-        )
-        return self.network.mixture()
+        return self.network, _network.Problem(self.measured, self.sizes, self.forbidden, device)
 
 
 def fit(
@@ -109,7 +115,7 @@ def fit(
     merging = marginal.merge_cells(schema, encoder, ones, numbers["coarse_cells"])
     records.coarsen(merging)
     tell("pairs with a label", 0.1)
-    state = _State(
+    state = State(
         marginal.start(records, schema, encoder, merging, ones, numbers).measured,
         {name: m.n_coarse for name, m in merging.items()},
         _zeros.structural(schema, encoder, merging, max_cells=_zeros.MAX_FINE),
@@ -128,7 +134,7 @@ def fit(
 
 def _round(
     records: Records,
-    state: _State,
+    state: State,
     mixture: Mixture,
     found: list[Candidate],
     numbers: Mapping[str, Any],
