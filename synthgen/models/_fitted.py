@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import numpy as np
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.models._cells import Merging
-from synthgen.models._conditions import chance_of, conditions
+from synthgen.models._conditions import Condition, chance_of, conditions
 from synthgen.models._junction import Attributes, JunctionTree, Node
-from synthgen.records import SyntheticTable
+from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
 
 FORMAT = 1
@@ -52,27 +53,63 @@ class FittedMarginal:
         Raises:
             ConfigError: a condition names an unknown column or value, or one the model gives no chance.
         """
-        encoder = Encoder.of(self.schema, fine_cells=self.fine_cells)
-        held = conditions(self.schema, encoder, where or {})
+        held = self.held(where or {})
+        return self.decode(self.draw(n_records, rng=rng, held=held), rng=rng, held=held)
+
+    def held(self, where: Mapping[str, Any]) -> dict[str, Condition]:
+        """Return conditions by column.
+
+        Raises:
+            ConfigError: a condition names an unknown column or value.
+        """
+        return conditions(self.schema, self.encoder, where)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The public fine cells."""
+        return Encoder.of(self.schema, fine_cells=self.fine_cells)
+
+    def draw(
+        self, n_records: int, *, rng: np.random.Generator, held: Mapping[str, Condition]
+    ) -> dict[str, np.ndarray]:
+        """Return coarse cells by column, one a record, that keep to the conditions.
+
+        Raises:
+            ConfigError: the model gives the conditions no chance.
+        """
         masks: dict[Attributes, np.ndarray] = {
             (name,): chance_of(held[name], self.merging[name]) for name in held
         }
         try:
-            drawn = self.tree.sample(n_records, rng=rng, masks=masks)
+            return self.tree.sample(n_records, rng=rng, masks=masks)
         except ValueError as error:
             raise ConfigError(
                 f"The model gives no chance to the condition on {sorted(held)}.",
                 next_step="Widen the condition.",
             ) from error
+
+    def decode(
+        self,
+        coarse: Mapping[str, np.ndarray],
+        *,
+        rng: np.random.Generator,
+        held: Mapping[str, Condition],
+    ) -> SyntheticTable:
+        """Return records from coarse cells, with exactly the values that the conditions allow."""
         columns = {}
-        for name, grid in encoder.grids.items():
+        for name, grid in self.encoder.grids.items():
             condition = held.get(name)
             allowed = None if condition is None else condition.cells
-            cells = self.merging[name].refine(drawn[name], rng=rng, allowed=allowed)
+            cells = self.merging[name].refine(coarse[name], rng=rng, allowed=allowed)
             columns[name] = grid.decode(cells, rng=rng, within=condition.interval if condition else None)
         import pandas as pd
 
         return SyntheticTable(self.schema, pd.DataFrame(columns))
+
+    def encode(self, table: RealTable | SyntheticTable) -> np.ndarray:
+        """Return the coarse cell of each value, "record column". As sensitive as the table."""
+        fine = self.encoder.encode(table.frame)
+        return np.stack([m.coarse[fine[name]] for name, m in self.merging.items()], axis=1)
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and ``model.json`` into an existing folder."""

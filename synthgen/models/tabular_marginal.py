@@ -100,7 +100,7 @@ class Config(Settings):
         from dp_accounting import dp_event
 
         rho = calibrate_rho(epsilon, delta)
-        numbers = self._numbers(schema, rho, patients)
+        numbers = self.numbers(schema, rho, patients)
         return PrivacyPlan(
             generator=self.name,
             unit=schema.unit.level,
@@ -137,8 +137,8 @@ class Config(Settings):
         noise = NOISE_AT_FULL * sigma * LEAST_CELLS / patients
         return SHARE_SMALL if noise > NOISY_ONE_WAY else SHARE_LARGE
 
-    def _numbers(self, schema: Schema, rho: float, patients: int) -> dict[str, Any]:
-        """Return the plan's parameters: all public, JSON values."""
+    def numbers(self, schema: Schema, rho: float, patients: int) -> dict[str, Any]:
+        """Return the parameters of a plan that spends ``rho``: all public, JSON values."""
         if self.method != "roles":
             rounds = 16 * len(schema.columns) if self.method == "aim" else 1
             return {

@@ -152,9 +152,13 @@ class Rows:
     shape: torch.Size
 
     def norms(self) -> Norms:
-        """Return each unit's squared norm."""
-        if self.index.shape[1] == 1:
+        """Return each unit's squared norm: few tokens by their inner products where they share a row."""
+        tokens = self.index.shape[1]
+        if tokens == 1:
             return Norms(square_norm(self.gradients))
+        if tokens <= GHOST_TOKENS:
+            same = (self.index[:, :, None] == self.index[:, None, :]).to(self.gradients.dtype)
+            return gram_norms(torch.bmm(self.gradients, self.gradients.mT), same)
         return Norms(square_norm(self.per_unit()))
 
     def per_unit(self) -> Tensor:

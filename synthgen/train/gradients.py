@@ -137,6 +137,7 @@ class UnitGradients:
                 (loss.sum() / layout.rows_per_unit).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad(), _full_precision(first):
             records = {parameter: combine(found) for parameter, found in book.found.items()}
+            book.found.clear()  # autograd's nodes hold the book: a record in it would never be freed
             norms = [record.norms() for record in records.values()]
         square = first.new_zeros(layout.n_units, dtype=torch.float64)
         slack = torch.zeros_like(square)

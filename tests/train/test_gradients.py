@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import warnings
 
@@ -306,3 +307,16 @@ def test_2_random_architectures_equal_opacus_where_opacus_is_right(model, seed):
             assert torch.allclose(ours[name], p.grad_sample, rtol=1e-8, atol=1e-10), name
     finally:
         wrapped.to_standard_module()
+
+
+def test_nothing_of_a_batch_is_left_in_memory():
+    from synthgen.train._backward import Book
+
+    def held() -> int:
+        gc.collect()
+        return sum(len(o.found) for o in gc.get_objects() if type(o) is Book)
+
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 2))
+    before = held()
+    clipped(model, lambda m, x: m(x).square().sum(1), torch.randn(6, 4), 2, 1.0)
+    assert held() == before

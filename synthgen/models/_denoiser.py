@@ -1,0 +1,191 @@
+"""The network of `tabular_diffusion`: which cell a column has, given the columns that are not masked.
+
+Cells are tokens; a column that the diffusion has masked is a token too. One pass gives the logits of every
+column. Trained on random masks it is a masked (absorbing-state) diffusion model, and its draws may hold
+any columns fixed: a condition is a column that is never masked.
+
+Source: Austin et al. (2021), arXiv:2107.03006, for absorbing states; Hoogeboom et al. (2022),
+arXiv:2110.02037, for any order of columns.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import SGD, Optimizer
+
+from synthgen.train.module import PrivateModule
+from synthgen.train.plan import TrainingPlan
+from synthgen.train.units import Batch, TensorRecords
+
+CHUNK = 8192
+
+
+class Denoiser(nn.Module):
+    """Residual network over the sum of the columns' tokens.
+
+    Attributes:
+        sizes: number of cells of each column.
+    """
+
+    def __init__(self, sizes: Sequence[int], *, width: int, blocks: int) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+        starts = np.cumsum([0, *(size + 1 for size in sizes)])
+        self.embed = nn.Embedding(int(starts[-1]), width)
+        nn.init.normal_(self.embed.weight, std=1 / math.sqrt(len(sizes)))
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width)
+            )
+            for _ in range(blocks)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, sum(sizes))
+        nn.init.zeros_(self.head.weight)
+        self._starts = torch.from_numpy(starts[:-1].copy())
+        self._masked = torch.tensor(self.sizes)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return logits of all cells of all columns, "row cell"."""
+        h = self.embed(tokens).sum(1)
+        for block in self.blocks:
+            h = h + block(h)
+        found: Tensor = self.head(self.norm(h))
+        return found
+
+    def logits(self, cells: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        """Return logits of each column's cells, each "row cell"; masked cells are not seen."""
+        device = self.head.weight.device
+        hidden = torch.where(mask, self._masked.to(device), cells) + self._starts.to(device)
+        found: Tensor = self(hidden)
+        return torch.split(found, list(self.sizes), dim=1)
+
+
+def masks(
+    n_rows: int, n_columns: int, labels: Sequence[int], *, device: torch.device | None = None
+) -> Tensor:
+    """Return which cells to hide, "row column": one label alone in the first half of the rows, else any.
+
+    What a label is given all else is what the cohort is for, so half of the training goes into it. The other
+    rows have a noise level each, uniform from nothing to everything, and at least one masked column.
+    """
+    level = torch.rand(n_rows, 1, device=device)
+    hidden = torch.rand(n_rows, n_columns, device=device) < level
+    hidden[torch.arange(n_rows), torch.randint(n_columns, (n_rows,), device=device)] = True
+    if labels:
+        half = n_rows // 2
+        which = torch.tensor(list(labels), device=device)[torch.randint(len(labels), (half,), device=device)]
+        hidden[:half] = functional.one_hot(which, n_columns).bool()
+    return hidden
+
+
+def losses(net: Denoiser, cells: Tensor, mask: Tensor) -> Tensor:
+    """Return each row's cross-entropy of its masked cells, " row", over the square root of their number."""
+    total = torch.zeros(len(cells), device=cells.device)
+    for i, logits in enumerate(net.logits(cells, mask)):
+        wrong = functional.cross_entropy(logits, cells[:, i], reduction="none")
+        total = total + torch.where(mask[:, i], wrong, 0.0)
+    return total / mask.sum(1).clamp(min=1).sqrt()
+
+
+class CellRecords(TensorRecords):
+    """Coarse cells of real records, "record column". Sensitive."""
+
+    def __init__(self, cells: np.ndarray, sizes: Sequence[int]) -> None:
+        super().__init__({"cells": torch.from_numpy(np.ascontiguousarray(cells, dtype=np.int64))})
+        object.__setattr__(self, "_sizes", tuple(sizes))
+
+    def made_up(self, n_rows: int, seed: int) -> Batch:
+        """Return random cells."""
+        rng = np.random.default_rng(seed)
+        drawn = [rng.integers(0, size, n_rows) for size in self._sizes]  # type: ignore[attr-defined]
+        return {"cells": torch.from_numpy(np.stack(drawn, axis=1))}
+
+
+class DenoiserTraining(PrivateModule):
+    """Trains the denoiser on patients, by plain momentum: Adam scales noise up where gradients are small.
+
+    Measured on adult at epsilon 10, label's AUC: before .9151, by momentum .917, by Adam .9158.
+    """
+
+    def __init__(
+        self,
+        net: Denoiser,
+        labels: Sequence[int],
+        plan: TrainingPlan,
+        *,
+        learning_rate: float,
+        ema_decay: float,
+    ) -> None:
+        super().__init__(plan, physical_units=512, ema_decay=ema_decay)
+        self.net, self.labels, self.learning_rate = net, tuple(labels), learning_rate
+
+    def private_model(self) -> nn.Module:
+        """Return the denoiser."""
+        return self.net
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Return one loss a row; a patient's rows have a mask each."""
+        cells = batch["cells"]
+        mask = masks(len(cells), cells.shape[1], self.labels, device=cells.device)
+        return losses(self.net, cells, mask)
+
+    def private_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
+        """Return plain momentum."""
+        return SGD(parameters, lr=self.learning_rate, momentum=0.9)
+
+
+def pretrain(
+    net: Denoiser,
+    cells: np.ndarray,
+    labels: Sequence[int],
+    *,
+    steps: int,
+    seed: int,
+    tell: Callable[[float], None],
+    batch: int = 512,
+    learning_rate: float = 2e-3,
+) -> None:
+    """Train on records that were paid for, for free: drawn by the marginal model.
+
+    Args:
+        net: the denoiser.
+        cells: "record column".
+        labels: columns that are labels.
+        steps: steps of Adam.
+        seed: of batches and masks.
+        tell: told the part done.
+        batch: records in a step.
+        learning_rate: largest one; it rises and falls once.
+    """
+    given = torch.from_numpy(np.ascontiguousarray(cells, dtype=np.int64))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=learning_rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max(steps, 2))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for step in range(steps):
+            rows = given[torch.randint(len(given), (batch,))]
+            loss = losses(net, rows, masks(len(rows), rows.shape[1], labels)).mean()
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            if step % 50 == 0:
+                tell(step / steps)
+
+
+@torch.no_grad()
+def chances(net: Denoiser, cells: np.ndarray, mask: np.ndarray, column: int) -> np.ndarray:
+    """Return each record's logits of one column's cells, "record cell", float64."""
+    out = [np.empty((0, net.sizes[column]))]
+    for start in range(0, len(cells), CHUNK):
+        part = torch.from_numpy(np.ascontiguousarray(cells[start : start + CHUNK], dtype=np.int64))
+        hidden = torch.from_numpy(np.ascontiguousarray(mask[start : start + CHUNK]))
+        out.append(net.logits(part, hidden)[column].double().numpy())
+    return np.concatenate(out)

@@ -1,0 +1,260 @@
+"""Masked diffusion over a table's cells, started from a paid marginal model and trained by DP-SGD.
+
+1. A share of the budget buys a `marginal` model (`tabular_marginal`).
+2. A denoiser (`_denoiser`) is trained on that model's samples, for free.
+3. The rest of the budget trains it on patients: Poisson-sampled patients, several masks a record averaged
+   inside the patient, one clip, one noise a step; an average of the weights is kept.
+4. Draws start as records of the marginal model, are masked again up to a noise level, and are denoised one
+   column after the other, labels last (Meng et al. 2022, arXiv:2108.01073, for starting a diffusion from a
+   draft). Each label is drawn given all else, with its paid marginal kept (`_conditional`).
+
+What marginals cannot see, how a label depends on many columns at once, is what the noised steps are for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from synthgen.errors import ConfigError
+from synthgen.models import _fitted, _warm
+from synthgen.models._base import Progress
+from synthgen.models._conditional import draw_evenly, shift_of, softmax
+from synthgen.models._fitted import FittedMarginal
+from synthgen.models._junction import draw
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.plan import PrivacyPlan
+from synthgen.records import RealTable, SyntheticTable
+from synthgen.schema import Schema
+from synthgen.settings import Settings
+
+if TYPE_CHECKING:
+    from synthgen.models._denoiser import Denoiser
+
+__all__ = ["Config", "Fitted", "load"]
+WEIGHTS, META = "denoiser.safetensors", "denoiser.json"
+N_DRAFTS = 200_000
+
+
+class Config(Settings):
+    """Settings. All are public; none looks at the data.
+
+    Attributes:
+        share: part of the budget's rho for the marginal model. None follows a public rule: a tenth where the
+            whole rho is large (about epsilon 5), else 0.7.
+        steps: noised steps.
+        batch: patients that a step draws on average, at most.
+        draws: masks of each record in a step.
+        learning_rate: of the noised steps.
+        ema_decay: what the average of the weights keeps in a step.
+        width: width of the network.
+        blocks: residual blocks of the network.
+        pretraining: steps on the marginal model's samples; free.
+        strength: part of the cells of a draft that are masked and drawn again; labels always are.
+        seed: of initial weights and of pretraining.
+    """
+
+    name: Literal["diffusion"] = "diffusion"
+    share: float | None = Field(default=None, gt=0, lt=1)
+    steps: int = Field(default=150, ge=1, le=100_000)
+    batch: int = Field(default=2048, ge=1, le=2**20)
+    draws: int = Field(default=2, ge=1, le=64)
+    learning_rate: float = Field(default=1.0, gt=0, le=100)
+    ema_decay: float = Field(default=0.95, ge=0, lt=1)
+    width: int = Field(default=128, ge=8, le=4096)
+    blocks: int = Field(default=2, ge=0, le=32)
+    pretraining: int = Field(default=2000, ge=0, le=1_000_000)
+    strength: float = Field(default=0.0, ge=0, le=1)
+    seed: int = 0
+
+    def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
+        """Fix every number of the guarantee from public facts. See `_warm.plan_of`."""
+        split = _warm.Split(_warm.share_of(self.share, epsilon, delta), self.steps, self.batch, self.draws)
+        return _warm.plan_of(self.name, schema, split, epsilon=epsilon, delta=delta, patients=patients)
+
+    def fit(
+        self, data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
+    ) -> FittedDiffusion:
+        """Spend the plan.
+
+        Guarantee:
+            What is returned costs the plan's event, for neighbours that differ in all records of one unit:
+            the marginal model its rho, the weights their steps; all else follows from these.
+
+        Args:
+            data: the training records. Sensitive.
+            plan: what `plan` returned for the same schema.
+            noise: the operating system's source, or a test's.
+            progress: told what is being done.
+        """
+        import torch
+
+        from synthgen.models import _denoiser as net
+
+        tell = progress or (lambda what, done: None)
+        warm = _warm.start(data, plan, noise=noise, tell=tell)
+        sizes = [merging.n_coarse for merging in warm.merging.values()]
+        labels = [list(warm.merging).index(name) for name in data.schema.with_role("label")]
+        rng = np.random.default_rng(self.seed)
+        drafts = _warm.stacked(warm, warm.draw(N_DRAFTS, rng=rng, held={}))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            denoiser = net.Denoiser(sizes, width=self.width, blocks=self.blocks)
+        net.pretrain(
+            denoiser, drafts, labels, steps=self.pretraining, seed=self.seed,
+            tell=lambda done: tell("pretraining", 0.3 + 0.3 * done),
+        )  # fmt: skip
+        tell("noised steps", 0.6)
+        module = net.DenoiserTraining(
+            denoiser,
+            labels,
+            _warm.training_of(plan),
+            learning_rate=self.learning_rate,
+            ema_decay=self.ema_decay,
+        )
+        _warm.train(module, net.CellRecords(warm.encode(data), sizes), data, noise=noise, tell=tell)
+        shown = drafts[: N_DRAFTS // 2]
+        shifts = {label: _shift(denoiser, shown, label) for label in labels}
+        tell("done", 1.0)
+        return FittedDiffusion(warm, denoiser, shifts, self.strength)
+
+
+def _shift(denoiser: Denoiser, drafts: np.ndarray, label: int) -> np.ndarray:
+    from synthgen.models._denoiser import chances
+
+    mask = np.zeros(drafts.shape, dtype=bool)
+    mask[:, label] = True
+    wanted = np.bincount(drafts[:, label], minlength=denoiser.sizes[label]) / len(drafts)
+    return shift_of(chances(denoiser, drafts, mask, label), wanted)
+
+
+@dataclass(frozen=True)
+class FittedDiffusion:
+    """The marginal model, the denoiser and the labels' shifts. Publishable.
+
+    Attributes:
+        warm: where draws start.
+        denoiser: the network.
+        shifts: for each label's column, what is added to its logits.
+        strength: part of a draft's cells that are drawn again.
+    """
+
+    warm: FittedMarginal
+    denoiser: Denoiser
+    shifts: Mapping[int, np.ndarray]
+    strength: float
+
+    def sample(
+        self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
+    ) -> SyntheticTable:
+        """Draw records. Post-processing: may be called for ever.
+
+        Args:
+            n_records: records to draw, 0 or more.
+            rng: open randomness; the same state gives the same records on the same machine.
+            where: conditions, as `FittedMarginal.sample` takes them; each record keeps to them exactly, and
+                no held column is drawn again.
+
+        Raises:
+            ConfigError: a condition names an unknown column or value, or one without any chance.
+        """
+        held = self.warm.held(where or {})
+        cells = _warm.stacked(self.warm, self.warm.draw(n_records, rng=rng, held=held))
+        names = list(self.warm.merging)
+        free = [i for i, name in enumerate(names) if name not in held]
+        labels = list(self.shifts)
+        mask = np.zeros(cells.shape, dtype=bool)
+        again = rng.random(cells.shape) < self.strength
+        mask[:, free] = again[:, free]
+        drawn_last = [i for i in labels if i in free]
+        mask[:, drawn_last] = True
+        others = [i for i in rng.permutation(free) if i not in labels]
+        self._denoise(cells, mask, [*others, *drawn_last], rng)
+        coarse = {name: cells[:, i] for i, name in enumerate(names)}
+        return self.warm.decode(coarse, rng=rng, held=held)
+
+    def given(self, cells: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
+        """Return whole records given any of their cells, drawn by the network alone.
+
+        Args:
+            cells: coarse cells, "record column", -1 where free.
+            rng: open randomness.
+        """
+        labels = list(self.shifts)
+        mask = cells < 0
+        found = np.where(mask, 0, cells)
+        others = [i for i in rng.permutation(cells.shape[1]) if i not in labels]
+        self._denoise(found, mask, [*others, *labels], rng)
+        return found
+
+    def _denoise(
+        self, cells: np.ndarray, mask: np.ndarray, order: list[int], rng: np.random.Generator
+    ) -> None:
+        """Draw the masked cells, one column after the other, in place."""
+        from synthgen.models._denoiser import chances
+
+        for column in order:
+            rows = np.flatnonzero(mask[:, column])
+            if not len(rows):
+                continue
+            logits = chances(self.denoiser, cells[rows], mask[rows], column)
+            if column in self.shifts:
+                logits = logits + self.shifts[column]
+                seen = np.delete(np.where(mask[rows], 0, cells[rows]), column, axis=1)
+                cells[rows, column] = draw_evenly(logits, seen, rng=rng)
+            else:
+                table = softmax(logits)
+                cells[rows, column] = draw(table, np.arange(len(rows)), rng)
+            mask[rows, column] = False
+
+    def save(self, folder: Path) -> None:
+        """Write the marginal model's files, ``denoiser.safetensors`` and ``denoiser.json``."""
+        from safetensors.torch import save_file
+
+        self.warm.save(folder)
+        tensors = {f"net.{name}": tensor.contiguous() for name, tensor in self.denoiser.state_dict().items()}
+        import torch
+
+        for label, shift in self.shifts.items():
+            tensors[f"shift.{label}"] = torch.from_numpy(shift)
+        save_file(tensors, folder / WEIGHTS)
+        meta = {
+            "sizes": list(self.denoiser.sizes),
+            "width": self.denoiser.embed.embedding_dim,
+            "blocks": len(self.denoiser.blocks),
+            "labels": list(self.shifts),
+            "strength": self.strength,
+        }
+        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+Fitted = FittedDiffusion
+
+
+def load(folder: Path, schema: Schema) -> FittedDiffusion:
+    """Read a saved model.
+
+    Raises:
+        ConfigError: files are missing, of another format, or fitted with another schema.
+    """
+    from safetensors.torch import load_file
+
+    from synthgen.models._denoiser import Denoiser
+
+    warm = _fitted.load(folder, schema)
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
+        net = Denoiser(meta["sizes"], width=meta["width"], blocks=meta["blocks"])
+        weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
+        net.load_state_dict(weights)
+        shifts = {int(label): tensors[f"shift.{label}"].numpy() for label in meta["labels"]}
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ConfigError("Expected a saved diffusion model.", where=str(folder)) from error
+    return FittedDiffusion(warm, net.eval(), shifts, float(meta["strength"]))
