@@ -14,7 +14,9 @@ from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.models._cells import Merging
 from synthgen.models._conditions import chance_of, conditions
+from synthgen.models._estimate import Measurement
 from synthgen.models._mixture import Mixture
+from synthgen.models._resample import resampled
 from synthgen.records import SyntheticTable
 from synthgen.schema import Schema
 
@@ -37,6 +39,8 @@ class FittedNetwork:
         merging: for each column, fine cells in coarse ones.
         fine_cells: the public number of cells that the encoder was built with.
         generator: key of the generator that fitted it.
+        paid: noisy counts that unconditional draws are resampled to, see `synthgen.models._resample`; none
+            where the config does not ask for it.
     """
 
     schema: Schema
@@ -44,6 +48,7 @@ class FittedNetwork:
     merging: Mapping[str, Merging]
     fine_cells: int
     generator: str = "network"
+    paid: tuple[Measurement, ...] = ()
 
     def sample(
         self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
@@ -65,7 +70,10 @@ class FittedNetwork:
         held = conditions(self.schema, encoder, where or {})
         masks = {name: chance_of(condition, self.merging[name]) for name, condition in held.items()}
         try:
-            drawn = self.mixture.sample(n_records, rng=rng, masks=masks)
+            if self.paid and not masks:
+                drawn = resampled(lambda n: self.mixture.sample(n, rng=rng), n_records, self.paid, rng=rng)
+            else:
+                drawn = self.mixture.sample(n_records, rng=rng, masks=masks)
         except ValueError as error:
             raise ConfigError(
                 f"The model gives no chance to the condition on {sorted(held)}.",
@@ -128,12 +136,16 @@ class FittedNetwork:
             tensors[f"chances.{i}"] = np.ascontiguousarray(self.mixture.tables[name])
             tensors[f"coarse.{i}"] = merging.coarse.astype(np.int64)
             tensors[f"share.{i}"] = np.ascontiguousarray(merging.share)
+        for i, m in enumerate(self.paid):
+            tensors[f"paid.{i}"] = np.ascontiguousarray(m.counts, dtype=np.float64)
+            tensors[f"sigma.{i}"] = np.array(np.broadcast_to(m.sigma, m.counts.shape), dtype=np.float64)
         meta = {
             "format": FORMAT,
             "generator": self.generator,
             "schema": self.schema.digest(),
             "fine_cells": self.fine_cells,
             "columns": list(self.merging),
+            "paid": [list(m.attributes) for m in self.paid],
         }
         save_file(tensors, folder / WEIGHTS)
         (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
@@ -162,4 +174,8 @@ def load(folder: Path, schema: Schema, *, generator: str = "network") -> FittedN
     columns = list(enumerate(meta["columns"]))
     mixture = Mixture(tensors["weights"], {name: tensors[f"chances.{i}"] for i, name in columns})
     merging = {name: Merging(tensors[f"coarse.{i}"], tensors[f"share.{i}"]) for i, name in columns}
-    return FittedNetwork(schema, mixture, merging, meta["fine_cells"], generator)
+    paid = tuple(
+        Measurement(tuple(names), tensors[f"paid.{i}"], tensors[f"sigma.{i}"])
+        for i, names in enumerate(meta["paid"])
+    )
+    return FittedNetwork(schema, mixture, merging, meta["fine_cells"], generator, paid)

@@ -13,7 +13,7 @@ from synthgen.encode.table import Encoder
 from synthgen.models import _marginal_fit as marginal
 from synthgen.models import _zeros
 from synthgen.models._base import Progress
-from synthgen.models._estimate import Measurement, total_of
+from synthgen.models._estimate import DISCREPANCY, Measurement, total_of
 from synthgen.models._fitted_network import FittedNetwork
 from synthgen.models._junction import Attributes
 from synthgen.models._mixture import Mixture
@@ -24,8 +24,6 @@ from synthgen.records import RealTable
 
 if TYPE_CHECKING:
     from synthgen.models._network import Network, Problem
-
-DISCREPANCY = 0.7  # of the number of counts, as for `marginal`; 1 would be pure noise
 
 
 @dataclass(frozen=True)
@@ -103,6 +101,7 @@ def fit(
     *,
     noise: NoiseSource,
     training: Training,
+    resample: bool = False,
     progress: Progress | None = None,
 ) -> FittedNetwork:
     """Run the mechanism with the plan's numbers. See `tabular_network.Config.fit` for the guarantee."""
@@ -129,7 +128,8 @@ def fit(
         _round(records, state, mixture, found, numbers, len(part))
         mixture = state.explain(last=i == len(per_round) - 1)
     tell("done", 1.0)
-    return FittedNetwork(schema, mixture, merging, numbers["fine_cells"])
+    paid = tuple(state.measured) if resample else ()
+    return FittedNetwork(schema, mixture, merging, numbers["fine_cells"], paid=paid)
 
 
 def _round(

@@ -29,6 +29,7 @@ def fit(
     training: networks.Training,
     generator_steps: int,
     pull: float,
+    resample: bool = False,
     progress: Progress | None = None,
 ) -> FittedNetwork:
     """Run the mechanism with the plan's numbers. See `tabular_pategan.Config.fit` for the guarantee."""
@@ -57,7 +58,10 @@ def fit(
     )
     _rounds(state, teachers, numbers, generator_steps, pull, tell)
     tell("done", 1.0)
-    return FittedNetwork(data.schema, state.ready()[0].mixture(), merging, numbers["fine_cells"], "pategan")
+    paid = tuple(state.measured) if resample else ()
+    return FittedNetwork(
+        data.schema, state.ready()[0].mixture(), merging, numbers["fine_cells"], "pategan", paid
+    )
 
 
 def _rounds(

@@ -56,6 +56,7 @@ class Config(Settings):
         generator_steps: steps of the generator after each round.
         rate: learning rate of the warm start.
         pull: weight of the paid marginals in the generator's steps.
+        resample: draw more records than asked for and keep those that match the paid counts best.
     """
 
     name: Literal["pategan"] = "pategan"
@@ -72,6 +73,7 @@ class Config(Settings):
     generator_steps: int = Field(default=60, ge=0, le=100_000)
     rate: float = Field(default=5e-3, gt=0, le=1)
     pull: float = Field(default=1.0, ge=0, le=1000)
+    resample: bool = False
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         """Fix every number of the guarantee from public facts, the number of votes too.
@@ -133,6 +135,7 @@ class Config(Settings):
             training=training,
             generator_steps=self.generator_steps,
             pull=self.pull,
+            resample=self.resample,
             progress=progress,
         )
 
