@@ -81,7 +81,7 @@ def schema_check(
     date_format: DateFormat = None,
     json_: Json = False,
 ) -> dict[str, Any]:
-    """List every violation of a schema, by column and count."""
+    """List every violation of a schema, by column and count; TABLE may be a folder of images."""
     from synthgen import files
 
     dialect = {"delimiter": delimiter, "encoding": encoding, "decimal": decimal, "date_format": date_format}

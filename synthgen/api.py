@@ -9,13 +9,12 @@ from typing import Any
 
 from synthgen.config import (
     BudgetSection,
-    DataSection,
     Loaded,
     RunConfig,
-    TableSource,
     generator_settings,
     require_share,
 )
+from synthgen.data_config import DataSection, ImageSource, TableSource, sized
 from synthgen.models._base import TableModel
 from synthgen.models._model import load_model, save_model
 from synthgen.records import SyntheticTable
@@ -48,7 +47,7 @@ class Model:
         """Draw records. Costs no privacy; the same seed gives the same records, byte for byte.
 
         Args:
-            n_records: records to draw.
+            n_records: records to draw; of linked records, patients, each with all rows.
             where: column to a value, a list of values, None (missing), or ``(low, high)`` of a number.
             balance: a column of categories that each get the same number of records.
             seed: of the draw.
@@ -76,6 +75,7 @@ def fit(
     preprocessing: float | None = None,
     ledger: str = "sqlite:///ledger.db",
     cohort: str | None = None,
+    size: int | None = None,
 ) -> Model:
     """Fit a generator under patient-level differential privacy.
 
@@ -84,7 +84,8 @@ def fit(
         reserved in the ledger before the table is opened.
 
     Args:
-        table: CSV (commas, UTF-8) or Parquet. For other dialects use a config.
+        table: CSV (commas, UTF-8) or Parquet; with ``size``, a folder or ``.npz`` file of images. For other
+            dialects use a config.
         schema: path of the schema.
         generator: key of a generator, or a mapping with its ``name`` and options.
         epsilon: what this fit may spend, at ``delta``.
@@ -93,6 +94,7 @@ def fit(
         preprocessing: share of the budget for domains that the schema marks as paid.
         ledger: URL of the ledger; relative paths start from the current folder.
         cohort: the ledger's name for these patients; the table's name without its ending if None.
+        size: pixels a side that images are brought to; None for a table.
 
     Raises:
         ConfigError: schema, generator or an argument is wrong.
@@ -105,7 +107,7 @@ def fit(
     options = {"name": generator} if isinstance(generator, str) else dict(generator)
     config = RunConfig(
         cohort=cohort or table.name.split(".")[0],
-        data=DataSection(table=TableSource(path=str(table), schema=str(schema))),
+        data=_data(table, schema, size),
         budget=BudgetSection(
             ledger=ledger,
             epsilon=float(epsilon),
@@ -115,19 +117,25 @@ def fit(
         ),
         generator=options,
     )
-    described = load_schema(schema, unpaid=True)
+    described = sized(load_schema(schema, unpaid=True), config.data.images, where=str(schema))
     require_share(config.budget, described, where=str(schema))
     loaded = Loaded(
         config=config,
         path=Path.cwd() / "python",
         schema=described,
-        generator=generator_settings(options),
+        generator=generator_settings(options, prefix="tabular_" if size is None else "imaging_"),
         table=table,
         policy="default",
         digest="python",
     )
     fitted, _, parts = spend(loaded, Stopwatch(), run="python")
     return Model(fitted, parts.train.schema, loaded.generator.name)
+
+
+def _data(path: Path, schema: Path, size: int | None) -> DataSection:
+    if size is None:
+        return DataSection(table=TableSource(path=str(path), schema=str(schema)))
+    return DataSection(images=ImageSource(path=str(path), schema=str(schema), size=size))
 
 
 def load(folder: str | Path) -> Model:

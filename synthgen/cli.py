@@ -125,14 +125,15 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def demo(
-    what: Annotated[str, typer.Argument(help="tables")] = "tables",
+    what: Annotated[str, typer.Argument(help="tables or imaging")] = "tables",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the demo.")] = Path("demo"),
+    generator: Annotated[str | None, typer.Option(help="Another generator, with its defaults.")] = None,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Run the main job on a shipped real cohort, from start to bundle."""
     from synthgen import demo as demos
 
-    return demos.run(what, output, tell=_tell())
+    return demos.run(what, output, tell=_tell(), generator=generator)
 
 
 @app.command()
@@ -184,7 +185,7 @@ def fit(
 @app.command()
 def sample(
     run: Path,
-    records: Annotated[int, typer.Option("--records", "-n", help="Records to draw.")],
+    records: Annotated[int, typer.Option("--records", "-n", help="Records to draw; patients, if linked.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="FILE.csv, FILE.parquet, or a folder.")],
     where: Annotated[list[str] | None, typer.Option(help="Condition: sex=F, age=65..80, a=x|y.")] = None,
     balance: Annotated[str | None, typer.Option(help="Column whose categories get equal shares.")] = None,

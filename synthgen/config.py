@@ -16,29 +16,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from synthgen import plugins, yamlfile
+from synthgen.data_config import DataSection, sized
 from synthgen.errors import ConfigError
 from synthgen.schema import Schema, load_schema
 from synthgen.settings import Settings
 
 GENERATORS = "synthgen.models"
+Kind = Literal["tabular_", "imaging_"]
 SECTION = "Name the section first, such as budget.epsilon=1."
-
-
-class TableSource(Settings):
-    """A table and its schema."""
-
-    path: str = Field(min_length=1)
-    schema_path: str = Field(alias="schema", min_length=1)
-    delimiter: str = Field(default=",", min_length=1, max_length=1)
-    encoding: str = "utf-8"
-    decimal: Literal[".", ","] = "."
-    date_format: str | None = None
-
-
-class DataSection(Settings):
-    """What goes in."""
-
-    table: TableSource
 
 
 class BudgetSection(Settings):
@@ -61,7 +46,7 @@ class BudgetSection(Settings):
 
 
 class SampleSection(Settings):
-    """How many records are drawn; without a number, as many as patients train."""
+    """How many records, of linked ones patients, are drawn; without a number, as many as patients train."""
 
     records: int | None = Field(default=None, ge=0, le=10**9)
 
@@ -103,7 +88,7 @@ class Loaded:
         path: its file.
         schema: the table's schema, complete.
         generator: the generator's own settings (see `synthgen.models._base.TableConfig`).
-        table: resolved path of the table.
+        table: resolved path of the table, or of the images.
         policy: name of a shipped policy, or resolved path of a file.
         digest: SHA-256 over config, schema, policy and version: the run folder belongs to it.
     """
@@ -121,6 +106,13 @@ class Loaded:
         """Folder that relative paths start from."""
         return self.path.parent
 
+    @property
+    def sources(self) -> tuple[Path, ...]:
+        """All that is read: the table; or the images, and the table of their attributes if it is named."""
+        images = self.config.data.images
+        beside = () if images is None or images.table is None else (self.base / images.table,)
+        return (self.table, *beside)
+
 
 def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
     """Read a config, its schema, and its generator's settings.
@@ -136,26 +128,35 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
     document = yamlfile.read(path)
     _override(document, overrides)
     config = yamlfile.parse(RunConfig, document, path=path)
-    schema_path = path.parent / config.data.table.schema_path
-    schema = load_schema(schema_path, unpaid=True)
+    schema_path = path.parent / config.data.source.schema_path
+    schema = sized(load_schema(schema_path, unpaid=True), config.data.images, where=str(schema_path))
     require_share(config.budget, schema, where=str(path))
     _require_columns(config, schema, path, document)
     policy = config.release.policy
     if Path(policy).suffix in (".yaml", ".yml"):
         policy = str(path.parent / policy)
-    generator = generator_settings(document["generator"], path=path)
+    policy = "images" if policy == "default" and schema.images is not None else policy
+    kind: Kind = "tabular_" if schema.images is None else "imaging_"
+    generator = generator_settings(document["generator"], path=path, prefix=kind)
     digest = _digest(config, schema, generator, policy)
-    table = path.parent / config.data.table.path
+    table = path.parent / config.data.source.path
     return Loaded(config, path, schema, generator, table, policy, digest)
 
 
-def generator_settings(options: Mapping[str, Any], *, path: Path = Path("generator")) -> Any:
+def generator_settings(
+    options: Mapping[str, Any], *, path: Path = Path("generator"), prefix: Kind = "tabular_"
+) -> Any:
     """Return the settings of the generator that ``options`` names.
+
+    Args:
+        options: its section of the config.
+        path: the config, for messages.
+        prefix: of the generator's file: what it generates.
 
     Raises:
         ConfigError: unknown generator or option.
     """
-    name, known = options.get("name"), plugins.names(GENERATORS, prefix="tabular_")
+    name, known = options.get("name"), plugins.names(GENERATORS, prefix=prefix)
     if name not in known:
         line = yamlfile.line_of(options, ("name",))
         raise ConfigError(
@@ -163,7 +164,7 @@ def generator_settings(options: Mapping[str, Any], *, path: Path = Path("generat
             where=f"{path}:{line}" if line else str(path),
             next_step="Correct the name.",
         )
-    module = plugins.load(GENERATORS, name, prefix="tabular_")
+    module = plugins.load(GENERATORS, name, prefix=prefix)
     return yamlfile.parse(module.Config, options, path=path, at=("generator",))
 
 

@@ -11,25 +11,31 @@ from synthgen import datasets, pipeline
 from synthgen.config import load_config
 from synthgen.errors import ConfigError
 
-DEMOS = {"tables": ("diabetes130", "diabetes130_marginal_eps1.yaml", "diabetes130_marginal_eps4.yaml")}
+DEMOS = {
+    "tables": ("diabetes130", "diabetes130_marginal_eps1.yaml", "diabetes130_marginal_eps4.yaml"),
+    "imaging": ("pneumoniamnist", "pneumoniamnist_eps10.yaml"),
+}
 
 
-def run(what: str, output: Path, *, tell: Callable[[str, float], None]) -> dict[str, Any]:
+def run(
+    what: str, output: Path, *, tell: Callable[[str, float], None], generator: str | None = None
+) -> dict[str, Any]:
     """Run a demo in a folder of its own, ledger included.
 
     Where the first config's honest verdict is not release, the second config, with its own cohort name and
     cap declared beside it, shows a bundle.
 
     Args:
-        what: ``tables``.
+        what: ``tables`` or ``imaging``.
         output: the demo's folder; a finished demo is not run again.
         tell: told what is being done.
+        generator: key of the generator, with its own defaults; None is the config's.
 
     Returns:
         The first run's verdict as the command line prints it; ``runs`` holds the outcome of each config.
 
     Raises:
-        ConfigError: there is no such demo.
+        ConfigError: there is no such demo, or no such generator.
     """
     if what not in DEMOS:
         raise ConfigError(f"Expected one of {sorted(DEMOS)}, got {what!r}.", where="demo")
@@ -40,9 +46,11 @@ def run(what: str, output: Path, *, tell: Callable[[str, float], None]) -> dict[
         if file.is_file() and file.suffix != ".py" and not (output / file.name).exists():
             shutil.copyfile(file, output / file.name)
     outcomes = []
+    overrides = [] if generator is None else [f"generator={{name: {generator}}}"]
     for name in configs:
-        loaded = load_config(output / name)
-        outcome = pipeline.run(loaded, output / Path(name).stem, resume=True, tell=tell)
+        loaded = load_config(output / name, overrides=overrides)
+        folder = "_".join(part for part in (Path(name).stem, generator) if part)
+        outcome = pipeline.run(loaded, output / folder, overrides=overrides, resume=True, tell=tell)
         outcomes.append(outcome)
         if outcome["verdict"] == "release":
             break

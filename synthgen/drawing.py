@@ -9,6 +9,7 @@ from typing import Any
 from synthgen.errors import ConfigError
 from synthgen.models._model import load_model
 from synthgen.sample import draw, write_shards, write_table
+from synthgen.schema import Schema
 
 
 def sample(
@@ -26,7 +27,7 @@ def sample(
 
     Args:
         run: a run's folder, or a saved model's.
-        records: records to draw.
+        records: records to draw; of linked records, patients, each with all rows.
         output: ``FILE.csv``, ``FILE.parquet``, or a folder.
         where: conditions as text, see `condition`.
         balance: a column whose categories get equal shares.
@@ -44,7 +45,10 @@ def sample(
     model, schema, _ = load_model(folder)
     held = dict(condition(text) for text in where)
     tell("sample", 0.0)
-    if output.suffix in (".csv", ".parquet"):
+    if schema.images is not None:
+        drawn = {"where": held, "balance": balance}
+        paths = _images(model, schema, records, output, shards=shards, seed=seed, **drawn)
+    elif output.suffix in (".csv", ".parquet"):
         if shards != 1:
             raise ConfigError("Expected a folder as output of several shards, got a file.", where="--shards")
         table = draw(model, schema, records, seed=seed, where=held, balance=balance)
@@ -55,7 +59,26 @@ def sample(
             model, schema, records, output, shards=shards, seed=seed, where=held, balance=balance
         )
     tell("done", 1.0)
-    return {"records": records, "files": [str(path) for path in paths], "seed": seed}
+    counted = "patients" if schema.unit.is_linked else "records"
+    return {counted: records, "files": [str(path) for path in paths], "seed": seed}
+
+
+def _images(
+    model: Any, schema: Schema, records: int, output: Path, *, shards: int, seed: int, **options: Any
+) -> list[Path]:
+    """Write images into a folder, or into one array file."""
+    from synthgen.picture_files import write_array, write_shards
+
+    if output.suffix == ".npz" and shards == 1:
+        drawn: Any = draw(model, schema, records, seed=seed, **options)
+        write_array(drawn, output)
+        return [output]
+    if output.suffix:
+        raise ConfigError(
+            "Expected a folder, or FILE.npz without shards, as output of images, got another name.",
+            where="--output",
+        )
+    return write_shards(model, schema, records, output, shards=shards, seed=seed, **options)
 
 
 def condition(text: str) -> tuple[str, Any]:

@@ -42,6 +42,7 @@ class Field(Settings):
         since: the date column of the same record from which a date's days are counted; minimum and maximum
             are then days, and a drawn date never leaves its order.
         scale: of a number's cells; ``auto`` follows from the bounds.
+        static: the same in all records of a patient, so that linked records share it.
         origin: public date from which a date's days are counted.
     """
 
@@ -58,6 +59,7 @@ class Field(Settings):
     codes: str | None = None
     since: str | None = None
     scale: Literal["auto", "linear", "log"] = "auto"
+    static: bool = False
     origin: str = "1970-01-01"
     format: str | None = None
     missing_values: tuple[str, ...] | None = Key(default=None, alias="missingValues")

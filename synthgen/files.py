@@ -88,7 +88,13 @@ def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) 
     """Return every violation of a schema, by column and count."""
     from synthgen.ingest.inspect import check
 
-    found = check(table, load_schema(schema_path, unpaid=True), **dialect)
+    schema = load_schema(schema_path, unpaid=True)
+    if table.is_dir() or table.suffix == ".npz":
+        from synthgen.ingest.image_check import check_images
+
+        found = check_images(table, schema, **dialect)
+    else:
+        found = check(table, schema, **dialect)
     rows = [dataclasses.asdict(violation) for violation in found]
     valid = all(violation.severity != "error" for violation in found)
     return {"valid": valid, "violations": rows} | ({} if valid else {"next": CORRECT})
@@ -116,8 +122,9 @@ def evaluate(
     """Judge files: ``train``, ``holdout``, ``synthetic``, ``schema``, and ``reference`` if there is one."""
     schema = load_schema(paths["schema"])
     parts = {name: _read(paths[name], schema) for name in ("train", "holdout", "reference") if name in paths}
-    frame = _read(paths["synthetic"], schema, ids="optional").frame
-    table = SyntheticTable(schema, frame)
+    drawn = _read(paths["synthetic"], schema, ids="optional")
+    units = drawn.unit_codes()[0] + 1 if schema.unit.is_linked else None
+    table = SyntheticTable(schema, drawn.frame, units=units)
     return evaluate_tables(parts, table, policy=policy, claim=claim, seed=seed, tell=tell, report=report)
 
 

@@ -21,11 +21,13 @@ from synthgen.errors import ConfigError
 from synthgen.evaluate._base import Claim, Inputs, MetricResult
 from synthgen.evaluate._run import evaluate_all
 from synthgen.evaluate._store import results_to_json
+from synthgen.image_records import SyntheticImages
 from synthgen.models._base import Progress
 from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import Cohort, SyntheticTable
+from synthgen.release._nearest import real_sheets
 from synthgen.release.gate import Policy, Verdict, decide, load_policy
 from synthgen.release.record import (
     Composition,
@@ -162,7 +164,7 @@ def release(
     record: Mapping[str, Any] = judged.record
     if judged.verdict.verdict != "release" and override and override.strip():
         record = _overridden(record, override.strip())
-    names = {f"{loaded.config.cohort}.{kind}": table for kind in loaded.config.release.formats}
+    names = {name: table for name in _files(loaded, table)}
     schema = public_schema(loaded.schema)
     return write_bundle(
         output,
@@ -217,8 +219,15 @@ def _record(
             verdict=verdict.verdict, policy=policy.name, looks=looks, residual_risk=policy.residual_risk
         ),
         schema=loaded.schema,
-        files={f"{loaded.config.cohort}.{kind}": len(table) for kind in loaded.config.release.formats},
+        files={name: len(table) for name in _files(loaded, table)},
     )
+
+
+def _files(loaded: Loaded, table: SyntheticTable) -> list[str]:
+    """Return the names of a bundle's data files: tables by format, and an archive of images."""
+    kinds: list[str] = [*loaded.config.release.formats]
+    kinds += ["zip"] if isinstance(table, SyntheticImages) else []
+    return [f"{loaded.config.cohort}.{kind}" for kind in kinds]
 
 
 def _parts(event: DpEvent) -> list[DpEvent]:
@@ -241,6 +250,7 @@ def _reports(
         ingest=dict(cohort.counts),
         thresholds=policy.thresholds(),
         margins=policy.margins(),
+        sheets=real_sheets(cohort, table),
     )
     write_report(folder.internal / "report.html", content, edition="internal")
     write_report(folder.public / "report.html", content, edition="public")

@@ -14,19 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from synthgen.config import Loaded, holdout_of, load_config
 from synthgen.errors import ConfigError
 from synthgen.models._base import Progress
 from synthgen.models._model import load_model
+from synthgen.picture_files import write_cohort
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort, SyntheticTable
+from synthgen.release._power import few_patients, typical_noise
 from synthgen.release.policy import load_policy
-from synthgen.runs import RunFolder, file_digest, write_json
-from synthgen.sample import draw, write_table
+from synthgen.runs import RunFolder, source_digest, write_json
+from synthgen.sample import draw
 from synthgen.spending import Stopwatch, make_plan, open_ledger, quiet, read_cohort, spend
 
 SYNTHETIC = "synthetic"
@@ -145,8 +145,7 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     n_records = int(noted["plan"]["patients"]) if n_records is None else n_records
     table = draw(model, schema, n_records, seed=loaded.config.seed)
     if folder.done("sample") is None:
-        for kind in loaded.config.release.formats:
-            write_table(table, folder.public / f"{SYNTHETIC}.{kind}")
+        write_cohort(table, folder.public, SYNTHETIC, loaded.config.release.formats)
         folder.mark("sample", records=n_records)
     return table
 
@@ -231,7 +230,7 @@ def release(run_path: Path, output: Path, *, override: str | None = None) -> dic
 
 def _require_same_data(folder: RunFolder, loaded: Loaded) -> None:
     known = json.loads((folder.internal / "data.json").read_text(encoding="utf-8"))["sha256"]
-    if loaded.table.is_file() and file_digest(loaded.table) != known:
+    if all(path.exists() for path in loaded.sources) and source_digest(loaded.sources) != known:
         raise ConfigError(
             "Expected the data that this run was made from, found changed data.",
             where=str(loaded.table),
@@ -268,8 +267,7 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
     """Return what a fit will fix, for the ``plan`` verb. Reads no record."""
     plan = make_plan(loaded)
     n_paid = len(plan.parameters.get("preprocessing", {}).get("columns", ()))
-    sigmas = [stage.noise for stage in plan.stages[n_paid:] if stage.noise is not None]
-    noise = float(np.median(sigmas)) if sigmas else None
+    noise = typical_noise(stage.noise for stage in plan.stages[n_paid:])
     budget = loaded.config.budget
     n_records = loaded.config.sample.records
     return {
@@ -293,6 +291,7 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
         "expected_error": {
             str(size): None if noise is None else round(1.96 * noise / size, 4) for size in (100, 1000)
         },
+        "warnings": few_patients(plan.patients, noise, epsilon=plan.epsilon, delta=plan.delta),
         "seconds": round(
             8 + 0.9 * len(loaded.schema.columns) + 2e-6 * plan.patients * len(loaded.schema.columns), 0
         ),

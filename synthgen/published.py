@@ -45,11 +45,11 @@ def fidelity(
         spender=RhoFilter(rho),
         noise=noise,
     )
-    drawn = encoder.encode(table.frame)
+    drawn, weights = encoder.encode(table.frame), table.unit_weights()
     columns = {}
     for (name, n_cells), part in zip(sizes.items(), split_rho(rho, list(sizes.values())), strict=True):
         measured = records.measure((name,), part)
-        share = np.bincount(drawn[name], minlength=n_cells) / max(len(table), 1)
+        share = np.bincount(drawn[name], weights=weights, minlength=n_cells) / max(weights.sum(), 1.0)
         distance = 0.5 * np.abs(np.maximum(measured.counts, 0.0) / patients - share).sum()
         from_noise = 0.5 * np.sqrt(2 / np.pi) * measured.scale * n_cells / patients
         columns[name] = {

@@ -108,6 +108,13 @@ class SyntheticTable:
         """Names of the columns of `to_pandas`: the input's order, ids included, dropped ones left out."""
         return [field.name for field in self.schema.fields if field.role != "drop"]
 
+    def unit_weights(self) -> np.ndarray:
+        """Return 1/k for each record of a synthetic patient with k records; 1 if each record is its own."""
+        if self.units is None:
+            return np.ones(len(self))
+        codes, _ = pd.factorize(self.units)
+        return np.asarray(1.0 / np.bincount(codes, minlength=1)[codes], dtype=float)
+
     def to_pandas(self) -> pd.DataFrame:
         """Return the table as the input had it: column order, types, labels, fresh sequential ids.
 
@@ -132,8 +139,35 @@ class SyntheticTable:
 
     def _fresh_ids(self, field: Field) -> pd.Series:
         is_unit = self.units is not None and field.name == self.schema.unit.column
-        numbers = pd.Series(self.units if is_unit else self.first_id + np.arange(len(self)), dtype="int64")
+        first = self.first_id
+        if self.units is not None and not is_unit:  # shards count patients, of whom each has so many rows
+            first = 1 + (first - 1) * self.schema.unit.max_records
+        numbers = pd.Series(
+            self.units + first - 1 if is_unit and self.units is not None else first + np.arange(len(self)),
+            dtype="int64",
+        )
         return numbers if field.type in ("integer", "number") else "S" + numbers.astype(str).str.zfill(8)
+
+
+def history_order(frame: pd.DataFrame, units: np.ndarray, schema: Schema) -> np.ndarray:
+    """Return the positions of records so that a patient's stand together, in the order of ``unit.order``.
+
+    Patients keep the order of their first records. Records of the same time, and all where the schema names
+    no time, keep the order in which they stand.
+
+    Args:
+        frame: canonical columns, one row a record.
+        units: the patient of each record.
+        schema: the table's public description.
+    """
+    codes, _ = pd.factorize(units)
+    keys = [] if schema.unit.order is None else [frame[schema.unit.order].to_numpy(float)]
+    return np.asarray(np.lexsort([*keys, codes]), dtype=np.int64)
+
+
+def places(units: np.ndarray) -> np.ndarray:
+    """Return the number of each record among its patient's, from 0, in the order in which they stand."""
+    return np.asarray(pd.Series(units).groupby(units, sort=False).cumcount(), dtype=np.int64)
 
 
 def require_columns(

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -199,3 +199,16 @@ def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def source_digest(paths: Sequence[Path]) -> str:
+    """Return the SHA-256 of what a run reads: of one file its own, else of all files' names and contents."""
+    if len(paths) == 1 and paths[0].is_file():
+        return file_digest(paths[0])
+    whole = hashlib.sha256()
+    for number, root in enumerate(paths):
+        files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+        for path in files:
+            name = path.relative_to(root).as_posix()
+            whole.update(json.dumps([number, name, file_digest(path)]).encode())
+    return whole.hexdigest()

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from synthgen.errors import ConfigError, DataError, OperationError
-from synthgen.models._base import TableModel
+from synthgen.models._base import ImageModel, TableModel
 from synthgen.records import SyntheticTable
 from synthgen.schema import OTHER, Schema
 
@@ -36,9 +36,9 @@ def draw(
     """Draw records that keep the schema's hard rules.
 
     Args:
-        model: a fitted generator.
+        model: a fitted generator; one of images draws attributes, then pixels from a stream of their own.
         schema: the table's public description.
-        n_records: records to draw.
+        n_records: records to draw; of linked records, patients, each with all rows.
         seed: the same seed gives the same records, byte for byte.
         shard: number of the shard; each has a random stream of its own.
         where: conditions that every record keeps to exactly, see the generator's ``sample``.
@@ -50,15 +50,45 @@ def draw(
     """
     if n_records < 0:
         raise ConfigError(f"Expected 0 records or more, got {n_records}.", where="--records")
+    if isinstance(model, ImageModel):
+        table = draw(
+            model.attributes, schema, n_records, seed=seed, shard=shard, where=where, balance=balance
+        )
+        return model.render(table, rng=np.random.default_rng([seed, shard, 1]))
     rng = np.random.default_rng([seed, shard])
     parts = []
     for condition, n in _portions(schema, n_records, where or {}, balance):
         for start in range(0, max(n, 1), BATCH):
             parts.append(_lawful(model, schema, min(BATCH, n - start), rng=rng, where=condition))
+    table = _joined(schema, parts)
+    if balance is None:
+        return table
+    if table.units is None:
+        return replace(table, frame=table.frame.iloc[rng.permutation(len(table))].reset_index(drop=True))
+    return _numbered(
+        replace(table, units=1 + rng.permutation(int(table.units.max(initial=0)))[table.units - 1])
+    )
+
+
+def _joined(schema: Schema, parts: list[SyntheticTable]) -> SyntheticTable:
+    """Return one table of several; synthetic patients of different parts are different ones."""
     frame = pd.concat([part.frame for part in parts], ignore_index=True) if len(parts) > 1 else parts[0].frame
-    if balance is not None:
-        frame = frame.iloc[rng.permutation(len(frame))].reset_index(drop=True)
-    return SyntheticTable(schema, frame)
+    if any(part.units is None for part in parts):
+        return SyntheticTable(schema, frame)
+    units, last = [], 0
+    for part in parts:
+        if part.units is not None:
+            units.append(part.units + last)
+            last += int(part.units.max(initial=0))
+    return SyntheticTable(schema, frame, units=np.concatenate(units))
+
+
+def _numbered(table: SyntheticTable) -> SyntheticTable:
+    """Return a table of linked rows with the patients in the order of their numbers."""
+    if table.units is None:
+        return table
+    order = np.argsort(table.units, kind="stable")
+    return replace(table, frame=table.frame.iloc[order].reset_index(drop=True), units=table.units[order])
 
 
 def _portions(
@@ -91,6 +121,9 @@ def _lawful(
         broken = violations(table)
         if not broken.any():
             return table
+        if table.units is not None:
+            table = _patients_anew(model, table, broken, rng=rng, where=where)
+            continue
         fresh = model.sample(int(broken.sum()), rng=rng, where=where).frame
         kept = table.frame[~broken]
         order = np.argsort(np.concatenate([np.flatnonzero(~broken), np.flatnonzero(broken)]), kind="stable")
@@ -102,6 +135,24 @@ def _lawful(
         where="sample",
         next_step="Check the rules against the condition asked for.",
     )
+
+
+def _patients_anew(
+    model: TableModel,
+    table: SyntheticTable,
+    broken: np.ndarray,
+    *,
+    rng: np.random.Generator,
+    where: Mapping[str, Any],
+) -> SyntheticTable:
+    """Draw anew, whole, each patient who has a broken row."""
+    units = np.asarray(table.units)
+    gone = np.unique(units[broken])
+    fresh = model.sample(len(gone), rng=rng, where=where)
+    kept = ~np.isin(units, gone)
+    frame = pd.concat([table.frame[kept], fresh.frame], ignore_index=True)
+    numbers = np.concatenate([units[kept], gone[np.asarray(fresh.units) - 1]])
+    return _numbered(replace(table, frame=frame, units=numbers))
 
 
 def violations(table: SyntheticTable) -> np.ndarray:

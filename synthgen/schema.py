@@ -17,7 +17,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field as Key
 from pydantic import field_validator, model_validator
@@ -38,8 +38,10 @@ from synthgen.fields import (
     has_domain,
     labels_of,
 )
+from synthgen.image_spec import Images
 from synthgen.rules import Rule, parse_rule
 from synthgen.settings import Settings
+from synthgen.unit import Unit
 
 __all__ = [
     "MAX_CATEGORIES",
@@ -47,6 +49,7 @@ __all__ = [
     "Column",
     "Constraints",
     "Field",
+    "Images",
     "Kind",
     "Label",
     "Role",
@@ -57,22 +60,7 @@ __all__ = [
 ]
 
 
-class Unit(Settings):
-    """Whose privacy is protected: the patient, or, asked for by name, the row."""
-
-    column: str | None = None
-    max_records: int = Key(default=1, ge=1, le=256)
-    level: Literal["patient", "row"] = "patient"
-
-    @model_validator(mode="after")
-    def _agree(self) -> Unit:
-        if self.level == "patient" and not self.column:
-            raise ValueError(
-                "unit needs the column that names the patient, or `level: row` if each row is a patient"
-            )
-        if self.level == "row" and (self.column or self.max_records != 1):
-            raise ValueError("a row-level unit has no column and one record")
-        return self
+_LATER = {"records": "single", "order": None, "static": False}
 
 
 class Schema(Settings):
@@ -88,6 +76,7 @@ class Schema(Settings):
     rules: tuple[str, ...] = ()
     title: str | None = None
     description: str | None = None
+    images: Images | None = None
 
     @field_validator("unit", mode="before")
     @classmethod
@@ -120,6 +109,12 @@ class Schema(Settings):
             except ValueError as error:
                 raise ValueError(f"fields.{number}: {error}") from None
         self._check_since()
+        self._check_order()
+        if self.images is not None and self.images.file is not None:
+            if self.images.file not in self.with_role("id") or self.images.file == self.unit.column:
+                raise ValueError(
+                    "images.file: expected a field with `role: id` that is not the unit's column"
+                )
         for number, text in enumerate(self.rules):
             problem = self._rule_problem(text)
             if problem:
@@ -140,6 +135,15 @@ class Schema(Settings):
                 raise ValueError(
                     f"column {field.name!r}: required, so the date that it counts from must be too"
                 )
+
+    def _check_order(self) -> None:
+        if self.unit.order is None:
+            return
+        field = next((f for f in self.fields if f.name == self.unit.order), None)
+        if field is None or field.role in ("id", "drop") or not field.is_numeric or field.since is not None:
+            raise ValueError("unit.order: expected a modelled date, number or integer without `since`")
+        if not field.constraints.required or field.static or field.bounds == "paid":
+            raise ValueError("unit.order: expected `required: true`, declared bounds, and no `static`")
 
     def _rule_problem(self, text: str) -> str | None:
         try:
@@ -196,9 +200,16 @@ class Schema(Settings):
         return not any(field.unpaid for field in self.paid)
 
     def digest(self) -> str:
-        """Return a SHA-256 over the schema's content, in hex."""
-        content = json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        """Return a SHA-256 over the schema's content, in hex.
+
+        Keys that came later count only where they say something, so that older digests still hold.
+        """
+        content = self.model_dump(mode="json", by_alias=True)
+        for holder in (content["unit"], *content["fields"]):
+            for key, default in _LATER.items():
+                if holder.get(key, default) == default:
+                    holder.pop(key, None)
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def require_complete(
         self, *, where: str = "schema", lines: dict[str, int] | None = None, unpaid: bool = False

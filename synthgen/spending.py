@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from synthgen import preprocess
+from synthgen import image_cohort, preprocess
 from synthgen.config import Loaded, holdout_of
 from synthgen.deidentify import table as deidentify
 from synthgen.errors import ConfigError, DataError
 from synthgen.ingest import table as ingest
+from synthgen.ingest.linked import kept_in_order
 from synthgen.models._base import Progress, TableModel
+from synthgen.models._longitudinal import for_schema
 from synthgen.models._model import save_model
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
@@ -26,7 +28,7 @@ from synthgen.privacy.parts import keep_records, part_of
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort
-from synthgen.runs import file_digest
+from synthgen.runs import source_digest
 from synthgen.schema import Schema
 
 
@@ -68,14 +70,12 @@ def make_plan(loaded: Loaded, *, patients: int | None = None) -> PrivacyPlan:
             where=str(loaded.path),
             next_step="Declare it; a plan reads no record.",
         )
-    deidentify.refuse_identifiers(loaded.schema, where=loaded.config.data.table.schema_path)
+    deidentify.refuse_identifiers(loaded.schema, where=loaded.config.data.source.schema_path)
     n_train = max(1, round(n_patients * (1.0 - holdout_of(loaded.config))))
 
     def make(schema: Schema, epsilon: float) -> PrivacyPlan:
-        plan: PrivacyPlan = loaded.generator.plan(
-            schema, epsilon=epsilon, delta=budget.delta, patients=n_train
-        )
-        return plan
+        generator = for_schema(loaded.generator, schema)
+        return generator.plan(schema, epsilon=epsilon, delta=budget.delta, patients=n_train)
 
     try:
         plan = preprocess.with_preprocessing(
@@ -127,10 +127,12 @@ def spend(
         ConfigError: the stored answers belong to other data or another plan.
     """
     # Asked before the reservation: a wrong path, however odd, must not cost budget.
-    if not os.path.isfile(loaded.table):
-        raise DataError(
-            "Expected a table, found no file.", where=str(loaded.table), next_step="Check data.table.path."
-        )
+    for path in loaded.sources:
+        found = os.path.isfile(path) or (loaded.config.data.images is not None and os.path.isdir(path))
+        if not found:
+            what = "a table, found no file" if loaded.config.data.images is None else "images, found nothing"
+            step = f"Check data.{'table' if loaded.config.data.images is None else 'images'}.path."
+            raise DataError(f"Expected {what}.", where=str(path), next_step=step)
     with clock("plan"):
         plan = make_plan(loaded, patients=1000)
         ledger = open_ledger(loaded, lambda text: tell(text, -1.0))
@@ -141,7 +143,7 @@ def spend(
     with held:
         with clock("ingest"), held.unread():
             tell("ingest", 0.0)
-            held.bind(plan, digest := file_digest(loaded.table))
+            held.bind(plan, digest := source_digest(loaded.sources))
             cohort = read_cohort(loaded, paying=plan, noise=held.noise(NoiseSource.system()))
             if cohort.digest != digest:
                 raise DataError(
@@ -165,13 +167,12 @@ def spend(
 
 def _fit(loaded: Loaded, cohort: Cohort, plan: PrivacyPlan, held: Reservation, tell: Progress) -> TableModel:
     held.begin()
-    model: TableModel = loaded.generator.fit(
+    return for_schema(loaded.generator, loaded.schema).fit(
         cohort.train,
         plan,
         noise=held.noise(NoiseSource.system()),
         progress=lambda what, done: tell(f"fit: {what}", done),
     )
-    return model
 
 
 def _again(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
@@ -199,12 +200,14 @@ def read_cohort(
         paying: the plan to pay missing domains from, with the patients that train.
         noise: the reservation's source, for it.
     """
+    key = Ledger.connect(loaded.config.budget.ledger, base=loaded.base).cohort(loaded.config.cohort).key
     source = loaded.config.data.table
+    if source is None:
+        return image_cohort.read(loaded, key=key, shares=_shares(loaded))
     raw = ingest.read_raw(
         loaded.table, delimiter=source.delimiter, encoding=source.encoding, decimal=source.decimal
     )
     stripped = deidentify.strip(raw, loaded.schema, where=str(loaded.table))
-    key = Ledger.connect(loaded.config.budget.ledger, base=loaded.base).cohort(loaded.config.cohort).key
     schema = loaded.schema
     if paying is not None and noise is not None and stripped.units is not None and not schema.resolved:
         own = keep_records(stripped.units, key=key, max_records=schema.unit.max_records)
@@ -226,10 +229,15 @@ def read_cohort(
         date_format=source.date_format,
         where=str(loaded.table),
     )
-    table = table.select(keep_records(table.units, key=key, max_records=schema.unit.max_records))
+    if schema.unit.is_linked:
+        table = kept_in_order(table, where=str(loaded.table))
+    else:
+        table = table.select(keep_records(table.units, key=key, max_records=schema.unit.max_records))
     parts = part_of(table.units, key=key, shares=_shares(loaded))
     pieces = {name: table.select(parts == name) for name in ("train", "reference", "holdout")}
-    return Cohort(**pieces, counts=report.to_json(), n_units=report.units, digest=file_digest(loaded.table))
+    return Cohort(
+        **pieces, counts=report.to_json(), n_units=report.units, digest=source_digest(loaded.sources)
+    )
 
 
 def _shares(loaded: Loaded) -> dict[str, float]:

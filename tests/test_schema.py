@@ -199,3 +199,40 @@ def test_a_schema_survives_its_own_json(labels, low, width):
     assert again == schema
     assert again.digest() == schema.digest()
     assert again.column("a").labels == tuple(labels)
+
+
+DAY = "{name: day, type: integer, constraints: {minimum: 0, maximum: 9, required: true}}"
+
+
+def linked(unit):
+    return f"unit: {{{unit}}}\nfields:\n  - {{name: pid, type: string, role: id}}\n"
+
+
+@pytest.mark.parametrize(
+    ("unit", "message"),
+    [
+        ("column: pid, records: linked", "max_records of 2 or more"),
+        ("level: row, records: linked", "row-level|max_records of 2 or more"),
+        ("column: pid, max_records: 2, order: day", "order is for"),
+        ("column: pid, max_records: 2, records: linked, order: night", "unit.order: expected a modelled"),
+        ("column: pid, max_records: 2, records: linked, order: sex", "unit.order: expected a modelled"),
+        ("column: pid, max_records: 2, records: linked, order: pid", "unit.order: expected a modelled"),
+        ("column: pid, max_records: 2, records: linked, order: age", "unit.order: expected `required: true`"),
+        ("column: pid, max_records: 2, records: joined", "single"),
+    ],
+)
+def test_linked_records_that_are_not_clear_are_refused(tmp_path, unit, message):
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, [AGE, SEX, DAY], head=linked(unit))
+
+
+def test_what_linked_records_added_leaves_other_schemas_and_their_digests_as_they_were(tmp_path):
+    plain = load(tmp_path, [AGE, SEX, DAY])
+    assert plain.digest() == load(tmp_path, [AGE, SEX, DAY.replace("}}", "}, static: false}")]).digest()
+    assert not plain.unit.is_linked
+    unit = "column: pid, max_records: 2, records: linked"
+    digests = {
+        load(tmp_path, [AGE, SEX, DAY], head=linked(unit + more)).digest() for more in ("", ", order: day")
+    }
+    static = load(tmp_path, [AGE, SEX.replace("role", "static: true, role"), DAY], head=linked(unit)).digest()
+    assert len({plain.digest(), static, *digests}) == 4

@@ -16,7 +16,7 @@ def names() -> tuple[str, ...]:
 
     Example:
         >>> names()
-        ('diabetes130',)
+        ('diabetes130', 'pneumoniamnist')
     """
     folders = Path(str(resources.files(__name__))).iterdir()
     return tuple(sorted(folder.name for folder in folders if (folder / "SOURCE.md").is_file()))

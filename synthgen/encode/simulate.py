@@ -38,10 +38,39 @@ def simulate(schema: Schema, n_records: int, *, rng: np.random.Generator) -> Syn
         raise ValueError(f"Expected n_records >= 1, got {n_records=}.")
     schema.require_complete()
     content = {column.name: _draw(column, n_records, rng) for column in schema.columns}
+    if not schema.unit.is_linked:
+        _obey(content, n_records, schema, rng)
+        units = _units(schema.unit.max_records, n_records, rng)
+        return SyntheticTable(schema, pd.DataFrame(content), units=units)
+    units = _units(schema.unit.max_records, n_records, rng)
+    _link(content, units, schema)
     _obey(content, n_records, schema, rng)
-    return SyntheticTable(
-        schema, pd.DataFrame(content), units=_units(schema.unit.max_records, n_records, rng)
-    )
+    return _parted(SyntheticTable(schema, pd.DataFrame(content), units=units))
+
+
+def _link(content: dict[str, pd.Series], units: np.ndarray, schema: Schema) -> None:
+    """Give a patient's records the first one's static values, and the times their order."""
+    first = np.flatnonzero(np.r_[True, units[1:] != units[:-1]])[units - 1]
+    for column in schema.columns:
+        if column.field.static:
+            content[column.name] = content[column.name].iloc[first].reset_index(drop=True)
+    if schema.unit.order is not None:
+        values = content[schema.unit.order].to_numpy(float)
+        content[schema.unit.order] = pd.Series(values[np.lexsort([values, units])])
+
+
+def _parted(table: SyntheticTable) -> SyntheticTable:
+    """Let a new patient begin where a hard rule has moved a static value or a time out of its order."""
+    units = np.asarray(table.units)
+    new = np.r_[True, units[1:] != units[:-1]]
+    order = table.schema.unit.order
+    if order is not None:
+        new[1:] |= np.diff(table.frame[order].to_numpy(float)) < 0
+    for column in table.schema.columns:
+        if column.field.static:
+            codes, _ = pd.factorize(table.frame[column.name], use_na_sentinel=False)
+            new[1:] |= np.diff(codes) != 0
+    return SyntheticTable(table.schema, table.frame, units=np.cumsum(new))
 
 
 def _units(max_records: int, n_records: int, rng: np.random.Generator) -> np.ndarray:

@@ -48,7 +48,8 @@ class Inputs:
         train: records that the generator was fitted on (members).
         holdout: records that nobody has fitted on: test set and non-members.
         reference: records that an attacker is assumed to own, from other patients.
-        synthetic: the records to be judged.
+        synthetic: the records to be judged; of linked ones, one random row of each synthetic patient, unless
+            the metric says ``ALL_ROWS``.
         target: label column for utility, or None.
         groups: protected columns.
         claim: the claimed guarantee, or None for a table of another generator without one.

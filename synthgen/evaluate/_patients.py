@@ -1,7 +1,8 @@
 """Draw and resample patients, never single records: a patient's records belong together.
 
 A synthetic row stands for one record of a random patient. What it is compared with is drawn in the
-same way, so that an independent real sample differs from it by chance alone.
+same way, so that an independent real sample differs from it by chance alone. Of linked records a synthetic
+patient has several rows, of which `one_row_each` takes one.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from synthgen.records import RealTable
+from synthgen.records import RealTable, SyntheticTable
 
 
 def one_record_each(table: RealTable, n_patients: int, *, rng: np.random.Generator) -> pd.DataFrame:
@@ -19,6 +20,16 @@ def one_record_each(table: RealTable, n_patients: int, *, rng: np.random.Generat
     _, first = np.unique(codes[shuffled], return_index=True)
     rows = rng.permutation(shuffled[first])[:n_patients]
     return table.frame.iloc[rows].reset_index(drop=True)
+
+
+def one_row_each(table: SyntheticTable, *, rng: np.random.Generator) -> SyntheticTable:
+    """Return one random row of each synthetic patient of linked records; any other table as it is."""
+    if table.units is None or not table.schema.unit.is_linked:
+        return table
+    shuffled = rng.permutation(len(table))
+    _, first = np.unique(table.units[shuffled], return_index=True)
+    rows = rng.permutation(shuffled[first])
+    return SyntheticTable(table.schema, table.frame.iloc[rows].reset_index(drop=True))
 
 
 def sample_patients(table: RealTable, n_patients: int, *, rng: np.random.Generator) -> RealTable:

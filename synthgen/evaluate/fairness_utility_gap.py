@@ -9,7 +9,7 @@ import numpy as np
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._design import partitions
 from synthgen.evaluate._intervals import from_draws, insufficient
-from synthgen.evaluate._learners import LEARNERS, Predictions, applicable, predictions
+from synthgen.evaluate._learners import Predictions, applicable, predictions
 from synthgen.evaluate._patients import multiplicities
 
 DRAWS = 200
@@ -34,7 +34,11 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     why = applicable(inputs) or ("" if inputs.groups else "No protected column was named.")
     if why:
         return _result({}, {}, {}, status="not-applicable", note=why)
-    found = predictions(inputs)
+    return by_group(inputs, predictions(inputs), rng=rng)
+
+
+def by_group(inputs: Inputs, found: Predictions, *, rng: np.random.Generator) -> MetricResult:
+    """Return the contrasts of any learners' predictions; see `evaluate`."""
     everyone = np.ones(len(found.truth), dtype=bool)
     if found.n_rows < 2 or not found.classes(everyone):
         note = "Under 50 positive or negative patients in the holdout."
@@ -57,7 +61,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 def _mean_gap(found: Predictions, draws: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Return the gap, mean over learners, for each bootstrap draw."""
     auc = found.auc(draws, mask)
-    gaps = [auc[learner, "synthetic"] - auc[learner, "real"] for learner in LEARNERS]
+    learners = dict.fromkeys(learner for learner, _ in auc)
+    gaps = [auc[learner, "synthetic"] - auc[learner, "real"] for learner in learners]
     return np.asarray(np.mean(gaps, axis=0))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._intervals import exactly, insufficient
 
+ALL_ROWS = True
 DEFINITION = (
     "Share of synthetic records for which at least one hard rule of the schema is known to be false; a count"
     " over the released records, so without sampling error."

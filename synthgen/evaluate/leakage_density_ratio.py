@@ -19,6 +19,7 @@ from synthgen.evaluate._patients import sample_rows
 MAX_SYNTHETIC = 50_000
 MAX_REFERENCE = 50_000
 TREES = 60
+ALL_ROWS = True
 DEFINITION = (
     "Score = probability that a record is synthetic rather than of the reference, by extremely randomised"
     " trees; a patient's score is the largest of the records'. van Breugel et al. (2023),"

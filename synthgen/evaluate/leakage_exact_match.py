@@ -21,6 +21,7 @@ from synthgen.evaluate._patients import one_record_each
 from synthgen.records import RealTable
 
 MIN_PATIENTS = 50
+ALL_ROWS = True
 DEFINITION = (
     "Of the patients with a record that no other real patient has, the share of whom such a record is"
     " among the synthetic ones, equal in every column as written; training patients minus holdout patients"

@@ -19,6 +19,7 @@ MAX_REFERENCE = 50_000
 FLOOR = 0.01
 """Distance below which two records are the same to this attack; one column's 1 % on the public scale."""
 CHUNK = (1024, 8192)
+ALL_ROWS = True
 DEFINITION = (
     "Score = log of the distance to the nearest reference record over that to the nearest synthetic"
     " record, Gower distance on public bounds; a patient's score is the largest of the records'. Advantage"

@@ -16,6 +16,7 @@ from synthgen.identifier_values import Found, find
 from synthgen.ingest import _draft, _files, _suggest
 from synthgen.ingest._canonical import Reading, read_column, settled, since
 from synthgen.ingest._hints import hints
+from synthgen.ingest.linked import patients_who_differ
 from synthgen.ingest.table import first_place, read_raw
 from synthgen.records import require_columns, unit_texts
 from synthgen.schema import Schema
@@ -132,6 +133,13 @@ def check(
         ConfigError: as `read_raw` says.
     """
     raw = read_raw(table, delimiter=delimiter, encoding=encoding, decimal=decimal)
+    return check_frame(raw, schema, table, decimal=decimal, date_format=date_format)
+
+
+def check_frame(
+    raw: pd.DataFrame, schema: Schema, table: Path, *, decimal: str = ".", date_format: str | None = None
+) -> list[Violation]:
+    """Return every violation of a table that has been read; see `check`."""
     found = _names(raw, schema, table)
     found += _units(raw, schema)
     content: dict[str, pd.Series] = {}
@@ -146,6 +154,7 @@ def check(
                 reading = since(reading, first, column, start.field.origin)
             found += _cells(reading, column, raw.index, hints(cells, reading, column, decimal, date_format))
             content[column.name] = settled(reading, column)
+    found += _static(content, raw, schema)
     return found + _identifiers(raw, schema) + _rules(content, schema, raw.index)
 
 
@@ -195,6 +204,17 @@ def _units(raw: pd.DataFrame, schema: Schema) -> list[Violation]:
     many = int((records > schema.unit.max_records).sum())
     text = f"patients with more than {schema.unit.max_records} records; the rest is not used"
     return found + ([Violation(unit, text, many, "information")] if many else [])
+
+
+def _static(content: dict[str, pd.Series], raw: pd.DataFrame, schema: Schema) -> list[Violation]:
+    """Return the columns of linked records that should be the same for all of a patient and are not."""
+    unit = schema.unit.column
+    if not schema.unit.is_linked or unit is None or unit not in raw:
+        return []
+    texts = unit_texts(raw[unit], schema)
+    names = [column.name for column in schema.columns if column.field.static and column.name in content]
+    found = [(name, patients_who_differ(content[name], texts)) for name in names]
+    return [Violation(name, "static, and differs within a patient", count) for name, count in found if count]
 
 
 def _cells(reading: Reading, column: Column, index: pd.Index, why: tuple[str, str]) -> list[Violation]:

@@ -1,4 +1,4 @@
-"""What every table generator offers: plan without records, fit by a plan, sample without either.
+"""What every generator offers: plan without records, fit by a plan, sample without either.
 
 A generator is one public file of this package, ``tabular_<key>.py`` (or ``imaging_<key>.py``), with
 
@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import pandas as pd
 
+from synthgen.image_records import RealImages, SyntheticImages
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import RealTable, SyntheticTable
@@ -43,6 +45,20 @@ class TableModel(Protocol):
 
 
 @runtime_checkable
+class GivenModel(TableModel, Protocol):
+    """A fitted generator that draws each record given some of its columns: what linked records need."""
+
+    def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
+        """Draw one record for each row of ``evidence``, whose columns it keeps exactly.
+
+        Args:
+            evidence: canonical values of some of the modelled columns; NaN is an observed missing value.
+            rng: open randomness; the same state gives the same records, byte for byte.
+        """
+        ...
+
+
+@runtime_checkable
 class TableConfig(Protocol):
     """A table generator's settings."""
 
@@ -53,5 +69,44 @@ class TableConfig(Protocol):
     def fit(
         self, data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
     ) -> TableModel:
+        """Spend the plan. Only a holder of a ledger reservation calls this."""
+        ...
+
+
+@runtime_checkable
+class ImageModel(Protocol):
+    """A fitted image generator: attributes first, pixels given them. Publishable."""
+
+    @property
+    def attributes(self) -> TableModel:
+        """What draws the attributes; hard rules and conditions are its affair alone."""
+        ...
+
+    def render(self, table: SyntheticTable, *, rng: np.random.Generator) -> SyntheticImages:
+        """Draw an image for each record of a table of attributes."""
+        ...
+
+    def sample(
+        self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
+    ) -> SyntheticImages:
+        """Draw attributes, then an image for each."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write safetensors and JSON into an existing folder."""
+        ...
+
+
+@runtime_checkable
+class ImageConfig(Protocol):
+    """An image generator's settings."""
+
+    def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
+        """Fix every number of the guarantee, attributes included. Reads no record."""
+        ...
+
+    def fit(
+        self, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
+    ) -> ImageModel:
         """Spend the plan. Only a holder of a ledger reservation calls this."""
         ...

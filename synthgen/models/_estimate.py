@@ -6,6 +6,7 @@ never given to it: it is estimated from the noisy counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,8 @@ import numpy as np
 from synthgen.models._calibrate import Structure
 from synthgen.models._junction import Attributes, JunctionTree
 
+FLOOR = 1e-30
+"""Least factor of a cell that is possible, of the largest: noise alone must not make all of them vanish."""
 DISCREPANCY = 0.7  # of the number of counts: measured, see scripts/results; 1 would be pure noise
 
 
@@ -40,10 +43,15 @@ class Measurement:
 
 
 def total_of(measurements: Sequence[Measurement]) -> float:
-    """Return the minimum-variance estimate of the number of patients from noisy counts."""
+    """Return the minimum-variance estimate of the number of patients from noisy counts.
+
+    It is never below its own standard deviation: shares of a total that noise has made almost 0 would be
+    noise without bounds.
+    """
     estimates = np.array([m.counts.sum() for m in measurements])
     variances = np.array([np.sum(np.broadcast_to(np.square(m.sigma), m.counts.shape)) for m in measurements])
-    return max(1.0, float(np.average(estimates, weights=1.0 / variances)))
+    least = max(1.0, 1.0 / math.sqrt(float(np.sum(1.0 / variances))))
+    return max(least, float(np.average(estimates, weights=1.0 / variances)))
 
 
 class Model:
@@ -130,7 +138,10 @@ class _Problem:
         for clique, potential in potentials.items():
             index = self.homes[clique]
             logs[index] += self.structure.spread(potential, clique, index)
-        return [np.exp(log - log.max()) * free for log, free in zip(logs, self.open, strict=True)]
+        return [
+            np.maximum(np.exp(log - log.max()), FLOOR) * free
+            for log, free in zip(logs, self.open, strict=True)
+        ]
 
     def loss(self, tables: Sequence[np.ndarray]) -> tuple[float, dict[Attributes, np.ndarray]]:
         """Return half the chi-square of the beliefs, and its gradient by carrier."""
@@ -217,11 +228,11 @@ def _stepped(
     moved = [factor.copy() for factor in factors]
     for clique, pull in gradient.items():
         index = problem.homes[clique]
-        change = np.exp(np.clip(-step * (pull - pull.min()), -700.0, 0.0))
+        change = np.exp(np.clip(-step * (pull - pull.min()), np.log(FLOOR), 0.0))
         moved[index] *= problem.structure.spread(change, clique, index)
-    for table in moved:
-        table /= table.max()
-    return moved
+    return [
+        np.maximum(table / table.max(), FLOOR) * free for table, free in zip(moved, problem.open, strict=True)
+    ]
 
 
 def _summed(table: np.ndarray, attributes: Attributes, keep: Attributes) -> np.ndarray:

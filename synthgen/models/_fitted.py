@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +15,13 @@ from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.models._cells import Merging
 from synthgen.models._conditions import Condition, chance_of, conditions
+from synthgen.models._given import draw_given
 from synthgen.models._junction import Attributes, JunctionTree, Node
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FORMAT = 1
 WEIGHTS, META = "model.safetensors", "model.json"
@@ -110,6 +114,36 @@ class FittedMarginal:
         """Return the coarse cell of each value, "record column". As sensitive as the table."""
         fine = self.encoder.encode(table.frame)
         return np.stack([m.coarse[fine[name]] for name, m in self.merging.items()], axis=1)
+
+    def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
+        """Draw one record for each row of ``evidence``, whose columns it keeps. Post-processing.
+
+        Args:
+            evidence: canonical values of some columns.
+            rng: open randomness; the same state gives the same records, byte for byte.
+        """
+        return self.decode_given(self.draw_given(evidence, rng=rng), evidence, rng=rng)
+
+    def draw_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Return coarse cells by column, one a row of ``evidence``: its own, and the rest given them."""
+        grids = self.encoder.grids
+        seen = {name: grid.encode(evidence[name]) for name, grid in grids.items() if name in evidence}
+        observed = {name: self.merging[name].coarse[cells] for name, cells in seen.items()}
+        return draw_given(self.tree, observed, len(evidence), rng=rng) | observed
+
+    def decode_given(
+        self, coarse: Mapping[str, np.ndarray], evidence: pd.DataFrame, *, rng: np.random.Generator
+    ) -> SyntheticTable:
+        """Return records from coarse cells, with the values of ``evidence`` where it has the column."""
+        import pandas as pd
+
+        columns = {}
+        for name, grid in self.encoder.grids.items():
+            if name in evidence:
+                columns[name] = evidence[name].reset_index(drop=True)
+            else:
+                columns[name] = grid.decode(self.merging[name].refine(coarse[name], rng=rng), rng=rng)
+        return SyntheticTable(self.schema, pd.DataFrame(columns))
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and ``model.json`` into an existing folder."""

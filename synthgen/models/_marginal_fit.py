@@ -16,11 +16,12 @@ from synthgen.models._calibrate import tree_cells
 from synthgen.models._cells import Merging, merge
 from synthgen.models._estimate import Measurement, Model, estimate, total_of
 from synthgen.models._fitted import FittedMarginal
+from synthgen.models._flat import given_of, links_of
 from synthgen.models._junction import Attributes
 from synthgen.models._references import aim, mst
 from synthgen.models._select import Records, expected_counts, split_rho
 from synthgen.models._shrink import Bands, shrink
-from synthgen.models._workload import Affordable, Candidate, candidates
+from synthgen.models._workload import Affordable, Candidate, candidates, role_pairs
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import RhoFilter, lattice_weights
 from synthgen.records import RealTable
@@ -138,17 +139,11 @@ def start(
     ones: Mapping[str, Measurement],
     numbers: Mapping[str, Any],
 ) -> _State:
-    """Measure every pair of a label with another column; start the model from them."""
+    """Measure the pairs that the public roles ask for; start the model from them."""
     names = list(merging)
     sizes = {name: merging[name].n_coarse for name in names}
     singles = [_coarsened(ones[name], merging[name]) for name in names]
-    labels = schema.with_role("label")
-    cliques = [
-        (min(name, label, key=names.index), max(name, label, key=names.index))
-        for i, label in enumerate(labels)
-        for name in names
-        if name not in labels[: i + 1]
-    ]
+    cliques = role_pairs(names, schema.with_role("label"), links=links_of(schema), given=given_of(schema))
     rho = numbers["rho"] * numbers["share_role"]
     parts = split_rho(rho, [sizes[a] * sizes[b] for a, b in cliques]) if cliques else []
     pairs = [records.measure(clique, part) for clique, part in zip(cliques, parts, strict=True)]
@@ -165,7 +160,9 @@ def start(
 def all_candidates(schema: Schema, numbers: Mapping[str, Any]) -> list[Candidate]:
     """Return what may be measured, by the public roles."""
     names = [column.name for column in schema.columns]
-    return candidates(names, schema.with_role("label"), schema.with_role("protected"), numbers["weights"])
+    found = candidates(names, schema.with_role("label"), schema.with_role("protected"), numbers["weights"])
+    given = set(given_of(schema))  # how columns that are only ever given hang together is never asked
+    return [candidate for candidate in found if not set(candidate.attributes) <= given]
 
 
 def _round(
@@ -229,7 +226,7 @@ def _shrunk(
 ) -> list[Measurement]:
     """Shrink each pair's interaction, from independence."""
     total = total_of(singles)
-    even = {m.attributes[0]: np.maximum(m.counts, 0.0) / np.maximum(m.counts, 0.0).sum() for m in singles}
+    even = {m.attributes[0]: _shares(m.counts) for m in singles}
     bands = {name: Bands.of(grid, merging[name]) for name, grid in encoder.grids.items()}
     out = []
     for pair in pairs:
@@ -238,6 +235,12 @@ def _shrunk(
         counts = shrink(pair.counts, expected, sigma=pair.scale, rows=bands[a], columns=bands[b])
         out.append(Measurement(pair.attributes, counts, pair.sigma))
     return out
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    """Return the shares of noisy counts; even ones where the noise of a small cohort has left none."""
+    kept = np.maximum(counts, 0.0)
+    return kept / kept.sum() if kept.any() else np.full(len(kept), 1.0 / len(kept))
 
 
 def _worth(candidate: Candidate, sizes: Mapping[str, int], numbers: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from synthgen import plugins
 from synthgen.errors import ConfigError
 from synthgen.models._base import TableModel
+from synthgen.models._longitudinal import fitted_schema, with_schema
 from synthgen.schema import Schema
 
 SCHEMA_FILE, KIND_FILE = "schema.json", "generator.json"
@@ -43,5 +44,7 @@ def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
             where=str(folder),
             next_step="Name a folder that `save` wrote.",
         ) from None
-    module = plugins.load("synthgen.models", generator, prefix="tabular_")
-    return cast(TableModel, module.load(folder, schema)), schema, generator
+    prefix = "tabular_" if schema.images is None else "imaging_"
+    module = plugins.load("synthgen.models", generator, prefix=prefix)
+    model = cast(TableModel, module.load(folder, fitted_schema(schema)))
+    return with_schema(model, schema), schema, generator

@@ -31,6 +31,34 @@ class Candidate:
     weight: float
 
 
+def role_pairs(
+    names: Sequence[str],
+    labels: Sequence[str],
+    *,
+    links: Sequence[Attributes] = (),
+    given: Sequence[str] = (),
+) -> list[Attributes]:
+    """Return the pairs that are measured whatever the data: public roles decide.
+
+    Args:
+        names: all columns, in the schema's order.
+        labels: columns with role label; each is paired with every other column that is drawn.
+        links: pairs that carry a patient from row to row.
+        given: columns that are never drawn, only given.
+
+    Example:
+        >>> role_pairs(["a", "b", "y"], ["y"], links=[("b", "a")])
+        [('a', 'y'), ('b', 'y'), ('a', 'b')]
+    """
+    found = [
+        _ordered((name, label), names)
+        for i, label in enumerate(labels)
+        for name in names
+        if name not in labels[: i + 1] and name not in given
+    ]
+    return [*found, *(pair for pair in (_ordered(link, names) for link in links) if pair not in found)]
+
+
 def candidates(
     names: Sequence[str], labels: Sequence[str], protected: Sequence[str], weights: Mapping[str, float]
 ) -> list[Candidate]:

@@ -15,13 +15,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from synthgen import plugins
 from synthgen.errors import ConfigError
-from synthgen.models._base import Progress, TableConfig, TableModel
+from synthgen.models._base import GivenModel, Progress, TableConfig, TableModel
 from synthgen.models.tabular_marginal import LARGE_RHO
 from synthgen.privacy.accountant import calibrate_rho
 from synthgen.privacy.noise import NoiseSource
@@ -29,6 +29,9 @@ from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
 from synthgen.settings import Settings
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Config", "Fitted", "choose", "load"]
 CHOICE = "choice.json"
@@ -90,6 +93,10 @@ class FittedAuto:
     ) -> SyntheticTable:
         """Draw records, as the chosen generator does."""
         return self.model.sample(n_records, rng=rng, where=where)
+
+    def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
+        """Draw records given evidence, as the chosen generator does; each that may be chosen can."""
+        return cast(GivenModel, self.model).sample_given(evidence, rng=rng)
 
     def save(self, folder: Path) -> None:
         """Write the chosen generator's files, and which one it is."""

@@ -35,6 +35,8 @@ from synthgen.schema import Schema
 from synthgen.settings import Settings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from synthgen.models._denoiser import Denoiser
 
 __all__ = ["Config", "Fitted", "load"]
@@ -46,8 +48,7 @@ class Config(Settings):
     """Settings. All are public; none looks at the data.
 
     Attributes:
-        share: part of the budget's rho for the marginal model. None follows a public rule: a tenth where the
-            whole rho is large (about epsilon 5), else 0.7.
+        share: part of the budget's rho for the marginal model; None follows `_warm.share_of`.
         steps: noised steps.
         batch: patients that a step draws on average, at most.
         draws: masks of each record in a step.
@@ -167,17 +168,21 @@ class FittedDiffusion:
         held = self.warm.held(where or {})
         cells = _warm.stacked(self.warm, self.warm.draw(n_records, rng=rng, held=held))
         names = list(self.warm.merging)
-        free = [i for i, name in enumerate(names) if name not in held]
-        labels = list(self.shifts)
-        mask = np.zeros(cells.shape, dtype=bool)
-        again = rng.random(cells.shape) < self.strength
-        mask[:, free] = again[:, free]
-        drawn_last = [i for i in labels if i in free]
-        mask[:, drawn_last] = True
-        others = [i for i in rng.permutation(free) if i not in labels]
-        self._denoise(cells, mask, [*others, *drawn_last], rng)
+        self._redraw(cells, [i for i, name in enumerate(names) if name not in held], rng)
         coarse = {name: cells[:, i] for i, name in enumerate(names)}
         return self.warm.decode(coarse, rng=rng, held=held)
+
+    def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
+        """Draw one record for each row of ``evidence``, whose columns it keeps exactly. Post-processing.
+
+        Args:
+            evidence: canonical values of some columns; the draft of the others follows them.
+            rng: open randomness; the same state gives the same records on the same machine.
+        """
+        cells = _warm.stacked(self.warm, self.warm.draw_given(evidence, rng=rng))
+        names = list(self.warm.merging)
+        self._redraw(cells, [i for i, name in enumerate(names) if name not in evidence], rng)
+        return self.warm.decode_given({name: cells[:, i] for i, name in enumerate(names)}, evidence, rng=rng)
 
     def given(self, cells: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
         """Return whole records given any of their cells, drawn by the network alone.
@@ -192,6 +197,17 @@ class FittedDiffusion:
         others = [i for i in rng.permutation(cells.shape[1]) if i not in labels]
         self._denoise(found, mask, [*others, *labels], rng)
         return found
+
+    def _redraw(self, cells: np.ndarray, free: list[int], rng: np.random.Generator) -> None:
+        """Mask a part of the free cells, and all free labels, and draw them again, in place."""
+        labels = list(self.shifts)
+        mask = np.zeros(cells.shape, dtype=bool)
+        again = rng.random(cells.shape) < self.strength
+        mask[:, free] = again[:, free]
+        drawn_last = [i for i in labels if i in free]
+        mask[:, drawn_last] = True
+        others = [i for i in rng.permutation(free) if i not in labels]
+        self._denoise(cells, mask, [*others, *drawn_last], rng)
 
     def _denoise(
         self, cells: np.ndarray, mask: np.ndarray, order: list[int], rng: np.random.Generator

@@ -32,6 +32,8 @@ from synthgen.schema import Schema
 from synthgen.settings import Settings
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from synthgen.models._refiner import Generator
 
 __all__ = ["Config", "Fitted", "load"]
@@ -155,6 +157,21 @@ class FittedGan:
         cells = refined(self.generator, drafts, rng)
         coarse = {name: (drafts if name in held else cells)[:, i] for i, name in enumerate(names)}
         return self.warm.decode(coarse, rng=rng, held=held)
+
+    def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
+        """Draw one record for each row of ``evidence``, whose columns it keeps exactly. Post-processing.
+
+        Args:
+            evidence: canonical values of some columns; the draft of the others follows them.
+            rng: open randomness; the same state gives the same records on the same machine.
+        """
+        from synthgen.models._refiner import refined
+
+        drafts = _warm.stacked(self.warm, self.warm.draw_given(evidence, rng=rng))
+        cells = refined(self.generator, drafts, rng)
+        names = list(self.warm.merging)
+        coarse = {name: (drafts if name in evidence else cells)[:, i] for i, name in enumerate(names)}
+        return self.warm.decode_given(coarse, evidence, rng=rng)
 
     def save(self, folder: Path) -> None:
         """Write the marginal model's files, ``generator_net.safetensors`` and ``generator_net.json``."""

@@ -25,6 +25,8 @@ from synthgen.models import _marginal_fit as fitting
 from synthgen.models import _references as references
 from synthgen.models._base import Progress
 from synthgen.models._fitted import FittedMarginal, load
+from synthgen.models._flat import given_of, links_of
+from synthgen.models._workload import role_pairs
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan, Stage
@@ -36,6 +38,7 @@ __all__ = ["Config", "Fitted", "load"]
 Fitted = FittedMarginal
 SHARE_LARGE, SHARE_SMALL = 0.25, 0.45
 NOISY_ONE_WAY, LEAST_CELLS = 0.025, 20
+SHARE_LINKS = 0.15  # of rho, for what carries a patient from row to row
 CLIQUES_FEW, CLIQUES_MANY, LARGE_RHO = 2.0, 4.0, 0.5
 MOST_CLIQUES = 120  # a wide table's cliques would drown in noise and hours
 NOISE_AT_FULL = 0.4  # mean absolute error of a unit Gaussian, halved: from noise to total variation
@@ -150,13 +153,16 @@ class Config(Settings):
                 "max_cells": self.max_cells,
             }
         n_columns = len(schema.columns)
-        n_labels = len(schema.with_role("label"))
-        n_pairs = n_labels * n_columns - n_labels * (n_labels + 1) // 2
-        share_role = self.share_role if n_pairs else 0.0
+        names, links = [column.name for column in schema.columns], links_of(schema)
+        n_pairs = len(role_pairs(names, schema.with_role("label"), links=links, given=given_of(schema)))
         cliques = self.cliques or (CLIQUES_MANY if rho >= LARGE_RHO else CLIQUES_FEW)
-        n_cliques = min(max(1, round(cliques * n_columns)), MOST_CLIQUES) if n_columns > 1 else 0
+        n_drawn = n_columns - len(given_of(schema))
+        n_cliques = min(max(1, round(cliques * n_drawn)), MOST_CLIQUES) if n_columns > 1 else 0
         share_select = self.share_select if n_cliques else 0.0
         share_one = self._share_one(rho, patients, n_columns) if n_cliques else 1.0
+        share_role = self.share_role if n_pairs else 0.0
+        if links:
+            share_role += max(0.0, min(SHARE_LINKS, 0.95 - share_one - share_role - share_select))
         share_cliques = 1.0 - share_one - share_role - share_select if n_cliques else 0.0
         sigma_one = math.sqrt(n_columns / (2 * rho * share_one))
         sigma_role = math.sqrt(n_pairs / (2 * rho * share_role)) if n_pairs else None

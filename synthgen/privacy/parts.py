@@ -102,6 +102,35 @@ def keep_records(units: npt.NDArray[Any], *, key: bytes, max_records: int) -> np
     return keep
 
 
+def first_records(units: npt.NDArray[Any], *, max_records: int) -> npt.NDArray[np.bool_]:
+    """Return which records are kept of linked ones: each unit's first ``max_records``, as they stand.
+
+    They are consecutive, so that what follows what is real, and depend on the unit's own records alone.
+
+    Args:
+        units: text id of the privacy unit of each record, " record", in order of time. Sensitive.
+        max_records: largest number of records of one unit, at least 1. Public.
+
+    Returns:
+        True for each record that is kept, " record". Sensitive.
+
+    Raises:
+        ValueError: ``max_records`` is below 1.
+
+    Example:
+        >>> first_records(np.array(["a", "b", "a", "a"]), max_records=2).tolist()
+        [True, True, True, False]
+    """
+    if max_records < 1:
+        raise ValueError(f"Expected max_records >= 1, got {max_records}.")
+    codes, distinct = _factorize(units)
+    order = np.argsort(codes, kind="stable")
+    counts = np.bincount(codes, minlength=max(len(distinct), 1))
+    keep = np.empty(len(units), dtype=bool)
+    keep[order] = np.arange(len(units)) - np.repeat(np.cumsum(counts) - counts, counts) < max_records
+    return keep
+
+
 def _factorize(units: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int64], list[str]]:
     """Return an integer from 0 for each record's unit, and the distinct units as text."""
     import pandas as pd

@@ -19,6 +19,8 @@ import pandas as pd
 
 from synthgen.errors import DataError
 from synthgen.fields import Column, Field
+from synthgen.image_records import file_name
+from synthgen.release._archive import archive_problems
 from synthgen.schema import Schema
 
 FORMATS = ("csv", "parquet")
@@ -39,6 +41,8 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
     Returns:
         sentences that name columns and counts, never a cell.
     """
+    if path.suffix == ".zip":
+        return archive_problems(path, schema, records=records)
     try:
         frame = read_frame(path)
     except DataError as error:
@@ -50,7 +54,11 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
         return [f"expected the schema's columns in its order; {missing} lack, {extra} are unknown"]
     problems = [] if len(frame) == records else [f"expected {records} records, found {len(frame)}"]
     for field in schema.fields:
-        if field.role == "id":
+        if schema.images is not None and field.name == schema.images.file:
+            named = [file_name(i) for i in range(1, len(frame) + 1)]
+            same = frame[field.name].tolist() == named
+            problems += [] if same else [f"column {field.name!r}: expected fresh file names, found others"]
+        elif field.role == "id":
             problems += _id_problems(frame[field.name], field, is_unit=field.name == schema.unit.column)
     canonical: dict[str, Any] = {}
     for column in schema.columns:
@@ -64,7 +72,25 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
         violated = int(rule.violated(canonical).sum())
         if violated:
             problems.append(f"hard rule {rule.text!r}: violated in {violated} records")
+    if schema.unit.is_linked:
+        problems += _linked_problems(frame[str(schema.unit.column)].map(_text), canonical, schema)
     return problems
+
+
+def _linked_problems(units: pd.Series, canonical: dict[str, Any], schema: Schema) -> list[str]:
+    """Return where linked rows are not as a synthetic patient's would be: few, in order, static the same."""
+    most, order = schema.unit.max_records, schema.unit.order
+    found = [f"patients of more than {most} rows"] if (units.value_counts() > most).any() else []
+    if (units[units.shift() != units]).duplicated().any():
+        found.append("patients whose rows do not stand together")
+    if order is not None and (pd.Series(canonical[order]).groupby(units.to_numpy()).diff() < 0).any():
+        found.append("patients whose rows are not in order")
+    for column in schema.columns:
+        if column.field.static:
+            codes = pd.Series(pd.factorize(canonical[column.name], use_na_sentinel=False)[0])
+            if (codes.groupby(units.to_numpy()).nunique() > 1).any():
+                found.append(f"patients who differ in the static column {column.name!r}")
+    return [f"column {schema.unit.column!r}: found {text}" for text in found]
 
 
 def _intervals(cells: pd.Series, starts: pd.Series, column: Column, schema: Schema) -> pd.Series:

@@ -16,7 +16,7 @@ from synthgen.fields import Field, labels_of
 from synthgen.schema import Schema
 
 PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"
-MEDIA_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet"}
+MEDIA_TYPES = {"csv": "text/csv", "parquet": "application/vnd.apache.parquet", "zip": "application/zip"}
 
 
 def data_package(data: Mapping[str, Path], *, schema: Schema, record: Mapping[str, Any]) -> str:
@@ -53,7 +53,7 @@ def slug(text: str) -> str:
 def _resource(name: str, path: Path, schema: Schema) -> dict[str, Any]:
     content = path.read_bytes()
     kind = path.suffix.removeprefix(".")
-    return {
+    found = {
         "name": slug(name),
         "path": f"data/{name}",
         "format": kind,
@@ -61,6 +61,11 @@ def _resource(name: str, path: Path, schema: Schema) -> dict[str, Any]:
         **({"encoding": "utf-8"} if kind == "csv" else {}),
         "bytes": len(content),
         "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
+    }
+    if kind == "zip":  # images, which Table Schema has no word for
+        return found
+    return {
+        **found,
         "schema": {
             "fields": [_field(field) for field in schema.fields if field.role != "drop"],
             "missingValues": list(schema.missing_values),

@@ -188,7 +188,7 @@ def _against_schema(
         found = data_problems(path, schema, records=counts[name])
         problems += [Problem(f"data/{name}", message) for message in found]
     if PACKAGE in intact and set(known) == set(counts):
-        readable = all(path.suffix in (".csv", ".parquet") for path in known.values())
+        readable = all(path.suffix in (".csv", ".parquet", ".zip") for path in known.values())
         expected = data_package(known, schema=schema, record=record) if readable else ""
         if (folder / PACKAGE).read_bytes() != expected.encode():
             problems.append(Problem(PACKAGE, "does not agree with data, schema and privacy record"))

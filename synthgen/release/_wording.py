@@ -25,6 +25,12 @@ def _unit_in_words(plan: PrivacyPlan) -> str:
     return f"One patient, with all of that patient's records; at most {plan.max_records} of them are used."
 
 
+def _domain(plan: PrivacyPlan) -> str:
+    return (
+        "Medical images with attributes" if "attributes" in plan.parameters else "Tables of medical records"
+    )
+
+
 def registry_block(deployment: Deployment, plan: PrivacyPlan, composition: Composition) -> dict[str, Any]:
     """Return the record as an entry of the OpenDP deployments registry."""
     rho = plan.parameters.get("rho")
@@ -43,7 +49,7 @@ def registry_block(deployment: Deployment, plan: PrivacyPlan, composition: Compo
         },
         "dp_variant": {
             "variant_name": "(epsilon, delta)-differential privacy",
-            "data_domain": f"Tables of medical records; {_unit_in_words(plan)}",
+            "data_domain": f"{_domain(plan)}; {_unit_in_words(plan)}",
             "unprotected_quantities": [SIZE_UNPROTECTED] if plan.patients_counted else [],
         },
         "privacy_loss": {

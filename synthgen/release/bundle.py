@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.errors import ConfigError, DataError, GateRefused, OperationError
+from synthgen.image_records import SyntheticImages
 from synthgen.records import SyntheticTable
 from synthgen.release._checks import FORMATS
 from synthgen.release._datapackage import data_package
@@ -41,6 +42,7 @@ from synthgen.release.record import check_record, public_schema, record_text
 from synthgen.schema import Schema
 
 __all__ = ["Problem", "verify_bundle", "write_bundle"]
+ARCHIVE = "zip"
 
 
 def write_bundle(
@@ -108,7 +110,7 @@ def _require_release(record: Mapping[str, Any]) -> None:
 def _require_names(data_files: Mapping[str, SyntheticTable | Path]) -> None:
     for name, value in data_files.items():
         plain = name == Path(name).name and not name.startswith(".") and name.isprintable()
-        if not plain or "\\" in name or Path(name).suffix.removeprefix(".") not in FORMATS:
+        if not plain or "\\" in name or Path(name).suffix.removeprefix(".") not in (*FORMATS, ARCHIVE):
             raise ConfigError(f"Expected a plain file name of {list(FORMATS)}.", where="data_files")
         if not isinstance(value, (SyntheticTable, Path)):
             raise ValueError(f"Expected a SyntheticTable or a Path, got {type(value).__name__}.")
@@ -163,9 +165,13 @@ def _write_data(value: SyntheticTable | Path, target: Path) -> None:
     if isinstance(value, Path):
         shutil.copyfile(value, target)
         return
+    from synthgen.picture_files import write_archive
     from synthgen.sample import write_table
 
-    write_table(value, target)
+    if isinstance(value, SyntheticImages) and target.suffix == f".{ARCHIVE}":
+        write_archive(value, target)
+    else:
+        write_table(value, target)
 
 
 def schema_text(schema: Schema) -> str:

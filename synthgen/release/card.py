@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from synthgen.fields import Column
+from synthgen.release._power import warnings_of
 from synthgen.release._words import percent, plain_odds, rounded, unit_sentence
 from synthgen.release.record import record_digest
 from synthgen.schema import Schema
@@ -51,7 +52,7 @@ def data_card(record: Mapping[str, Any], schema: Schema, words: CardWords | None
     basic = record["registry"]["basic"]
     parts = [
         f"# {basic['name']}\n\n{basic['description']}",
-        _what(record),
+        _what(record, schema),
         _guarantee(record),
         _verdict(record),
         _uses(record, words),
@@ -63,17 +64,20 @@ def data_card(record: Mapping[str, Any], schema: Schema, words: CardWords | None
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def _what(record: Mapping[str, Any]) -> str:
+def _what(record: Mapping[str, Any], schema: Schema) -> str:
     basic, files = record["registry"]["basic"], record["data"]["files"]
     listed = "\n".join(
         f"- `data/{name}`: {count:,} synthetic records" for name, count in sorted(files.items())
     )
     curators = ", ".join(basic["data_curators"])
+    stands = "A synthetic record is one record of an invented patient; it is not a history."
+    if schema.unit.is_linked:
+        stands = "Rows of an invented patient belong together, in order; longer memory than one row is lost."
     return f"""## What this is
 
 Synthetic medical records, drawn from the generator `{record["plan"]["generator"]}` of synthgen, which was
 fitted to a real cohort under differential privacy. No record was passed on; one may still resemble a real
-one by chance. A synthetic record is one record of an invented patient; it is not a history.
+one by chance. {stands}
 
 {listed}
 
@@ -101,6 +105,7 @@ def _guarantee(record: Mapping[str, Any]) -> str:
             "- the number of patients was counted from the data, so the cohort's size is not protected; "
             f"when one patient is replaced, epsilon is {epsilon}"
         )
+    lines += [f"- **{text}**" for text in warnings_of(record)]
     return "## The guarantee\n\n" + "\n".join(lines) + f"\n\n{plain_odds(ledger['epsilon'], ledger['delta'])}"
 
 

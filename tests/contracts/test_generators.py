@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from synthgen import plugins
-from synthgen.models._base import TableConfig, TableModel
+from synthgen.errors import ConfigError
+from synthgen.models._base import GivenModel, TableConfig, TableModel
+from synthgen.models._longitudinal import can_link, for_schema
 from synthgen.models._model import load_model, save_model
 from synthgen.privacy.accountant import epsilon_of
 from synthgen.privacy.noise import NoiseSource
@@ -19,7 +21,8 @@ from synthgen.schema import Schema
 
 NAMES = plugins.names("synthgen.models", prefix="tabular_")
 QUICK = {"pretraining": 30, "steps": 5}  # settings of generators that train; the contract holds for any
-SCHEMA = {
+GIVEN = [name for name in NAMES if can_link(name)]
+SCHEMA: dict[str, Any] = {
     "unit": {"column": "patient", "max_records": 3},
     "fields": [
         {"name": "patient", "type": "string", "role": "id"},
@@ -90,3 +93,56 @@ def test_conditions_are_exact_and_a_saved_model_draws_the_same(
     tables = [draw(m, schema, 200, seed=4, where={"sex": "F"}) for m in (fitted[name], model)]
     assert tables[0].frame.equals(tables[1].frame)
     assert (tables[0].frame["sex"] == "F").all()
+
+
+@pytest.mark.parametrize("name", GIVEN)
+def test_what_is_given_is_kept_record_by_record_and_the_rest_is_drawn(
+    name: str, fitted: dict[str, Any], schema: Schema
+) -> None:
+    assert isinstance(fitted[name], GivenModel)
+    known = draw(fitted[name], schema, 300, seed=2).frame[["ill", "age"]]
+    tables = [fitted[name].sample_given(known, rng=np.random.default_rng(5)) for _ in range(2)]
+    assert tables[0].frame[["ill", "age"]].equals(known)
+    assert tables[0].frame.equals(tables[1].frame)
+    assert list(tables[0].frame.columns) == ["age", "sex", "ill"]
+    assert set(tables[0].frame["sex"].dropna()) == {"F", "M"}
+    assert len(fitted[name].sample_given(known.iloc[:0], rng=np.random.default_rng(0))) == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_linked_rows_stay_together_or_the_generator_is_refused(
+    name: str, schema: Schema, tmp_path: Path
+) -> None:
+    time = {"name": "day", "type": "integer", "constraints": {"minimum": 0, "maximum": 99, "required": True}}
+    unit = {"column": "patient", "max_records": 3, "records": "linked", "order": "day"}
+    text = json.dumps({"unit": unit, "fields": [*SCHEMA["fields"], time]})
+    linked = Schema.model_validate_json(text)
+    made = plugins.load("synthgen.models", name, prefix="tabular_").Config
+    few = {"pretraining": 50, "steps": 5, "iterations": 100}
+    config = made(**{option: value for option, value in few.items() if option in made.model_fields})
+    if name not in GIVEN:
+        with pytest.raises(ConfigError, match="row before"):
+            for_schema(config, linked)
+        return
+    rng, n = np.random.default_rng(0), 600
+    frame = pd.DataFrame(
+        {
+            "age": rng.integers(0, 111, n).astype(float),
+            "sex": pd.Categorical.from_codes(rng.integers(-1, 2, n), categories=["F", "M"]),
+            "ill": pd.Categorical.from_codes(rng.integers(0, 2, n), categories=[False, True]),
+            "day": rng.integers(0, 100, n).astype(float),
+        }
+    )
+    data = RealTable(linked, frame, np.array([f"p{i}" for i in rng.integers(0, 300, n)], dtype=object))
+    whole = for_schema(config, linked)
+    plan = whole.plan(linked, epsilon=2.0, delta=1e-6, patients=300)
+    assert epsilon_of([plan.event], 1e-6, adaptive=True) <= 2.0
+    model = whole.fit(data, plan, noise=NoiseSource.for_tests(0))
+    save_model(model, linked, name, tmp_path)
+    again, _, _ = load_model(tmp_path)
+    tables = [draw(m, linked, 100, seed=3) for m in (model, again)]
+    assert tables[0].frame.equals(tables[1].frame)
+    drawn = tables[0].to_pandas()
+    assert drawn["patient"].nunique() == 100
+    assert drawn.groupby("patient").size().max() <= 3
+    assert drawn.groupby("patient")["day"].is_monotonic_increasing.all()

@@ -14,7 +14,7 @@ import pytest
 
 from synthgen import plugins
 from synthgen.evaluate._base import HEADS, Claim, Inputs, MetricResult
-from synthgen.evaluate._run import PACKAGE, evaluate_all, metric_names
+from synthgen.evaluate._run import PACKAGE, evaluate_all, is_of_images, metric_names
 from synthgen.evaluate._store import results_from_json, results_to_json
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
@@ -26,7 +26,7 @@ FIELDS: list[dict[str, Any]] = [
     {"name": "lab", "type": "number", "constraints": {"minimum": 0.0, "maximum": 10.0}},
     {"name": "died", "type": "boolean", "role": "label"},
 ]
-NAMES = metric_names()
+NAMES = [name for name in metric_names() if not is_of_images(name)]
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,34 @@ def inputs(schema: Schema) -> Inputs:
     )
 
 
+def linked(inputs: Inputs) -> Inputs:
+    """Return the same records as histories: what a metric of linked records is about."""
+    unit = inputs.schema.unit.model_copy(update={"records": "linked"})
+    schema = inputs.schema.model_copy(update={"unit": unit})
+    parts = {
+        part: replace(getattr(inputs, part), schema=schema) for part in ("train", "holdout", "reference")
+    }
+    units = 1 + np.arange(len(inputs.synthetic)) // 2
+    return replace(
+        inputs, schema=schema, synthetic=replace(inputs.synthetic, schema=schema, units=units), **parts
+    )
+
+
 def run(name: str, inputs: Inputs, seed: int = 0) -> MetricResult:
-    result: MetricResult = plugins.load(PACKAGE, name).evaluate(inputs, rng=np.random.default_rng(seed))
+    metric = plugins.load(PACKAGE, name)
+    if getattr(metric, "LINKED_ONLY", False) and len(inputs.schema.columns) > 1:
+        inputs = linked(inputs)
+    result: MetricResult = metric.evaluate(inputs, rng=np.random.default_rng(seed))
     return result
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if getattr(plugins.load(PACKAGE, n), "LINKED_ONLY", False)]
+)
+def test_a_metric_of_linked_records_does_not_judge_single_ones(name: str, inputs: Inputs) -> None:
+    result: MetricResult = plugins.load(PACKAGE, name).evaluate(inputs, rng=np.random.default_rng(0))
+    assert (result.status, result.estimates) == ("not-applicable", {})
+    assert result.note
 
 
 def test_every_head_has_a_metric() -> None:

@@ -9,7 +9,9 @@ import pandas as pd
 import pytest
 
 from synthgen import datasets
+from synthgen.config import load_config
 from synthgen.errors import ConfigError
+from synthgen.ingest.images import read_images
 from synthgen.schema import load_schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,6 +36,19 @@ def test_the_shipped_file_is_the_one_that_source_md_names():
     folder = datasets.path("diabetes130")
     digest = hashlib.sha256((folder / "encounters.parquet").read_bytes()).hexdigest()
     assert digest in (folder / "SOURCE.md").read_text()
+
+
+def test_the_shipped_images_are_those_that_source_md_and_the_schema_name():
+    folder = datasets.path("pneumoniamnist")
+    content = (folder / "pneumoniamnist.npz").read_bytes()
+    assert hashlib.sha256(content).hexdigest() in (folder / "SOURCE.md").read_text()
+    loaded = load_config(folder / "pneumoniamnist_eps10.yaml")
+    raw = read_images(loaded.table, loaded.schema)
+    assert raw.report == {"images": 5856, "quarantined": {}, "without_row": 0}
+    assert raw.frame["split"].value_counts().to_dict() == {"train": 4708, "val": 524, "test": 624}
+    assert raw.frame["label"].value_counts().to_dict() == {1: 4273, 0: 1583}
+    assert loaded.schema.unit.level == "row"
+    assert len(content) < 5_000_000
 
 
 def test_the_demo_cohort_has_every_encounter_and_patient_of_the_original():

@@ -242,3 +242,15 @@ def test_balance_gives_each_category_its_share(fitted: Any, schema: Schema) -> N
 
 def test_split_rho_spends_all_of_it() -> None:
     assert sum(_select.split_rho(0.5, [2, 30, 700])) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("n_patients", "epsilon"), [(1, 0.01), (20, 0.1), (100, 0.1), (200, 1.0), (5, 10.0)])
+def test_a_cohort_that_drowns_in_noise_still_gives_a_lawful_table(
+    schema: Schema, n_patients: int, epsilon: float
+) -> None:
+    """Noise that left no count positive made the estimator give up, after the budget was spent."""
+    config = Config(iterations=200)
+    plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=n_patients)
+    for seed in range(3):
+        model = config.fit(cohort(schema, n_patients, seed), plan, noise=NoiseSource.for_tests(seed))
+        assert not violations(draw(model, schema, 50, seed=0)).any()

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from synthgen.evaluate._base import Inputs
 from synthgen.ingest.table import read_table
+from synthgen.records import SyntheticTable
 from synthgen.schema import Schema
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -130,3 +132,16 @@ def test_the_kept_rows_name_no_path_and_say_how_they_were_measured(script: Any) 
         scored = row["status"] == "scored"
         assert scored == ("tvd2" in row)
         assert not scored or row["versions"]
+
+
+def test_the_linked_cohort_is_parted_by_patient_and_a_deal_of_its_rows_is_told_apart(script: Any) -> None:
+    linked = script("bench_linked")
+    train, holdout = linked.parts(2000)
+    assert not set(train.units) & set(holdout.units)
+    assert len(set(train.units)) == 1400
+    drawn = SyntheticTable(train.schema, holdout.frame, units=holdout.unit_codes()[0] + 1)
+    inputs = Inputs(train.schema, train, holdout, holdout, drawn)
+    order = np.random.default_rng(0).permutation(len(drawn))
+    dealt = SyntheticTable(train.schema, holdout.frame.iloc[order].reset_index(drop=True), units=drawn.units)
+    found = [linked.values(linked.fidelity_lag_pairs, inputs, table) for table in (drawn, dealt)]
+    assert found[0][0] < found[0][1] < found[1][0]

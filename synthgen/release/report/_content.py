@@ -16,6 +16,7 @@ from synthgen.release.report._marginals import Marginal
 if TYPE_CHECKING:
     from synthgen.evaluate._base import MetricResult
     from synthgen.release.gate import Verdict
+    from synthgen.release.report._sheets import RealSheets
 
 Edition = Literal["internal", "public"]
 
@@ -48,6 +49,7 @@ class ReportContent:
         thresholds: the policy's bound in words, by ``<metric>.<key>``.
         margins: the policy's bounds as numbers, for the pictures, by ``<metric>.<key>`` of groups.
         claim: epsilon and delta that another generator's maker claims; used if there is no record.
+        sheets: real images, of a cohort of images. Sensitive.
     """
 
     title: str
@@ -60,6 +62,7 @@ class ReportContent:
     thresholds: Mapping[str, str] = field(default_factory=dict)
     margins: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     claim: tuple[float, float] | None = None
+    sheets: RealSheets | None = None
 
     def public(self) -> PublicContent:
         """Return the part that may leave.

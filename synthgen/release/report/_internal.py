@@ -10,7 +10,6 @@ from synthgen.evaluate._base import HEADS, Estimate, Head, MetricResult
 from synthgen.release._words import plain_odds, rounded
 from synthgen.release.report._content import ReportContent
 from synthgen.release.report._html import Html, badge, element, join, paragraph, table
-from synthgen.release.report._marginals import marginals
 from synthgen.release.report._pictures import pictures
 from synthgen.release.report._public import (
     Section,
@@ -19,12 +18,15 @@ from synthgen.release.report._public import (
     constraints,
     data,
     guarantee,
+    images,
     limits,
     override,
     panels,
     removed,
     verify,
+    weighed,
 )
+from synthgen.release.report._sheets import real_sheets
 
 QUESTIONS: dict[Head, str] = {
     "fidelity": "Do the synthetic records look like the real ones?",
@@ -46,14 +48,17 @@ def internal_sections(content: ReportContent) -> list[Section]:
         sections.append(("guarantee", "The guarantee", guarantee(record)))
         sections.append(("budget", "What was spent, and how", budget(record)))
     sections += [(head, head.capitalize(), _head(head, content)) for head in HEADS]
-    drawn = panels(marginals(synthetic.schema, synthetic.frame), content.real)
+    drawn = panels(weighed(synthetic), content.real)
     sections.append(("data", "The synthetic records", join([data(synthetic), constraints(synthetic)])))
+    sections += images(synthetic)
+    if content.sheets is not None:
+        sections.append(("real-images", "Real images, for the steward alone", real_sheets(content.sheets)))
     sections.append(("marginals", "Columns", drawn))
     if content.ingest:
         sections.append(("ingest", "What ingestion counted", _ingest(content.ingest)))
     if record is not None:
         sections.append(("removed", "What the generator never saw", removed(record)))
-        sections.append(("limits", "Limits", limits(record)))
+        sections.append(("limits", "Limits", limits(record, linked=synthetic.schema.unit.is_linked)))
         sections.append(("verify", "How to reproduce and verify", verify(record)))
     return sections
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from synthgen.image_records import SyntheticImages
 from synthgen.records import SyntheticTable
+from synthgen.release._power import warnings_of
 from synthgen.release._words import percent, plain_mu, plain_odds, rounded, unit_sentence
 from synthgen.release.report._charts import marginal_chart, missing_note
 from synthgen.release.report._content import PublicContent
 from synthgen.release.report._html import Html, badge, element, facts, join, listing, paragraph, table
 from synthgen.release.report._marginals import Marginal, marginals
+from synthgen.release.report._sheets import synthetic_sheets
 
 Section = tuple[str, str, Html]
 """An anchor, a heading, a body."""
@@ -35,11 +38,19 @@ def public_sections(content: PublicContent) -> list[Section]:
         ("guarantee", "The guarantee", guarantee(record)),
         ("budget", "What was spent, and how", budget(record)),
         ("data", "The synthetic records", join([data(synthetic), constraints(synthetic)])),
-        ("marginals", "Columns", panels(marginals(synthetic.schema, synthetic.frame), ())),
+        *images(synthetic),
+        ("marginals", "Columns", panels(weighed(synthetic), ())),
         ("removed", "What the generator never saw", removed(record)),
-        ("limits", "Limits", limits(record)),
+        ("limits", "Limits", limits(record, linked=synthetic.schema.unit.is_linked)),
         ("verify", "How to reproduce and verify", verify(record)),
     ]
+
+
+def images(synthetic: SyntheticTable) -> list[Section]:
+    """Return the contact sheets, if the records are images."""
+    if not isinstance(synthetic, SyntheticImages):
+        return []
+    return [("images", "The synthetic images", synthetic_sheets(synthetic))]
 
 
 def band(verdict: str, *rest: str) -> Html:
@@ -90,8 +101,9 @@ def guarantee(record: Mapping[str, Any]) -> Html:
     )
     unit = unit_sentence(claim["unit"], claim["max_records"])
     style = "alarm" if is_row else ""
+    few = [paragraph(text, class_="alarm") for text in warnings_of(record)]
     return join(
-        [large, paragraph(f"{unit[0].upper()}{unit[1:]}.", class_=style), listing(words), _size(claim)]
+        [*few, large, paragraph(f"{unit[0].upper()}{unit[1:]}.", class_=style), listing(words), _size(claim)]
     )
 
 
@@ -159,25 +171,42 @@ def _value(value: Any) -> str:
 def data(synthetic: SyntheticTable) -> Html:
     """Return the size of the synthetic table and the shares of its protected groups."""
     schema = synthetic.schema
-    text = (
-        f"{len(synthetic):,} records, {len(schema.columns)} columns. A synthetic record is one record of an "
-        "invented patient. Ids are fresh numbers."
-    )
-    protected = set(schema.with_role("protected"))
+    text = f"{len(synthetic):,} records, {len(schema.columns)} columns. {_stands_for(synthetic)}"
+    protected, linked = set(schema.with_role("protected")), schema.unit.is_linked
+    size = float(synthetic.unit_weights().sum()) if linked else len(synthetic)
     rows = []
-    for marginal in marginals(schema, synthetic.frame):
+    for marginal in weighed(synthetic):
         if marginal.column not in protected or marginal.kind != "category":
             continue
         shares = [*zip(marginal.labels, marginal.shares, strict=True)]
         shares += [("(missing)", marginal.missing)] if marginal.missing else []
         rows += [
-            [f"{marginal.column} = {label}", f"{round(share * len(synthetic)):,}", percent(share)]
+            [f"{marginal.column} = {label}", f"{round(share * size):,}", percent(share)]
             for label, share in shares
         ]
     groups = table(
-        "Protected groups among the synthetic records", ["group", "records", "share"], rows, numbers=(1, 2)
+        f"Protected groups among the synthetic {(of := 'patients' if linked else 'records')}",
+        ["group", of, "share"],
+        rows,
+        numbers=(1, 2),
     )
     return join([paragraph(text), groups if rows else Html("")])
+
+
+def weighed(synthetic: SyntheticTable) -> tuple[Marginal, ...]:
+    """Return the columns' marginals, in which each synthetic patient weighs alike."""
+    weights = synthetic.unit_weights() if synthetic.schema.unit.is_linked else None
+    return marginals(synthetic.schema, synthetic.frame, weights)
+
+
+def _stands_for(synthetic: SyntheticTable) -> str:
+    if synthetic.units is None or not synthetic.schema.unit.is_linked:
+        return "A synthetic record is one record of an invented patient. Ids are fresh numbers."
+    n_patients, most = len(set(synthetic.units.tolist())), synthetic.schema.unit.max_records
+    return (
+        f"They belong to {n_patients:,} invented patients, each with up to {most} rows in order. "
+        "Ids are fresh numbers; shares are of patients, each of whose k rows weighs 1/k."
+    )
 
 
 def constraints(synthetic: SyntheticTable) -> Html:
@@ -220,12 +249,17 @@ def removed(record: Mapping[str, Any]) -> Html:
     return table("Columns taken out", ["column", "role", "technique"], rows)
 
 
-def limits(record: Mapping[str, Any]) -> Html:
+def limits(record: Mapping[str, Any], *, linked: bool = False) -> Html:
     """Return the warnings that every reader needs, and the release's own."""
+    history = (
+        "A synthetic patient's row follows from the row before it alone: longer memory is lost."
+        if linked
+        else "A synthetic record is no patient's history: records of one person do not belong together."
+    )
     items = [
         "P-values, standard errors and intervals computed from synthetic data as if real are not valid.",
         "Rare categories and combinations are noisy or absent; noise weighs most on small groups.",
-        "A synthetic record is no patient's history: records of one person do not belong together.",
+        history,
         "No decision about a patient may rest on these data. Confirm every finding on real records.",
     ]
     looks = record["evaluation"]["looks"]

@@ -1,0 +1,83 @@
+"""What image metrics share: whom they compare, and what they say where there are no images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from synthgen.evaluate._base import HEADS, Estimate, Head, Inputs, MetricResult, Status
+from synthgen.image_records import RealImages, SyntheticImages
+
+MIN_PATIENTS = 50
+NO_IMAGES = "These records are no images."
+
+
+def of_images(inputs: Inputs) -> bool:
+    """Return whether all that is judged is images."""
+    real = (inputs.train, inputs.holdout, inputs.reference)
+    return isinstance(inputs.synthetic, SyntheticImages) and all(
+        isinstance(part, RealImages) for part in real
+    )
+
+
+def one_each(table: Any, n_patients: int, *, rng: np.random.Generator) -> Any:
+    """Return one random image of each of ``n_patients`` random patients, as a table of images."""
+    codes, _ = table.unit_codes()
+    shuffled = rng.permutation(len(codes))
+    _, first = np.unique(codes[shuffled], return_index=True)
+    rows = np.sort(rng.permutation(shuffled[first])[:n_patients])
+    mask = np.zeros(len(codes), dtype=bool)
+    mask[rows] = True
+    return table.select(mask)
+
+
+def some(images: SyntheticImages, n: int, *, rng: np.random.Generator) -> SyntheticImages:
+    """Return at most ``n`` random synthetic images."""
+    if len(images) <= n:
+        return images
+    rows = np.sort(rng.permutation(len(images))[:n])
+    frame = images.frame.iloc[rows].reset_index(drop=True)
+    return SyntheticImages(images.schema, frame, pixels=images.pixels[rows])
+
+
+def sides(inputs: Inputs, most: int, *, rng: np.random.Generator) -> dict[str, Any]:
+    """Return equal numbers of images: holdout, training patients (``real``), and synthetic."""
+    n_holdout, n_train = inputs.holdout.unit_codes()[1], inputs.train.unit_codes()[1]
+    rows = min(len(inputs.synthetic), n_holdout, n_train, most)
+    synthetic: Any = inputs.synthetic
+    return {
+        "holdout": one_each(inputs.holdout, rows, rng=rng),
+        "synthetic": some(synthetic, rows, rng=rng),
+        "real": one_each(inputs.train, rows, rng=rng),
+    }
+
+
+def result(
+    name: str,
+    title: str,
+    definition: str,
+    estimates: Mapping[str, Estimate],
+    *,
+    better: Any = "higher",
+    groups: Mapping[str, Mapping[str, Estimate]] | None = None,
+    details: Mapping[str, Any] | None = None,
+    status: Status = "ok",
+    note: str = "",
+) -> MetricResult:
+    """Return a metric's answer; its head is the first word of its name."""
+    heads: dict[str, Head] = {head: head for head in HEADS}
+    return MetricResult(
+        name=name,
+        head=heads[name.partition("_")[0]],
+        title=title,
+        estimates=estimates,
+        better=better,
+        reads_real=True,
+        definition=definition,
+        groups=groups or {},
+        details=details or {},
+        status=status,
+        note=note,
+    )

@@ -1,0 +1,35 @@
+"""Fairness: for which patients does training on synthetic images cost more than for the others?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from synthgen.evaluate import fairness_utility_gap
+from synthgen.evaluate._base import Inputs, MetricResult
+from synthgen.evaluate._image_learners import applicable, predictions
+from synthgen.evaluate._images import result
+
+NAME, TITLE = "fairness_image_gap", "Utility gap of images by group"
+DEFINITION = (
+    f"As the utility gap by group of tables, of learners on images. {fairness_utility_gap.DEFINITION}"
+)
+
+
+def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
+    """Compare each group's utility gap with the overall gap.
+
+    Args:
+        inputs: see `Inputs`; the fits are those of ``utility_image_tstr``.
+        rng: draws the patient bootstrap.
+
+    Returns:
+        ``worst`` and ``groups["gap"]`` as `synthgen.evaluate.fairness_utility_gap` has them.
+    """
+    others = [name for name in inputs.groups if name != inputs.target]
+    why = applicable(inputs) or ("" if others else "No protected column but the target was named.")
+    if why:
+        return result(NAME, TITLE, DEFINITION, {}, status="not-applicable", note=why)
+    found = fairness_utility_gap.by_group(inputs, predictions(inputs), rng=rng)
+    return replace(found, name=NAME, title=TITLE, definition=DEFINITION)

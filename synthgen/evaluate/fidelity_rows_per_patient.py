@@ -1,0 +1,60 @@
+"""Fidelity of linked records: how many rows a patient has, beside what real patients reach."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._histories import MIN_PATIENTS, distances, estimates_of, length_side, sides_of
+from synthgen.evaluate._intervals import insufficient
+
+ALL_ROWS = True
+LINKED_ONLY = True
+KEYS = ("tvd", "ceiling", "excess")
+DEFINITION = (
+    "Total variation between the shares of patients with 1, 2, ... max_records rows, synthetic to holdout;"
+    " ceiling: as many training patients to holdout; excess: the difference. Patient bootstrap."
+)
+
+
+def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
+    """Compare the numbers of rows per patient.
+
+    Args:
+        inputs: see `Inputs`; of each patient the first ``max_records`` rows count.
+        rng: draws samples, blocks and the patient bootstrap (50 random blocks of patients, 200 draws).
+
+    Returns:
+        ``tvd``, ``ceiling`` (0 to 1) and ``excess`` (-1 to 1); ``details["mean"]``: mean rows a patient.
+    """
+    if not inputs.schema.unit.is_linked:
+        return _result({}, {}, "not-applicable", "The records are not linked: a row stands for itself.")
+    found = sides_of(inputs, rng=rng, least_rows=1)
+    if found is None:
+        few = f"Fewer than {MIN_PATIENTS} patients on a side."
+        return _result({key: insufficient(0) for key in KEYS}, {}, "insufficient", few)
+    histories, n_holdout = found
+    sides = {name: length_side(side, rng=rng) for name, side in histories.items()}
+    table = distances(sides, [(0,)], [inputs.schema.unit.max_records], rng=rng)
+    means = {name: float(side.lengths.mean()) for name, side in histories.items() if name != "ceiling"}
+    return _result(estimates_of(table, n=n_holdout), {"mean": means})
+
+
+def _result(
+    estimates: Mapping[str, Estimate], details: Mapping[str, Any], status: Status = "ok", note: str = ""
+) -> MetricResult:
+    return MetricResult(
+        name="fidelity_rows_per_patient",
+        head="fidelity",
+        title="Rows per patient",
+        estimates=estimates,
+        better="lower",
+        reads_real=True,
+        definition=DEFINITION,
+        details=details,
+        status=status,
+        note=note,
+    )

@@ -1,0 +1,92 @@
+"""A cohort of images in its parts: read, ids taken off, judged by the schema, parted by patient.
+
+Only a holder of a reservation calls this, as `synthgen.spending` does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from synthgen.config import Loaded
+from synthgen.deidentify import table as deidentify
+from synthgen.errors import SynthgenError
+from synthgen.image_records import RealImages
+from synthgen.ingest import table as ingest
+from synthgen.ingest.images import read_images
+from synthgen.privacy.parts import keep_records, part_of
+from synthgen.records import Cohort, RealTable
+from synthgen.runs import source_digest
+
+
+def read(loaded: Loaded, *, key: bytes, shares: Mapping[str, float]) -> Cohort:
+    """Read the images and their attributes, strip them, and part their patients.
+
+    Args:
+        loaded: the config, of ``data.images``.
+        key: the cohort's key.
+        shares: expected share of the patients in each part.
+
+    Raises:
+        DataError: attributes do not keep to the schema, or no image can be used.
+        ConfigError: see `synthgen.ingest.images.read_images`.
+    """
+    source = loaded.config.data.images
+    if source is None:
+        raise SynthgenError("Expected a config of images, got one of a table.")
+    raw = read_images(
+        loaded.table,
+        loaded.schema,
+        table=_beside(loaded),
+        delimiter=source.delimiter,
+        encoding=source.encoding,
+        decimal=source.decimal,
+    )
+    where = str(loaded.table)
+    stripped = deidentify.strip(raw.frame, loaded.schema, where=where)
+    table, report = ingest.canonical(
+        stripped.frame,
+        stripped.units,
+        loaded.schema,
+        decimal=source.decimal,
+        date_format=source.date_format,
+        where=where,
+    )
+    units = table.units if stripped.units is not None else image_units(table, raw.pixels)
+    whole = RealImages(loaded.schema, table.frame, units, pixels=raw.pixels)
+    kept = whole.select(keep_records(units, key=key, max_records=loaded.schema.unit.max_records))
+    parts = part_of(kept.units, key=key, shares=shares)
+    pieces = {name: kept.select(parts == name) for name in ("train", "reference", "holdout")}
+    counts = {**report.to_json(), **raw.report, "quarantined_files": [list(item) for item in raw.quarantined]}
+    counts["units"] = len(set(units.tolist()))
+    return Cohort(**pieces, counts=counts, n_units=counts["units"], digest=source_digest(loaded.sources))
+
+
+def image_units(table: RealTable, pixels: np.ndarray) -> np.ndarray:
+    """Name each record of a row-level cohort by its pixels and attributes, so that no name depends on others.
+
+    Args:
+        table: canonical attributes, whose own names are made of the attributes alone. Sensitive.
+        pixels: one image a record. Sensitive.
+
+    Returns:
+        One text a record: a SHA-256, then ``#`` and its place among identical records.
+    """
+    alone = [str(unit).partition("#")[0] for unit in table.units]
+    names = [
+        hashlib.sha256(name.encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+        for name, image in zip(alone, pixels, strict=True)
+    ]
+    seen: dict[str, int] = {}
+    numbered = []
+    for name in names:
+        numbered.append(f"{name}#{seen.get(name, 0)}")
+        seen[name] = seen.get(name, 0) + 1
+    return np.array(numbered, dtype=object)
+
+
+def _beside(loaded: Loaded) -> Path | None:
+    return loaded.sources[1] if len(loaded.sources) > 1 else None

@@ -1,0 +1,114 @@
+"""Images as they pass from stage to stage: a table of attributes, and pixels in the same order.
+
+Both are tables too, so that all that plans, parts, judges and writes a table serves a cohort of images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pandas as pd
+
+from synthgen.records import RealTable, SyntheticTable
+from synthgen.schema import Schema
+
+PER_FOLDER = 1000
+
+
+@dataclass(frozen=True)
+class RealImages(RealTable):
+    """Real images with their attributes. Sensitive: never written, logged or saved.
+
+    Attributes:
+        pixels: ``(record, channel, row, column)``, of the schema's type and size.
+    """
+
+    pixels: np.ndarray = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_pixels(self.pixels, self.schema, len(self.frame))
+
+    def __repr__(self) -> str:
+        return f"RealImages(columns={len(self.frame.columns)}, shape={self.pixels.shape[1:]})"
+
+    def select(self, mask: np.ndarray) -> RealImages:
+        """Return the records where the boolean mask (one a record) is true."""
+        frame = self.frame[mask].reset_index(drop=True)
+        return replace(self, frame=frame, units=self.units[mask], pixels=self.pixels[mask])
+
+
+@dataclass(frozen=True)
+class SyntheticImages(SyntheticTable):
+    """Synthetic images with their attributes: a drop-in for the input.
+
+    Attributes:
+        pixels: ``(record, channel, row, column)``, of the schema's type and size.
+    """
+
+    pixels: np.ndarray = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_pixels(self.pixels, self.schema, len(self.frame))
+
+    @property
+    def file_names(self) -> list[str]:
+        """Name of each record's file, in folders of `PER_FOLDER`.
+
+        Example:
+            >>> file_name(1), file_name(2001)
+            ('images/00000/S00000001.png', 'images/00002/S00002001.png')
+        """
+        return [file_name(self.first_id + i) for i in range(len(self))]
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the attributes as the input had them, with the names of the synthetic files."""
+        frame = super().to_pandas()
+        spec = self.schema.images
+        if spec is not None and spec.file is not None:
+            frame[spec.file] = pd.Series(self.file_names, dtype="object").astype("str")
+        return frame
+
+
+def file_name(number: int) -> str:
+    """Return the path of the image of that sequential number, from 1, inside its folder or archive."""
+    return f"images/{(number - 1) // PER_FOLDER:05d}/S{number:08d}.png"
+
+
+def require_pixels(pixels: np.ndarray, schema: Schema, n_records: int) -> None:
+    """Refuse pixels that are not what the schema declares.
+
+    Raises:
+        ValueError: names shapes and types, no value.
+    """
+    spec = schema.images
+    if spec is None:
+        raise ValueError("Expected a schema that declares images, got one of a table.")
+    wanted = (n_records, *spec.shape)
+    if pixels.shape != wanted or pixels.dtype != np.dtype(spec.dtype):
+        raise ValueError(f"Expected {wanted} of {spec.dtype}, got {pixels.shape} of {pixels.dtype}.")
+
+
+def intensities(pixels: np.ndarray, schema: Schema) -> np.ndarray:
+    """Return values as float32 from 0 to 1, by the declared depth.
+
+    Raises:
+        ValueError: the schema declares no images.
+    """
+    if schema.images is None:
+        raise ValueError("Expected a schema that declares images, got one of a table.")
+    return np.asarray(pixels, dtype=np.float32) / np.float32(schema.images.largest)
+
+
+def from_intensities(values: np.ndarray, schema: Schema) -> np.ndarray:
+    """Return values of the schema's type; what lies outside 0 to 1 is cut.
+
+    Raises:
+        ValueError: the schema declares no images.
+    """
+    if schema.images is None:
+        raise ValueError("Expected a schema that declares images, got one of a table.")
+    scaled = np.rint(np.clip(values, 0.0, 1.0) * schema.images.largest)
+    return np.asarray(scaled, dtype=np.dtype(schema.images.dtype))

@@ -1,0 +1,156 @@
+"""One image, from its file or its array, to a square of the declared size; or the reason why not.
+
+A reason is a fixed text: it holds no value, no name, and no words of the decoder, which may quote the file.
+"""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from synthgen.image_spec import Images
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+FORMATS = ("PNG", "JPEG", "TIFF")
+MOST_PIXELS = 2**26
+_EIGHT, _SIXTEEN = (
+    ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"),
+    ("I;16", "I;16B", "I;16L"),
+)
+_BROKEN = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    SyntaxError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+"""What Pillow is known to raise on damaged files."""
+
+UNKNOWN, DAMAGED = "not a PNG, JPEG or TIFF image", "damaged"
+LARGE, FRAMES = f"more than {MOST_PIXELS:,} pixels", "more than one frame"
+KIND = "values without a public range (floating point, 32 bits or signed)"
+EMPTY = "no pixels"
+
+
+class Unusable(Exception):  # noqa: N818 - an outcome, not an error
+    """Carries the reason why an image cannot be used."""
+
+
+def decode_file(path: Path, spec: Images) -> np.ndarray:
+    """Return one file as ``(channel, row, column)``.
+
+    Raises:
+        Unusable: with one of this module's reasons.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path, formats=FORMATS) as image:
+                if image.width * image.height > MOST_PIXELS:
+                    raise Unusable(LARGE)
+                if getattr(image, "n_frames", 1) != 1:
+                    raise Unusable(FRAMES)
+                image.load()
+                return _squared(_upright(image), spec)
+        except UnidentifiedImageError:
+            raise Unusable(UNKNOWN) from None
+        except _BROKEN:
+            raise Unusable(DAMAGED) from None
+
+
+def decode_array(array: np.ndarray, spec: Images) -> np.ndarray:
+    """Return one image of an array file as ``(channel, row, column)``.
+
+    Args:
+        array: uint8 or uint16, ``(row, column)`` or ``(row, column, 3)``.
+        spec: the declared form.
+
+    Raises:
+        Unusable: with one of this module's reasons.
+    """
+    if array.dtype not in (np.uint8, np.uint16):
+        raise Unusable(KIND)
+    if 0 in array.shape:
+        raise Unusable(EMPTY)
+    if array.shape[0] * array.shape[1] > MOST_PIXELS:
+        raise Unusable(LARGE)
+    planes = [array] if array.ndim == 2 else [array[..., i] for i in range(array.shape[2])]
+    if array.dtype == np.uint8:
+        image = Image.merge("RGB", [Image.fromarray(p) for p in planes]) if len(planes) == 3 else None
+        return _squared(image or Image.fromarray(planes[0]), spec)
+    return _finished([_deep(plane, spec) for plane in planes], spec)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    turned = ImageOps.exif_transpose(image)
+    return image if turned is None else turned
+
+
+def _squared(image: Image.Image, spec: Images) -> np.ndarray:
+    if image.mode in _SIXTEEN:
+        return _finished([_deep(np.asarray(image), spec)], spec)
+    if image.mode == "I" and image.format == "PNG":  # a grey PNG of 16 bits, as older Pillow reads it
+        return _finished([_deep(np.asarray(image), spec)], spec)
+    if image.mode not in _EIGHT:
+        raise Unusable(KIND)
+    if "A" in image.getbands() or "transparency" in image.info:
+        over = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", over.size, (0, 0, 0, 255)), over)
+    grey = image.mode in ("1", "L") or spec.channels == 1
+    plain = image.convert("L" if grey else "RGB")
+    return _finished([_resized(band, spec) / np.float32(255) for band in plain.split()], spec)
+
+
+def _deep(plane: np.ndarray, spec: Images) -> np.ndarray:
+    """Return a plane of 16 bits as intensities; a declared depth of 8 takes the type's whole range."""
+    top = np.float32(spec.largest if spec.bits > 8 else 65535)
+    values = np.minimum(plane.astype(np.float32), top) / top
+    return _resized(Image.fromarray(values), spec)
+
+
+def _resized(image: Image.Image, spec: Images) -> np.ndarray:
+    """Return a band as a float32 square: the area's mean where it shrinks, linear where it grows."""
+    size = int(spec.size or 0)
+    wide, high = image.size
+    if spec.fit == "crop":
+        side = min(wide, high)
+        left, top = (wide - side) // 2, (high - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+        wide = high = side
+    scale = size / max(wide, high)
+    target = (max(1, round(wide * scale)), max(1, round(high * scale)))
+    if target != (wide, high):
+        method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+        image = image.resize(target, method)
+    square = np.zeros((size, size), dtype=np.float32)
+    row, column = (size - target[1]) // 2, (size - target[0]) // 2
+    square[row : row + target[1], column : column + target[0]] = np.asarray(image, dtype=np.float32)
+    return square
+
+
+def _finished(planes: list[Any], spec: Images) -> np.ndarray:
+    """Return planes of intensities in the declared channels, type and depth."""
+    stacked = np.stack(planes)
+    if len(planes) == 3 and spec.channels == 1:
+        stacked = np.tensordot(np.array([0.299, 0.587, 0.114], dtype=np.float32), stacked, axes=1)[None]
+    elif len(planes) == 1 and spec.channels == 3:
+        stacked = np.repeat(stacked, 3, axis=0)
+    elif len(planes) != spec.channels:
+        raise Unusable(KIND)
+    whole = np.rint(np.clip(stacked, 0.0, 1.0) * spec.largest)
+    return np.asarray(whole, dtype=np.dtype(spec.dtype))

@@ -1,0 +1,217 @@
+"""A fitted embedding: draw images given attributes, save it, load it where the images never were."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from synthgen.errors import ConfigError
+from synthgen.image_records import SyntheticImages, from_intensities
+from synthgen.models import _merf
+from synthgen.models._base import TableModel
+from synthgen.models._conditioning import Conditioning
+from synthgen.models._embedding_fit import Learnt, basis_of
+from synthgen.models._imaging import load_attributes, save_attributes
+from synthgen.models._merf import FittedMerf
+from synthgen.models._shrinkage import Gaussians
+from synthgen.records import SyntheticTable
+from synthgen.schema import Schema
+
+FORMAT = 1
+WEIGHTS, META = "model.safetensors", "model.json"
+BATCH = 2048
+TRIAL = 4000
+LONGEST = 2.0
+SHIFT, GAIN, LIFT = 1 / 28, 0.1, 0.05
+"""Public augmentation: pixels a pixel a side, part of the contrast, part of the range."""
+
+
+@dataclass(frozen=True)
+class FittedEmbedding:
+    """Gaussians of coefficients by class, and a model of the attributes. Publishable.
+
+    Attributes:
+        schema: the cohort's public description.
+        attributes: draws the attributes.
+        table: key of the attributes' generator.
+        numbers: the plan's public numbers that drawing needs.
+        learnt: what was paid for.
+    """
+
+    schema: Schema
+    attributes: TableModel
+    table: str
+    numbers: Mapping[str, Any]
+    learnt: Learnt
+
+    def sample(
+        self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
+    ) -> SyntheticImages:
+        """Draw attributes, then images. See `synthgen.models._base.ImageModel`."""
+        return self.render(self.attributes.sample(n_records, rng=rng, where=where), rng=rng)
+
+    def render(self, table: SyntheticTable, *, rng: np.random.Generator) -> SyntheticImages:
+        """Draw an image for each record of a table. Post-processing: may be called for ever.
+
+        Args:
+            table: synthetic attributes.
+            rng: open randomness; the same state gives the same pixels, byte for byte.
+        """
+        conditioning = Conditioning.of(self.schema)
+        classes, guides = conditioning.class_of(table.frame), conditioning.guides_of(table.frame)
+        parts = [np.zeros((0, *self._spec.shape), dtype=np.dtype(self._spec.dtype))]
+        for start in range(0, len(table), BATCH):
+            rows = slice(start, start + BATCH)
+            images = self._images(classes[rows], guides[rows], rng)
+            parts.append(from_intensities(images, self.schema))
+        return SyntheticImages(
+            self.schema, table.frame, table.units, table.first_id, pixels=np.concatenate(parts)
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write safetensors and JSON into an existing folder."""
+        from safetensors.numpy import save_file
+
+        moments = self.learnt.moments
+        tensors = {name: np.ascontiguousarray(value) for name, value in vars(moments).items()}
+        tensors |= {"centre": self.learnt.centre, "lengths": self.learnt.lengths}
+        meta = {
+            "format": FORMAT,
+            "generator": "embedding",
+            "schema": self.schema.digest(),
+            "numbers": dict(self.numbers),
+            "radius": self.learnt.radius,
+        }
+        save_file(tensors, folder / WEIGHTS)
+        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        save_attributes(self.attributes, self.table, folder)
+
+    @property
+    def _spec(self) -> Any:
+        return self.schema.images
+
+    def _images(self, classes: np.ndarray, guides: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return intensities, ``(record, channel, row, column)``."""
+        basis = basis_of(self.numbers)
+        classes = self._cells(classes, rng)
+        away = self._stretched(self._vectors(classes, guides, rng))
+        coefficients = self.learnt.centre + self.learnt.radius * away
+        rest = self._beyond(classes, rng) if self.numbers["refill"] else None
+        images = basis.synthesise(coefficients, rest)
+        return _augmented(images, rng) if self.numbers["augment"] else images
+
+    def _cells(self, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return for each record the number of a Gaussian of its class, drawn by their counts."""
+        n_cells = self.numbers["cells"]
+        if n_cells == 1:
+            return classes
+        counts = self.learnt.moments.counts.reshape(-1, n_cells)
+        upto = np.cumsum(counts / counts.sum(axis=1, keepdims=True), axis=1)[classes]
+        drawn = (rng.random((len(classes), 1)) >= upto[:, :-1]).sum(axis=1)
+        return np.asarray(classes * n_cells + drawn)
+
+    def _beyond(self, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return cosines above the basis: noise whose amplitude goes on as the basis' own falls."""
+        basis = basis_of(self.numbers)
+        flat = basis.frequencies.ravel()
+        drawn = rng.standard_normal((len(classes), basis.channels, flat.size))
+        start = 0
+        for i, places in enumerate(basis.places):
+            stop = start + len(places)
+            own = self.learnt.moments.rests[:, start:stop] * basis.spectrum[start:stop] * self.learnt.radius
+            drawn[:, i] *= self.numbers["refill"] * _continued(own, flat[places], flat)[classes]
+            start = stop
+        return drawn
+
+    def _vectors(self, classes: np.ndarray, guides: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        moments = self.learnt.moments
+        drawn = rng.standard_normal((len(classes), moments.means.shape[1]))
+        found = np.empty_like(drawn)
+        for c in np.unique(classes):
+            mine = classes == c
+            moved = (guides[mine] - moments.guides[c]) @ moments.slopes.T
+            found[mine] = moments.means[c] + moved + drawn[mine] @ moments.factors[c].T
+        if self.numbers["refill"]:
+            found += rng.standard_normal(found.shape) * moments.rests[classes] * self.numbers["refill"]
+        return found
+
+    def _stretched(self, vectors: np.ndarray) -> np.ndarray:
+        """Lengthen what the cut shortened: lengths beyond it follow the noisy quantiles of the real ones."""
+        lengths = np.linalg.norm(vectors, axis=1)
+        ranks = np.interp(lengths, self._drawn_lengths, Learnt.levels())
+        wanted = np.interp(ranks, Learnt.levels(), self.learnt.lengths) / self.learnt.radius
+        return np.asarray(vectors * np.clip(wanted / np.maximum(lengths, 1e-9), 1.0, LONGEST)[:, None])
+
+    @cached_property
+    def _drawn_lengths(self) -> np.ndarray:
+        """Quantiles of the lengths that the Gaussians draw, from draws of a fixed seed."""
+        moments = self.learnt.moments
+        rng = np.random.default_rng(0)
+        classes = rng.choice(len(moments.counts), TRIAL, p=moments.counts / moments.counts.sum())
+        drawn = self._vectors(classes, moments.guides[classes], rng)
+        return np.maximum.accumulate(np.quantile(np.linalg.norm(drawn, axis=1), Learnt.levels()))
+
+
+def _continued(amplitudes: np.ndarray, known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Return amplitudes at other frequencies, by the power of frequency that fits the outer half.
+
+    Args:
+        amplitudes: ``(class, cosine)`` at the known frequencies.
+        known: frequencies of the basis, the lowest first.
+        wanted: frequencies asked for.
+    """
+    half = slice(len(known) // 2, None)
+    x = np.log1p(known[half])
+    y = np.log(np.maximum(np.sqrt((amplitudes[:, half] ** 2).mean(axis=0)), 1e-9))
+    slope = float(np.clip(np.polyfit(x, y, 1)[0], -4.0, -1.0)) if len(x) > 2 and np.ptp(x) > 0 else -2.0
+    level = np.sqrt((amplitudes[:, half] ** 2).mean(axis=1, keepdims=True))
+    return np.asarray(level * np.exp(slope * (np.log1p(wanted) - x.mean()))[None])
+
+
+def _augmented(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Shift, stretch and lift each image a little, by public amounts."""
+    n, side = len(images), images.shape[2]
+    most = max(1, round(SHIFT * side))
+    shifts = rng.integers(-most, most + 1, (n, 2))
+    rows = np.clip(np.arange(side)[None] - shifts[:, :1], 0, side - 1)
+    columns = np.clip(np.arange(side)[None] - shifts[:, 1:], 0, side - 1)
+    moved = images[np.arange(n)[:, None, None], :, rows[:, :, None], columns[:, None, :]].transpose(
+        0, 3, 1, 2
+    )
+    gain = 1.0 + rng.uniform(-GAIN, GAIN, (n, 1, 1, 1))
+    return np.asarray((moved - 0.5) * gain + 0.5 + rng.uniform(-LIFT, LIFT, (n, 1, 1, 1)))
+
+
+def load(folder: Path, schema: Schema) -> FittedEmbedding | FittedMerf:
+    """Read a saved model.
+
+    Raises:
+        ConfigError: files are missing, of another format, or fitted with another schema.
+    """
+    from safetensors.numpy import load_file
+
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        tensors = load_file(folder / WEIGHTS)
+        method = meta["generator"]
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError("Expected a saved embedding.", where=str(folder)) from error
+    if meta.get("format") != FORMAT or meta.get("schema") != schema.digest():
+        raise ConfigError(
+            "Expected a model of this format and schema.",
+            where=str(folder),
+            next_step="Use the schema of the fit.",
+        )
+    if method == "merf":
+        return _merf.load(folder, schema, meta["numbers"])
+    names = Gaussians.__dataclass_fields__
+    moments = Gaussians(**{name: tensors[name] for name in names})
+    learnt = Learnt(tensors["centre"], float(meta["radius"]), tensors["lengths"], moments)
+    model, name = load_attributes(folder, schema)
+    return FittedEmbedding(schema, model, name, meta["numbers"], learnt)

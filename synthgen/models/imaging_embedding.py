@@ -1,0 +1,227 @@
+"""Class-wise noisy moments of an image's lowest cosines: seconds on one core, and the floor for all others.
+
+Attributes come from a table generator; pixels are drawn given them:
+
+1. a noisy mean of all images, and noisy quantiles of the distance from it, which say where to cut;
+2. one joint release, for every class, of count, mean and second moment of the coefficients and the other
+   attributes (see `synthgen.models._moments` for the sensitivity, rare classes included);
+3. Gaussians, in which classes are pulled together as far as noise explains their difference;
+4. draws, lengthened to the noisy distances, with a mild public augmentation.
+
+All that follows 2 is post-processing. The images are smooth: what lies above the lowest cosines is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from synthgen.errors import ConfigError
+from synthgen.image_records import RealImages
+from synthgen.models import _embedding_fit as fitting
+from synthgen.models import _merf, _moments
+from synthgen.models._base import Progress
+from synthgen.models._conditioning import Conditioning
+from synthgen.models._embedding import FittedEmbedding, load
+from synthgen.models._imaging import ImagingSettings, fit_attributes, with_attributes
+from synthgen.models._merf import FittedMerf
+from synthgen.privacy.accountant import calibrate_rho, epsilon_of
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.plan import PrivacyPlan, Stage
+from synthgen.schema import Schema
+
+__all__ = ["Config", "Fitted", "load"]
+Fitted = FittedEmbedding
+COSINES, SIGNAL, GROWTH = 64, 1150.0, 0.4
+FEWEST, MOST = 16, 256
+STEEP, FLAT, CLEAR = 1.0, 0.5, 3000.0
+CELLS, MANY, SHARE_CELLS = 4, 8000.0, 0.25
+
+
+class Config(ImagingSettings):
+    """Settings of the mechanism. All are public; none looks at the data.
+
+    Attributes:
+        method: ``gaussian`` is ours; ``merf`` is DP-MERF, for reference, and heeds ``attributes`` alone.
+        cosines: coefficients of brightness. None follows a public rule: `COSINES` where patients over the
+            noise of a count is `SIGNAL`, and more as that grows, since noise drowns high frequencies first.
+        power: amplitude of the public spectrum over frequency; None is `FLAT` where the signal is beyond
+            `CLEAR`, else `STEEP`.
+        share_centre: part of the pixels' rho for the mean of all images.
+        share_lengths: part for the distances from it.
+        cells: Gaussians a class. None is `CELLS` where the signal of a class is beyond `MANY`, else 1; they
+            lie where a first release, of `SHARE_CELLS` of the moments' rho, puts them.
+        cut: quantile of the distance at which a record is cut.
+        refill: part of the variance that the Gaussians leave out to be drawn as noise of each cosine, and of
+            those above, which follow the measured fall of amplitude.
+        augment: shift, stretch and lift what is drawn, by public amounts.
+    """
+
+    name: Literal["embedding"] = "embedding"
+    method: Literal["gaussian", "merf"] = "gaussian"
+    cosines: int | None = Field(default=None, ge=1, le=4096)
+    power: float | None = Field(default=None, ge=0, le=3)
+    share_centre: float = Field(default=0.04, gt=0, lt=1)
+    share_lengths: float = Field(default=0.02, gt=0, lt=1)
+    cells: int | None = Field(default=None, ge=1, le=64)
+    cut: float = Field(default=0.5, gt=0, lt=1)
+    refill: float = Field(default=0.7, ge=0, le=2)
+    augment: bool = True
+
+    @model_validator(mode="after")
+    def _agree(self) -> Config:
+        if self.share_centre + self.share_lengths >= 0.95:
+            raise ValueError("share_centre + share_lengths must leave at least 0.05 for the moments")
+        return self
+
+    def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
+        """Fix every number of the guarantee from public facts.
+
+        Args:
+            schema: the cohort's public description, with its images' form and size.
+            epsilon: target, at ``delta``.
+            delta: probability of failure.
+            patients: public number of patients that will train.
+
+        Returns:
+            A plan whose event is the attributes' and one zCDP event for the pixels.
+
+        Raises:
+            ValueError: ``epsilon`` or ``delta`` is out of range.
+            ConfigError: the schema declares no images.
+        """
+        if schema.images is None or schema.images.size is None:
+            raise ConfigError(
+                "Expected a schema that declares images and their size, got none.", where="schema"
+            )
+
+        if self.method == "merf":
+            _merf.require_torch()
+
+        def pixels(left: float) -> PrivacyPlan:
+            return self._pixels(schema, epsilon=left, delta=delta, patients=patients)
+
+        return with_attributes(self, schema, pixels, epsilon=epsilon, delta=delta, patients=patients)
+
+    def fit(
+        self, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
+    ) -> FittedEmbedding | FittedMerf:
+        """Spend the plan.
+
+        Guarantee:
+            The composition of the attributes' event with ``rho``-zCDP for the pixels, for neighbours that
+            differ in all records of one unit, of which ``data`` holds at most `PrivacyPlan.max_records`.
+
+        Args:
+            data: the training images. Sensitive.
+            plan: what `plan` returned for the same schema.
+            noise: the operating system's source, or a test's.
+            progress: told what is being done.
+        """
+        tell = progress or (lambda what, done: None)
+        model = fit_attributes(self, data, plan, noise=noise, progress=progress)
+        if self.method == "merf":
+            counts, means = _merf.embed(data, plan.parameters, noise=noise)
+            drawn = {
+                key: plan.parameters[key] for key in ("channels", "size", "classes", "features", "steps")
+            }
+            net = _merf.train(counts, means, drawn, tell)
+            return FittedMerf(data.schema, model, str(self.attributes["name"]), drawn, net)
+        tell("moments of the images", 0.5)
+        learnt = fitting.learn(data, plan.parameters, noise=noise)
+        tell("done", 1.0)
+        drawn = {
+            key: plan.parameters[key]
+            for key in ("channels", "size", "cosines", "power", "cells", "refill", "augment")
+        }
+        return FittedEmbedding(data.schema, model, str(self.attributes["name"]), drawn, learnt)
+
+    def _pixels(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
+        from dp_accounting import dp_event
+
+        rho = calibrate_rho(epsilon, delta)
+        ours = self.method == "gaussian"
+        numbers = self._numbers(schema, rho, patients) if ours else _merf_numbers(schema, rho)
+        stages = tuple(
+            Stage(name, epsilon_of([dp_event.ZCDpEvent(rho * share)], delta), share, noise, detail)
+            for name, share, noise, detail in _stages(numbers)
+        )
+        return PrivacyPlan(
+            generator=self.name,
+            unit=schema.unit.level,
+            max_records=schema.unit.max_records,
+            epsilon=epsilon,
+            delta=delta,
+            patients=patients,
+            event=dp_event.ZCDpEvent(rho),
+            parameters=numbers,
+            stages=stages,
+        )
+
+    def _numbers(self, schema: Schema, rho: float, patients: int) -> dict[str, Any]:
+        """Return the plan's parameters: all public, JSON values."""
+        channels, size, _ = schema.images.shape if schema.images else (1, 1, 1)
+        signal = patients * math.sqrt(2.0 * rho)
+        wished = self.cosines or min(max(round(COSINES * (signal / SIGNAL) ** GROWTH), FEWEST), MOST)
+        conditioning = Conditioning.of(schema)
+        share = 1.0 - self.share_centre - self.share_lengths
+        n_cells = self.cells or (CELLS if signal / conditioning.n_classes > MANY else 1)
+        first = SHARE_CELLS if n_cells > 1 else 0.0
+        return {
+            "rho_pixels": rho,
+            "rho_centre": rho * self.share_centre,
+            "rho_lengths": rho * self.share_lengths,
+            "rho_cells": rho * share * first,
+            "rho_moments": rho * share * (1.0 - first),
+            "cells": n_cells,
+            "channels": channels,
+            "size": size,
+            "cosines": min(wished, size**2),
+            "power": self.power if self.power is not None else (FLAT if signal > CLEAR else STEEP),
+            "cut": self.cut,
+            "refill": self.refill,
+            "augment": self.augment,
+            "classes": conditioning.n_classes,
+            "guides": conditioning.n_guides,
+            "patients": patients,
+        }
+
+
+def _merf_numbers(schema: Schema, rho: float) -> dict[str, Any]:
+    channels, size, _ = schema.images.shape if schema.images else (1, 1, 1)
+    return {
+        "rho_pixels": rho,
+        "method": "merf",
+        "channels": channels,
+        "size": size,
+        "classes": Conditioning.of(schema).n_classes,
+        "features": _merf.FEATURES,
+        "steps": _merf.STEPS,
+    }
+
+
+def _stages(numbers: dict[str, Any]) -> list[tuple[str, float, float, str]]:
+    """Return the parts of the spend; the noise is that of a count of patients."""
+    if numbers.get("method") == "merf":
+        noise_of_count = math.sqrt(_merf.BOUND / (2.0 * numbers["rho_pixels"]))
+        return [("mean embedding", 1.0, noise_of_count, f"{numbers['features']} random frequencies")]
+    bound = fitting.vector_bound(numbers["guides"])
+    counts = {
+        "rho_centre": math.sqrt(_moments.lattice_bound(2.0)) / _moments.STEPS,
+        "rho_lengths": 1.0,
+        "rho_moments": _moments.lattice_bound(bound) / _moments.STEPS**2 / fitting.ONE**2,
+    }
+    if numbers["rho_cells"]:
+        counts["rho_cells"] = counts["rho_moments"]
+    noise = {key: reach / math.sqrt(2.0 * numbers[key]) for key, reach in counts.items()}
+    detail = f"{numbers['classes']} classes, {numbers['cosines']} cosines, {numbers['guides']} guides"
+    detail += f", {numbers['cells']} cells a class" if numbers["cells"] > 1 else ""
+    told = {
+        "rho_cells": ("moments of whole classes", "where to part them"),
+        "rho_centre": ("mean image", "of all classes"),
+        "rho_lengths": ("distances from it", "where to cut"),
+        "rho_moments": ("count, mean and second moment", detail),
+    }
+    return [(told[key][0], numbers[key] / numbers["rho_pixels"], noise[key], told[key][1]) for key in counts]

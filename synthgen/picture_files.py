@@ -1,0 +1,142 @@
+"""Write synthetic images as users read them: PNG files beside a table, an archive, or an array file.
+
+Files hold pixels and nothing else: no time, no name, no comment. Everything here is post-processing.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from PIL import Image
+
+from synthgen.errors import OperationError
+from synthgen.image_records import SyntheticImages
+from synthgen.models._base import ImageModel
+from synthgen.records import SyntheticTable
+from synthgen.sample import draw, write_table
+from synthgen.schema import Schema
+
+ARCHIVE = "zip"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def png(image: np.ndarray) -> bytes:
+    """Return one image, ``(channel, row, column)`` of uint8 or grey uint16, as a PNG file."""
+    plain = image[0] if len(image) == 1 else np.moveaxis(image, 0, -1)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(plain)).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_cohort(table: SyntheticTable, folder: Path, name: str, formats: Iterable[str]) -> None:
+    """Write a table in each format, and beside it the archive of its images, if it has any."""
+    for kind in formats:
+        write_table(table, folder / f"{name}.{kind}")
+    if isinstance(table, SyntheticImages):
+        write_archive(table, folder / f"{name}.{ARCHIVE}")
+
+
+def write_archive(images: SyntheticImages, path: Path) -> None:
+    """Write all images into one ZIP file, named as the table names them; the same images give the same bytes.
+
+    Raises:
+        OperationError: the disk refused; no partial file is left.
+    """
+
+    def write(stream: IO[bytes]) -> None:
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+            for name, image in zip(images.file_names, images.pixels, strict=True):
+                info = zipfile.ZipInfo(name, EPOCH)
+                info.external_attr = 0o644 << 16
+                archive.writestr(info, png(image))
+
+    _whole(path, write)
+
+
+def write_array(images: SyntheticImages, path: Path) -> None:
+    """Write one ``.npz`` file: ``images`` as ``(record, row, column[, 3])``, and an array a column.
+
+    Raises:
+        OperationError: the disk refused; no partial file is left.
+    """
+    plain = images.pixels[:, 0] if images.pixels.shape[1] == 1 else np.moveaxis(images.pixels, 1, -1)
+    columns: dict[str, np.ndarray] = {}
+    for name, values in images.to_pandas().items():
+        numbers = values.dtype.kind in "iufb" and not values.isna().any()
+        columns[str(name)] = (
+            values.to_numpy() if numbers else values.astype("string").fillna("").to_numpy(str)
+        )
+    content: dict[str, Any] = {**columns, "images": plain}
+
+    def write(stream: IO[bytes]) -> None:  # numpy.savez takes no column named `file`
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, values in content.items():
+                info = zipfile.ZipInfo(f"{name}.npy", EPOCH)
+                info.compress_type = zipfile.ZIP_DEFLATED
+                with archive.open(info, "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.ascontiguousarray(values), allow_pickle=False)
+
+    _whole(path, write)
+
+
+def write_shards(
+    model: ImageModel, schema: Schema, n_records: int, folder: Path, *, shards: int, seed: int, **options: Any
+) -> list[Path]:
+    """Write tables of attributes, and below them ``images/`` with one PNG file a record.
+
+    A shard's table is written after its images; a shard whose table is there is left alone, and each depends
+    on seed and number alone.
+
+    Returns:
+        The tables: ``attributes.csv``, or one a shard.
+    """
+    paths: list[Path] = []
+    each, rest = divmod(n_records, shards)
+    first = 1
+    for shard in range(shards):
+        n = each + int(shard < rest)
+        ending = "" if shards == 1 else f"-{shard:05d}-of-{shards:05d}"
+        path = folder / f"attributes{ending}.csv"
+        if not path.exists():
+            drawn: Any = draw(model, schema, n, seed=seed, shard=shard, **options)
+            drawn = replace(drawn, first_id=first)
+            for name, image in _files(drawn):
+                _whole(folder / name, _writing(image))
+            write_table(drawn, path, first=first)
+        paths.append(path)
+        first += n
+    return paths
+
+
+def _writing(content: bytes) -> Callable[[IO[bytes]], Any]:
+    """Return what writes these bytes into a stream."""
+    return lambda stream: stream.write(content)
+
+
+def _files(images: SyntheticImages) -> Iterator[tuple[str, bytes]]:
+    for name, image in zip(images.file_names, images.pixels, strict=True):
+        yield name, png(image)
+
+
+def _whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write a file so that a crash leaves the old one, the new one, or none."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as stream:
+            write(stream)
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OperationError(
+            f"Expected to write images, got {type(error).__name__}.",
+            where=str(path),
+            next_step="Check space and permissions, and run again.",
+        ) from error

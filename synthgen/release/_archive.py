@@ -1,0 +1,78 @@
+"""Read a released archive of images back and check it: names, form, and nothing but pixels."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+from PIL import Image
+
+from synthgen.image_records import file_name
+from synthgen.image_spec import Images
+from synthgen.schema import Schema
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_CHUNKS = {b"IHDR", b"IDAT", b"IEND"}
+_SLACK = 4096
+
+
+def archive_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
+    """Return what is wrong with an archive of images; empty if nothing is.
+
+    Checked are the names (fresh and sequential), that every file is a PNG of the declared size, depth and
+    channels, and that no file carries anything but pixels.
+
+    Args:
+        path: a ZIP file.
+        schema: the public schema.
+        records: number of images that the privacy record states.
+
+    Returns:
+        sentences with counts.
+    """
+    spec = schema.images
+    if spec is None or spec.size is None:
+        return ["holds images, and the schema declares none"]
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            names = [entry.filename for entry in entries]
+            if names != [file_name(i) for i in range(1, records + 1)]:
+                return [
+                    f"expected {records} images of fresh sequential names, found {len(names)} files or others"
+                ]
+            plain = all(not entry.comment and not entry.extra for entry in entries) and not archive.comment
+            most = 2 * spec.channels * spec.size**2 + _SLACK
+            wrong = sum(
+                entry.file_size > most or not _is_picture(archive.read(entry), spec) for entry in entries
+            )
+    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError):
+        return ["cannot be read as a ZIP archive"]
+    problems = [] if plain else ["carries comments"]
+    return problems + ([f"{wrong} files are no PNG images of the declared form"] if wrong else [])
+
+
+def _is_picture(content: bytes, spec: Images) -> bool:
+    if not content.startswith(_SIGNATURE) or not _chunks(content) <= _CHUNKS:
+        return False
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+            image.load()
+            modes = ("RGB",) if spec.channels == 3 else ("L",) if spec.bits == 8 else ("I;16", "I;16B", "I")
+            return image.size == (spec.size, spec.size) and image.mode in modes
+    except (OSError, ValueError, SyntaxError, zlib.error, struct.error):
+        return False
+
+
+def _chunks(content: bytes) -> set[bytes]:
+    """Return the kinds of chunks of a PNG file; what is cut, or lies behind the last, is a kind too."""
+    found: set[bytes] = set()
+    at = len(_SIGNATURE)
+    while at + 12 <= len(content):
+        length = int.from_bytes(content[at : at + 4], "big")
+        found.add(content[at + 4 : at + 8])
+        at += 12 + length
+    return found if at == len(content) else found | {b""}
