@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthgen import plugins
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.models import _select
+from synthgen.models._longitudinal import for_schema
 from synthgen.models.tabular_network import Config, load
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import LATTICE, lattice_weights, weighted_marginal
 from synthgen.sample import draw, violations, write_table
 from synthgen.schema import Schema
+from tests.models import test_longitudinal as longitudinal
 from tests.models.test_accounting import Meter
 from tests.models.test_marginal import SCHEMA, cohort, extreme, joined
 
@@ -192,3 +195,17 @@ def test_torch_is_not_imported_before_a_fit() -> None:
     code = "import synthgen.models.tabular_network, sys; print('torch' in sys.modules)"
     done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("name", ["network", "pategan"])
+def test_linked_records_are_drawn_patient_by_patient(name: str) -> None:
+    linked = Schema.model_validate_json(json.dumps(longitudinal.SCHEMA))
+    made = plugins.load("synthgen.models", name, prefix="tabular_").Config
+    wanted = {**SMALL, "generator_steps": 2, "votes": 20}
+    config = for_schema(made(**{k: v for k, v in wanted.items() if k in made.model_fields}), linked)
+    plan = config.plan(linked, epsilon=3.0, delta=1e-6, patients=150)
+    model = config.fit(longitudinal.cohort(linked, 150), plan, noise=NoiseSource.for_tests(0))
+    tables = [draw(model, linked, 60, seed=2) for _ in range(2)]
+    assert tables[0].frame.equals(tables[1].frame)
+    assert len(np.unique(tables[0].units)) == 60
+    assert np.bincount(np.asarray(tables[0].units)).max() <= linked.unit.max_records
