@@ -145,12 +145,28 @@ def _round(
     if not found or not n_select:
         return
     total = total_of(state.measured)
-    wanted = [c.attributes for c in found]
-    expected = {names: total * table for names, table in mixture.marginals(wanted)}
+    expected = {names: total * table for names, table in mixture.marginals([c.attributes for c in found])}
     scores = records.errors(found, expected, sigma=numbers["sigma_clique"])
-    rho_select = numbers["rho"] * numbers["share_select"] / numbers["n_cliques"]
-    known = {pair for m in state.measured for pair in _pairs(m.attributes)}
-    new = [_pairs(names) - known for names in wanted]
+    chosen = _selected(records, state.measured, found, scores, numbers, n_select)
+    rho = numbers["rho"] * numbers["share_cliques"] * len(chosen) / numbers["n_cliques"]
+    state.measured += marginal.measure_all(records, chosen, state.sizes, rho)
+
+
+def _selected(
+    records: Records,
+    measured: list[Measurement],
+    found: list[Candidate],
+    scores: np.ndarray,
+    numbers: Mapping[str, Any],
+    n_select: int,
+) -> list[Attributes]:
+    """Select cliques one after the other, no two with a new pair of columns in common.
+
+    What one pair says would otherwise be measured again and again, with each other column beside it.
+    """
+    known = {pair for m in measured for pair in _pairs(m.attributes)}
+    new = [_pairs(candidate.attributes) - known for candidate in found]
+    rho = numbers["rho"] * numbers["share_select"] / numbers["n_cliques"]
     chosen: list[Attributes] = []
     open_ = np.ones(len(found), dtype=bool)
     for _ in range(n_select):
@@ -158,14 +174,12 @@ def _round(
         if not len(live):
             break
         largest = max(found[i].weight for i in live)
-        named = [wanted[i] for i in live]
-        pick = live[records.select(scores[live], named, sensitivity=largest, rho=rho_select)]
-        chosen.append(wanted[pick])
-        # What one pair says would otherwise be measured again and again, with each column beside it.
+        named = [found[i].attributes for i in live]
+        pick = live[records.select(scores[live], named, sensitivity=largest, rho=rho)]
+        chosen.append(found[pick].attributes)
         open_ &= np.array([not (new[pick] & other) for other in new])
         open_[pick] = False
-    rho = numbers["rho"] * numbers["share_cliques"] * len(chosen) / numbers["n_cliques"]
-    state.measured += marginal.measure_all(records, chosen, state.sizes, rho)
+    return chosen
 
 
 def _pairs(clique: Attributes) -> set[frozenset[str]]:

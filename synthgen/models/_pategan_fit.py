@@ -12,6 +12,7 @@ from synthgen.models import _marginal_fit as marginal
 from synthgen.models import _network_fit as networks
 from synthgen.models import _zeros
 from synthgen.models._base import Progress
+from synthgen.models._cells import Merging
 from synthgen.models._fitted_network import FittedNetwork
 from synthgen.models._teachers import Features, Teachers
 from synthgen.privacy.noise import NoiseSource
@@ -42,26 +43,32 @@ def fit(
     merging = marginal.merge_cells(data.schema, encoder, ones, numbers["coarse_cells"])
     records.coarsen(merging)
     tell("warm start", 0.1)
-    sizes = {name: m.n_coarse for name, m in merging.items()}
     measured = marginal.start(records, data.schema, encoder, merging, ones, numbers).measured
     forbidden = _zeros.structural(data.schema, encoder, merging, max_cells=_zeros.MAX_FINE)
+    sizes = {name: m.n_coarse for name, m in merging.items()}
     state = networks.State(measured, sizes, forbidden, training)
     state.explain(last=True)
-    fine = encoder.encode(data.frame)
-    teachers = Teachers(
-        {name: merging[name].coarse[fine[name]] for name in sizes},
-        data.units,
-        numbers["teachers"],
-        Features.draw(sizes, numbers["features"]),
-        spender=spender,
-        noise=noise,
-    )
+    teachers = _teachers(data, encoder, merging, numbers, spender, noise)
     _rounds(state, teachers, numbers, generator_steps, pull, tell)
     tell("done", 1.0)
-    paid = tuple(state.measured) if resample else ()
-    return FittedNetwork(
-        data.schema, state.ready()[0].mixture(), merging, numbers["fine_cells"], "pategan", paid
-    )
+    mixture, paid = state.ready()[0].mixture(), tuple(measured) if resample else ()
+    return FittedNetwork(data.schema, mixture, merging, numbers["fine_cells"], "pategan", paid)
+
+
+def _teachers(
+    data: RealTable,
+    encoder: Encoder,
+    merging: Mapping[str, Merging],
+    numbers: Mapping[str, Any],
+    spender: RhoFilter,
+    noise: NoiseSource,
+) -> Teachers:
+    """Hand the real rows over to the teachers, by patient."""
+    sizes = {name: m.n_coarse for name, m in merging.items()}
+    fine = encoder.encode(data.frame)
+    cells = {name: merging[name].coarse[fine[name]] for name in sizes}
+    features = Features.draw(sizes, numbers["features"])
+    return Teachers(cells, data.units, numbers["teachers"], features, spender=spender, noise=noise)
 
 
 def _rounds(
