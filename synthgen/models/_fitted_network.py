@@ -16,7 +16,7 @@ from synthgen.models._cells import Merging
 from synthgen.models._conditions import chance_of, conditions
 from synthgen.models._estimate import Measurement
 from synthgen.models._mixture import Mixture
-from synthgen.models._resample import resampled
+from synthgen.models._resample import exchanged
 from synthgen.records import SyntheticTable
 from synthgen.schema import Schema
 
@@ -39,7 +39,7 @@ class FittedNetwork:
         merging: for each column, fine cells in coarse ones.
         fine_cells: the public number of cells that the encoder was built with.
         generator: key of the generator that fitted it.
-        paid: noisy counts that unconditional draws are resampled to, see `synthgen.models._resample`; none
+        paid: noisy counts that unconditional draws are brought closer to, see `synthgen.models._resample`; none
             where the config does not ask for it.
     """
 
@@ -71,7 +71,7 @@ class FittedNetwork:
         masks = {name: chance_of(condition, self.merging[name]) for name, condition in held.items()}
         try:
             if self.paid and not masks:
-                drawn = resampled(lambda n: self.mixture.sample(n, rng=rng), n_records, self.paid, rng=rng)
+                drawn = exchanged(lambda n: self.mixture.sample(n, rng=rng), n_records, self.paid)
             else:
                 drawn = self.mixture.sample(n_records, rng=rng, masks=masks)
         except ValueError as error:

@@ -56,8 +56,10 @@ class Config(Settings):
             epsilon 1: without it tvd2 .035 and AUC .893 / .897, with .1 .030 and .895 / .901.
         pair_penalty: weight of the penalty on dependence that was not measured. Measured on diabetes at
             epsilon 1: without it tvd2 .025, with 3 .021.
-        resample: draw more records than asked for and keep those that match the paid counts best; the model
-            then keeps these counts. RESAMPLENOTE
+        resample: draw more records than asked for and exchange some, so that they match the paid counts,
+            which the model then keeps (`synthgen.models._resample`). Measured on adult at epsilon 10, two
+            draws: tvd2 .0227 without and .0224 with it, AUC .9016 / .9116 and .9018 / .9119, and 8 s
+            instead of .4 s to draw 36,632 records: little, so it is off. Conditions go without it.
         device: where to train; on ``cuda`` the same numbers come sooner, up to rounding.
     """
 

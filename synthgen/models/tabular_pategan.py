@@ -56,7 +56,7 @@ class Config(Settings):
         generator_steps: steps of the generator after each round.
         rate: learning rate of the warm start.
         pull: weight of the paid marginals in the generator's steps.
-        resample: draw more records than asked for and keep those that match the paid counts best.
+        resample: exchange drawn records so that they match the paid counts, as for `network`.
     """
 
     name: Literal["pategan"] = "pategan"
