@@ -10,6 +10,7 @@ import numpy as np
 
 from synthgen.encode.table import Encoder, Grid
 from synthgen.errors import ConfigError
+from synthgen.models._cells import Merging
 from synthgen.schema import Schema, days
 
 
@@ -35,6 +36,15 @@ def conditions(schema: Schema, encoder: Encoder, where: Mapping[str, Any]) -> di
         ConfigError: unknown column, or a value outside the column's public domain.
     """
     return {name: _condition(encoder.grids[schema.column(name).name], value) for name, value in where.items()}
+
+
+def chance_of(condition: Condition, merging: Merging) -> np.ndarray:
+    """Return for each coarse cell of the condition's column the chance to keep to it."""
+    held = np.bincount(merging.coarse, weights=np.where(condition.cells, merging.share, 0.0))
+    if held.any():
+        return held
+    # No mass inside the coarse cell is on an allowed fine one, which is noise: spread it evenly.
+    return np.bincount(merging.coarse, weights=condition.cells.astype(float))
 
 
 def _condition(grid: Grid, value: Any) -> Condition:

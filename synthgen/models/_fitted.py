@@ -14,7 +14,7 @@ import numpy as np
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.models._cells import Merging
-from synthgen.models._conditions import Condition, conditions
+from synthgen.models._conditions import Condition, chance_of, conditions
 from synthgen.models._given import draw_given
 from synthgen.models._junction import Attributes, JunctionTree, Node
 from synthgen.records import RealTable, SyntheticTable
@@ -81,7 +81,9 @@ class FittedMarginal:
         Raises:
             ConfigError: the model gives the conditions no chance.
         """
-        masks: dict[Attributes, np.ndarray] = {(name,): self._coarse(held[name]) for name in held}
+        masks: dict[Attributes, np.ndarray] = {
+            (name,): chance_of(held[name], self.merging[name]) for name in held
+        }
         try:
             return self.tree.sample(n_records, rng=rng, masks=masks)
         except ValueError as error:
@@ -161,16 +163,6 @@ class FittedMarginal:
         }
         save_file(tensors, folder / WEIGHTS)
         (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
-
-    def _coarse(self, condition: Condition) -> np.ndarray:
-        """Return for each coarse cell of the condition's column the chance to keep to it."""
-        merging = self.merging[condition.column]
-        chance = np.where(condition.cells, merging.share, 0.0)
-        held = np.bincount(merging.coarse, weights=chance)
-        if held.any():
-            return held
-        # No mass inside the coarse cell is on an allowed fine one, which is noise: spread it evenly.
-        return np.bincount(merging.coarse, weights=condition.cells.astype(float))
 
 
 def load(folder: Path, schema: Schema) -> FittedMarginal:

@@ -74,45 +74,54 @@ def fit(
     tell = progress or (lambda what, done: None)
     schema = data.schema
     encoder = Encoder.of(schema, fine_cells=numbers["fine_cells"])
-    records = _open(data, encoder, numbers, noise)
+    records = open_records(data, encoder, numbers, noise)
     if numbers["method"] != "roles":
         mechanism = {"aim": aim, "mst": mst}[numbers["method"]]
         model, merging = mechanism(records, encoder, numbers, iterations, tell)
         return FittedMarginal(schema, model.tree, merging, numbers["fine_cells"])
     tell("one-way marginals", 0.0)
-    ones = _one_ways(records, encoder, numbers)
-    merging = _merge(schema, encoder, ones, numbers["coarse_cells"])
+    ones = one_ways(records, encoder, numbers)
+    merging = merge_cells(schema, encoder, ones, numbers["coarse_cells"])
     records.coarsen(merging)
     tell("pairs with a label", 0.1)
-    state = _role_pairs(records, schema, encoder, merging, ones, numbers)
+    state = start(records, schema, encoder, merging, ones, numbers)
     model = state.explain(iterations)
     per_round = np.array_split(np.arange(numbers["n_cliques"]), numbers["rounds"])
     for i, part in enumerate(per_round):
         tell(f"round {i + 1} of {len(per_round)}", 0.2 + 0.8 * i / len(per_round))
-        _round(records, state, model, _candidates(schema, numbers), numbers, len(part))
+        _round(records, state, model, all_candidates(schema, numbers), numbers, len(part))
         model = state.explain(iterations)
     tell("done", 1.0)
     return FittedMarginal(schema, model.tree, merging, numbers["fine_cells"])
 
 
-def _open(data: RealTable, encoder: Encoder, numbers: Mapping[str, Any], noise: NoiseSource) -> Records:
+def open_records(
+    data: RealTable,
+    encoder: Encoder,
+    numbers: Mapping[str, Any],
+    noise: NoiseSource,
+    spender: RhoFilter | None = None,
+) -> Records:
+    """Hand the records over to their only holder, with the plan's rho (or the filter that holds it)."""
     codes, n_units = data.unit_codes()
     sizes = {name: grid.n_cells for name, grid in encoder.grids.items()}
-    spender = RhoFilter(numbers["rho"])
+    spender = spender or RhoFilter(numbers["rho"])
     return Records(
         encoder.encode(data.frame), lattice_weights(codes, n_units), sizes, spender=spender, noise=noise
     )
 
 
-def _one_ways(records: Records, encoder: Encoder, numbers: Mapping[str, Any]) -> dict[str, Measurement]:
+def one_ways(records: Records, encoder: Encoder, numbers: Mapping[str, Any]) -> dict[str, Measurement]:
+    """Measure every column on its fine public cells."""
     rho = numbers["rho"] * numbers["share_one"]
     parts = split_rho(rho, [grid.n_cells for grid in encoder.grids.values()])
     return {name: records.measure((name,), part) for name, part in zip(encoder.grids, parts, strict=True)}
 
 
-def _merge(
+def merge_cells(
     schema: Schema, encoder: Encoder, ones: Mapping[str, Measurement], n_target: int
 ) -> dict[str, Merging]:
+    """Choose coarse cells from the noisy counts of the fine ones."""
     ruled = {name for rule in schema.parsed_rules for name in rule.columns}
     out = {}
     for name, grid in encoder.grids.items():
@@ -122,7 +131,7 @@ def _merge(
     return out
 
 
-def _role_pairs(
+def start(
     records: Records,
     schema: Schema,
     encoder: Encoder,
@@ -148,7 +157,8 @@ def _role_pairs(
     return _State([*singles, *pairs], [*cliques, *forbidden], sizes, forbidden)
 
 
-def _candidates(schema: Schema, numbers: Mapping[str, Any]) -> list[Candidate]:
+def all_candidates(schema: Schema, numbers: Mapping[str, Any]) -> list[Candidate]:
+    """Return what may be measured, by the public roles."""
     names = [column.name for column in schema.columns]
     found = candidates(names, schema.with_role("label"), schema.with_role("protected"), numbers["weights"])
     given = set(given_of(schema))  # how columns that are only ever given hang together is never asked
@@ -164,12 +174,7 @@ def _round(
     n_select: int,
 ) -> None:
     """Select and measure cliques; what is not affordable is no candidate."""
-    measured = [set(m.attributes) for m in state.measured]
-    found = [
-        c
-        for c in found
-        if _worth(c, state.sizes, numbers) and not any(set(c.attributes) <= clique for clique in measured)
-    ]
+    found = open_candidates(found, state.measured, state.sizes, numbers)
     if not found:
         return
     total = total_of(state.measured)
@@ -192,9 +197,28 @@ def _round(
         state.cliques.append(found[pick].attributes)
         open_ &= np.array([not set(c.attributes) <= set(chosen[-1]) for c in found])
     rho = numbers["rho"] * numbers["share_cliques"] * len(chosen) / numbers["n_cliques"]
-    cells = [int(np.prod([state.sizes[name] for name in clique])) for clique in chosen]
-    for clique, part in zip(chosen, split_rho(rho, cells) if chosen else [], strict=True):
-        state.measured.append(records.measure(clique, part))
+    state.measured += measure_all(records, chosen, state.sizes, rho)
+
+
+def open_candidates(
+    found: list[Candidate], measured: list[Measurement], sizes: Mapping[str, int], numbers: Mapping[str, Any]
+) -> list[Candidate]:
+    """Return the candidates that lie in no measured clique and whose noise could be worth it."""
+    known = [set(m.attributes) for m in measured]
+    return [
+        c
+        for c in found
+        if _worth(c, sizes, numbers) and not any(set(c.attributes) <= clique for clique in known)
+    ]
+
+
+def measure_all(
+    records: Records, chosen: list[Attributes], sizes: Mapping[str, int], rho: float
+) -> list[Measurement]:
+    """Measure cliques with one rho, split so that their summed error is least."""
+    cells = [int(np.prod([sizes[name] for name in clique])) for clique in chosen]
+    parts = split_rho(rho, cells) if chosen else []
+    return [records.measure(clique, part) for clique, part in zip(chosen, parts, strict=True)]
 
 
 def _shrunk(

@@ -104,10 +104,6 @@ class Config(Settings):
 
         rho = calibrate_rho(epsilon, delta)
         numbers = self.numbers(schema, rho, patients)
-        stages = tuple(
-            Stage(name, epsilon_of([dp_event.ZCDpEvent(rho * share)], delta), share, noise, detail)
-            for name, share, noise, detail in _stages(numbers)
-        )
         return PrivacyPlan(
             generator=self.name,
             unit=schema.unit.level,
@@ -117,7 +113,7 @@ class Config(Settings):
             patients=patients,
             event=dp_event.ZCDpEvent(rho),
             parameters=numbers,
-            stages=stages,
+            stages=stages_of(numbers, delta),
         )
 
     def fit(
@@ -172,7 +168,6 @@ class Config(Settings):
         sigma_role = math.sqrt(n_pairs / (2 * rho * share_role)) if n_pairs else None
         sigma_clique = math.sqrt(max(n_cliques, 1) / (2 * rho * max(share_cliques, 1e-12)))
         fine = NOISY_ONE_WAY * patients / (NOISE_AT_FULL * sigma_one)
-        target = math.sqrt(0.2 * patients / (NOISE_AT_FULL * sigma_clique)) if n_cliques else 40
         return {
             "method": self.method,
             "rho": rho,
@@ -187,10 +182,28 @@ class Config(Settings):
             "sigma_role": sigma_role,
             "sigma_clique": sigma_clique,
             "fine_cells": int(min(max(LEAST_CELLS * (fine // LEAST_CELLS), LEAST_CELLS), 100)),
-            "coarse_cells": int(min(max(target, 4), self.most_cells)),
+            "coarse_cells": coarse_cells(patients, sigma_clique if n_cliques else 0.0, self.most_cells),
             "max_cells": self.max_cells,
             "weights": self.weights.model_dump(),
         }
+
+
+def coarse_cells(patients: int, sigma: float, most: int) -> int:
+    """Return how many coarse cells of a number the cliques' noise leaves room for."""
+    target = math.sqrt(0.2 * patients / (NOISE_AT_FULL * sigma)) if sigma else 40
+    return int(min(max(target, 4), most))
+
+
+def stages_of(numbers: Mapping[str, Any], delta: float) -> tuple[Stage, ...]:
+    """Return the spend in parts, for the reader."""
+    from dp_accounting import dp_event
+
+    def alone(share: float) -> float:
+        return epsilon_of([dp_event.ZCDpEvent(numbers["rho"] * share)], delta)
+
+    return tuple(
+        Stage(name, alone(share), share, noise, detail) for name, share, noise, detail in _stages(numbers)
+    )
 
 
 def _stages(numbers: Mapping[str, Any]) -> list[tuple[str, float, float | None, str]]:
