@@ -30,7 +30,7 @@ from synthgen.schema import Schema
 WEIGHTS, META = "model.safetensors", "model.json"
 FORMAT = 1
 NEED = 'Install it: pip install "synthgen-medical[deep]".'
-FEATURES, STEPS, BATCH, RATE, CODE = 1000, 1500, 128, 2e-3, 16
+FEATURES, STEPS, BATCH, RATE, CODE = 1000, 500, 64, 4e-3, 16
 PIXEL_SPREAD = 0.2
 BOUND = 2.0
 _CHUNK = 2048
