@@ -78,6 +78,12 @@ def sized(schema: Schema, source: ImageSource | None, *, where: str) -> Schema:
         )
     if source is None or schema.images is None:
         return schema
+    if schema.unit.is_linked:
+        raise ConfigError(
+            "unit.records: expected single, since linked records are for tables only.",
+            where=where,
+            next_step="Leave it out; a synthetic image is one image of an invented patient.",
+        )
     if schema.paid:
         raise ConfigError(
             "Expected declared domains, since paid ones are for tables only.",

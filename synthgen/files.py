@@ -89,7 +89,7 @@ def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) 
     from synthgen.ingest.inspect import check
 
     schema = load_schema(schema_path, unpaid=True)
-    if table.is_dir() or table.suffix == ".npz":
+    if schema.images is not None and (table.is_dir() or table.suffix == ".npz"):
         from synthgen.ingest.image_check import check_images
 
         found = check_images(table, schema, **dialect)

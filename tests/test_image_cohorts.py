@@ -290,3 +290,27 @@ def test_a_demo_of_an_unknown_generator_or_kind_ends_with_2(
     assert (code, "embedding" in shown["error"]["message"]) == (2, True)
     code, shown = call(capsys, "demo", "music", "--output", tmp_path / "e")
     assert (code, "imaging" in shown["error"]["message"]) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("max_records: 2}", "max_records: 2, records: linked}", "linked"),
+        ("constraints: {enum: [F, M], required: true}", "categories: paid", "paid"),
+        ("images: {file: file, channels: 1, bits: 8}", "", "images"),
+        ("{file: file, channels: 1, bits: 8}", "{file: sex, channels: 1}", "images.file"),
+        ("{file: file, channels: 1, bits: 8}", "{file: file, channels: 3, bits: 12}", "colour"),
+    ],
+)
+def test_schemas_that_images_cannot_have_are_refused(
+    old: str, new: str, words: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert old in SCHEMA
+    (tmp_path / "s.yaml").write_text(SCHEMA.replace(old, new))
+    changes = [f"data.images.schema={tmp_path / 's.yaml'}"]
+    changes += ["budget.preprocessing=0.1"] if "paid" in new else []
+    code, shown = call(
+        capsys, "plan", place / "run.yaml", *(part for text in changes for part in ("--set", text))
+    )
+    assert code == 2
+    assert words in shown["error"]["message"]

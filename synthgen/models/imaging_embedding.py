@@ -56,7 +56,7 @@ class Config(ImagingSettings):
         cut: quantile of the distance at which a record is cut.
         refill: part of the variance that the Gaussians leave out to be drawn as noise of each cosine, and of
             those above, which follow the measured fall of amplitude.
-        augment: shift, stretch and lift what is drawn, by public amounts.
+        augment: stretch and lift the contrast of what is drawn, by public amounts.
     """
 
     name: Literal["embedding"] = "embedding"
@@ -67,7 +67,7 @@ class Config(ImagingSettings):
     share_lengths: float = Field(default=0.02, gt=0, lt=1)
     cells: int | None = Field(default=None, ge=1, le=64)
     cut: float = Field(default=0.5, gt=0, lt=1)
-    refill: float = Field(default=0.7, ge=0, le=2)
+    refill: float = Field(default=0.6, ge=0, le=2)
     augment: bool = True
 
     @model_validator(mode="after")

@@ -68,7 +68,13 @@ def physionet() -> pd.DataFrame:
 COHORTS = {"mimic3_demo": (mimic3, 100), "eicu_demo": (eicu, 100), "physionet2012": (physionet, 1500)}
 
 
-def config_for(name: str, folder: Path, epsilon: float) -> Path:
+GENERATORS: dict[str, dict[str, Any]] = {
+    "marginal": {"name": "marginal"},
+    "diffusion": {"name": "diffusion", "pretraining": 30, "steps": 5},
+}
+
+
+def config_for(name: str, folder: Path, epsilon: float, generator: str = "marginal") -> Path:
     make, patients = COHORTS[name]
     table = make()
     assert table.iloc[:, 0].nunique() == patients or name == "physionet2012"
@@ -78,18 +84,20 @@ def config_for(name: str, folder: Path, epsilon: float) -> Path:
         "cohort": name,
         "data": {"table": {"path": "table.csv", "schema": "table.schema.yaml"}},
         "budget": {"epsilon": epsilon, "delta": 1e-6, "patients": patients},
-        "generator": {"name": "marginal"},
+        "generator": GENERATORS[generator],
         "evaluate": {"holdout": 0.2},
     }
     (folder / "config.yaml").write_text(json.dumps(config))
     return folder / "config.yaml"
 
 
-@pytest.mark.parametrize("name", COHORTS)
+@pytest.mark.parametrize(
+    ("name", "generator"), [*((name, "marginal") for name in COHORTS), ("mimic3_demo", "diffusion")]
+)
 def test_a_longitudinal_cohort_runs_through_and_too_few_patients_are_said_plainly(
-    name: str, tmp_path: Path
+    name: str, generator: str, tmp_path: Path
 ) -> None:
-    config = config_for(name, tmp_path, 1.0)
+    config = config_for(name, tmp_path, 1.0, generator)
     loaded = load_config(config)
     planned = plan_summary(loaded)
     outcome = run(loaded, tmp_path / "run")

@@ -118,8 +118,7 @@ def test_linked_rows_stay_together_or_the_generator_is_refused(
     text = json.dumps({"unit": unit, "fields": [*SCHEMA["fields"], time]})
     linked = Schema.model_validate_json(text)
     made = plugins.load("synthgen.models", name, prefix="tabular_").Config
-    few = {"pretraining": 50, "steps": 5, "iterations": 100}
-    config = made(**{option: value for option, value in few.items() if option in made.model_fields})
+    config = made(**{key: value for key, value in QUICK.items() if key in made.model_fields})
     if name not in GIVEN:
         with pytest.raises(ConfigError, match="row before"):
             for_schema(config, linked)
