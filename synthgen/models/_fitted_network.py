@@ -39,7 +39,7 @@ class FittedNetwork:
         merging: for each column, fine cells in coarse ones.
         fine_cells: the public number of cells that the encoder was built with.
         generator: key of the generator that fitted it.
-        paid: noisy counts that unconditional draws are brought closer to, see `synthgen.models._resample`;
+        paid: noisy counts that unconditional draws are brought closer to (`synthgen.models._resample`);
             none where the config does not ask for it.
     """
 

@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen import plugins
+from synthgen import pipeline, plugins
+from synthgen.config import load_config
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.models import _select
 from synthgen.models._longitudinal import for_schema
 from synthgen.models.tabular_network import Config, load
+from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import LATTICE, lattice_weights, weighted_marginal
+from synthgen.records import SyntheticTable
 from synthgen.sample import draw, violations, write_table
 from synthgen.schema import Schema
 from tests.models import test_longitudinal as longitudinal
@@ -209,3 +212,33 @@ def test_linked_records_are_drawn_patient_by_patient(name: str) -> None:
     assert tables[0].frame.equals(tables[1].frame)
     assert len(np.unique(tables[0].units)) == 60
     assert np.bincount(np.asarray(tables[0].units)).max() <= linked.unit.max_records
+
+
+@pytest.mark.parametrize("name", ["network", "pategan"])
+def test_the_line_books_the_event_of_its_plan_and_asks_each_answer_by_name(
+    name: str, tmp_path: Path, schema: Schema
+) -> None:
+    SyntheticTable(schema, cohort(schema, 150).frame).to_pandas().to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "s.yaml").write_text(json.dumps({**SCHEMA, "unit": {"column": "patient"}}))
+    made = plugins.load("synthgen.models", name, prefix="tabular_").Config
+    options = {
+        k: v for k, v in {**SMALL, "generator_steps": 2, "votes": 20}.items() if k in made.model_fields
+    }
+    config = {
+        "cohort": "c",
+        "data": {"table": {"path": "t.parquet", "schema": "s.yaml"}},
+        "budget": {"epsilon": 1.0, "delta": 1e-6, "patients": 300},
+        "generator": {"name": name, **options},
+    }
+    (tmp_path / "c.yaml").write_text(json.dumps(config))
+    loaded = load_config(tmp_path / "c.yaml")
+    pipeline.fit(loaded, tmp_path / "run")
+    spent = Ledger.connect("sqlite:///ledger.db", base=tmp_path).spent("c")
+    assert list(spent.event.events) == [pipeline.make_plan(loaded).event]
+    assert spent.epsilon == pytest.approx(1.0, rel=1e-3)
+    lines = [
+        path.read_text()
+        for path in (tmp_path / "run" / "internal").rglob("*")
+        if path.is_file() and path.suffix not in (".safetensors", ".db")
+    ]
+    assert any('"about"' in text for text in lines)
