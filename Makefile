@@ -17,11 +17,12 @@ $(STAMP): pyproject.toml constraints.txt
 demo: install
 	$(BIN)/synthgen demo tables --output demo
 
+# Two workers on two cores: threads of their own would fight for these.
 test: install
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: install
-	$(BIN)/python -m pytest -q -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m slow
 
 check: install
 	$(BIN)/ruff format --check .
