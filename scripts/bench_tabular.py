@@ -29,7 +29,7 @@ import _tabular_rows as shown
 import numpy as np
 import pandas as pd
 
-from synthgen.models.tabular_marginal import Config
+from synthgen import plugins
 from synthgen.privacy.noise import NoiseSource
 from synthgen.records import RealTable
 from synthgen.sample import draw
@@ -89,15 +89,22 @@ def table_of(tables: Any, name: str, schema: Schema) -> RealTable:
 
 
 def ours(
-    scorer: Any, data: RealTable, name: str, epsilon: float, *, fits: int, options: dict[str, Any]
+    scorer: Any,
+    data: RealTable,
+    name: str,
+    epsilon: float,
+    *,
+    fits: int,
+    options: dict[str, Any],
+    generator: str = shown.OURS,
 ) -> Row:
-    """Fit `marginal` a few times and score what each draws."""
-    row: Row = {"peer": shown.OURS, "table": name, "epsilon": epsilon, "delta": DELTA, "fits": fits}
+    """Fit `marginal`, or another of our generators, a few times and score what each draws."""
+    row: Row = {"peer": generator, "table": name, "epsilon": epsilon, "delta": DELTA, "fits": fits}
     row |= {"options": options, "status": "scored", "date": _machine.today(), "load_start": _machine.load()}
     scores = []
     for seed in range(fits):
         start, worked = time.perf_counter(), time.process_time()
-        config = Config(**options)
+        config = plugins.load("synthgen.models", generator, prefix="tabular_").Config(**options)
         plan = config.plan(data.schema, epsilon=epsilon, delta=DELTA, patients=len(data))
         model = config.fit(data, plan, noise=NoiseSource.system())
         drawn = draw(model, data.schema, len(data), seed=seed).to_pandas()
@@ -187,6 +194,8 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="measure and keep all peers anew, dpmm AIM too")
     refresh = "measure and keep PEER[:TABLE[:EPSILON]] anew, or what is `missing`; fit nothing of ours"
     parser.add_argument("--refresh", nargs="+", default=[], metavar="PEER", help=refresh)
+    parser.add_argument("--also", nargs="+", default=[], help="others of our generators, beside `marginal`")
+    parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", action="store_true", help="write ours into scripts/results")
     parser.add_argument("--set", action="append", default=[], help="option=value of the generator")
@@ -198,7 +207,7 @@ def rows_of(arguments: argparse.Namespace) -> Iterator[Row]:
     sys.path.insert(0, str(arguments.bench.resolve()))
     tables, scorer = importlib.import_module("tables"), importlib.import_module("score")
     options = {key: json.loads(value) for key, _, value in (text.partition("=") for text in arguments.set)}
-    for name in ("support2",) if arguments.quick else TABLES:
+    for name in ("support2",) if arguments.quick else arguments.tables:
         schema = schema_of(tables, name)
         data = table_of(tables, name, schema)
         if not arguments.quick and not arguments.refresh:
@@ -208,6 +217,8 @@ def rows_of(arguments: argparse.Namespace) -> Iterator[Row]:
             if not arguments.refresh:
                 fits = 1 if arguments.quick else FITS
                 yield ours(scorer, data, name, epsilon, fits=fits, options=options)
+                for generator in arguments.also:
+                    yield ours(scorer, data, name, epsilon, fits=fits, options={}, generator=generator)
             yield from peer_rows(arguments, scorer, name, epsilon)
 
 

@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from synthgen.models._denoiser import Denoiser
+    from synthgen.train.plan import TrainingPlan
 
 __all__ = ["Config", "Fitted", "load"]
 WEIGHTS, META = "denoiser.safetensors", "denoiser.json"
 N_DRAFTS = 200_000
+CALM = 4e-4  # noise of a step in each coordinate of the mean gradient: that of adult at epsilon 10
 
 
 class Config(Settings):
@@ -52,7 +54,8 @@ class Config(Settings):
         steps: noised steps.
         batch: patients that a step draws on average, at most.
         draws: masks of each record in a step.
-        learning_rate: of the noised steps.
+        learning_rate: of the noised steps. None follows a public rule: 1, less where a step's noise is larger
+            than `CALM`. Measured on support2 at epsilon 1: a rate of 1 drowned the label (AUC .819 / .797).
         ema_decay: what the average of the weights keeps in a step.
         width: width of the network.
         blocks: residual blocks of the network.
@@ -66,7 +69,7 @@ class Config(Settings):
     steps: int = Field(default=150, ge=1, le=100_000)
     batch: int = Field(default=2048, ge=1, le=2**20)
     draws: int = Field(default=2, ge=1, le=64)
-    learning_rate: float = Field(default=1.0, gt=0, le=100)
+    learning_rate: float | None = Field(default=None, gt=0, le=100)
     ema_decay: float = Field(default=0.95, ge=0, lt=1)
     width: int = Field(default=128, ge=8, le=4096)
     blocks: int = Field(default=2, ge=0, le=32)
@@ -116,7 +119,7 @@ class Config(Settings):
             denoiser,
             labels,
             _warm.training_of(plan),
-            learning_rate=self.learning_rate,
+            learning_rate=self.learning_rate or _rate(_warm.training_of(plan)),
             ema_decay=self.ema_decay,
         )
         _warm.train(module, net.CellRecords(warm.encode(data), sizes), data, noise=noise, tell=tell)
@@ -124,6 +127,12 @@ class Config(Settings):
         shifts = {label: _shift(denoiser, shown, label) for label in labels}
         tell("done", 1.0)
         return FittedDiffusion(warm, denoiser, shifts, self.strength)
+
+
+def _rate(steps: TrainingPlan) -> float:
+    """Return the learning rate at which a step's noise moves each weight no more than `CALM` does at 1."""
+    noise = steps.noise_multiplier * steps.max_grad_norm / steps.expected_units
+    return min(1.0, CALM / noise)
 
 
 def _shift(denoiser: Denoiser, drafts: np.ndarray, label: int) -> np.ndarray:
