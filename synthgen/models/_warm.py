@@ -6,9 +6,8 @@ noised steps on patients, for what marginals cannot see.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +93,7 @@ def plan_of(
 
     noise = calibrate_noise(event, epsilon=epsilon, delta=delta)
     steps = training(noise)
+    numbers = tabular_marginal.Config().numbers(schema, rho, patients)
     return PrivacyPlan(
         generator=generator,
         unit=schema.unit.level,
@@ -102,17 +102,14 @@ def plan_of(
         delta=delta,
         patients=patients,
         event=event(noise),
-        parameters={
-            "marginal": tabular_marginal.Config().numbers(schema, rho, patients),
-            "training": steps.to_json(),
-        },
+        parameters={"marginal": numbers, "training": steps.to_json()},
         stages=(
-            Stage("marginal model", epsilon_of([paid], delta), split.share, None, "where training starts"),
+            *(replace(s, share=s.share * split.share) for s in tabular_marginal.stages_of(numbers, delta)),
             Stage(
                 "noised steps",
                 epsilon_of([steps.event], delta),
                 1.0 - split.share,
-                noise * math.sqrt(1.0 / split.steps),
+                None,  # of a gradient, not of a count of patients
                 f"{split.steps} steps of {units:.0f} patients on average, noise multiplier {noise:.3f}",
             ),
         ),

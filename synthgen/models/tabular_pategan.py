@@ -96,8 +96,11 @@ class Config(Settings):
         numbers = self._numbers(dict(base.parameters), patients)
         paid = [stage for stage in marginal.stages_of(numbers, delta) if stage.share > 0]
         votes = marginal.stages_of({**numbers, "share_cliques": self.share_votes}, delta)[-1]
-        detail = f"{numbers['votes']} rows by {numbers['teachers']} teachers, noise in teachers"
-        stage = Stage("votes", votes.epsilon, self.share_votes, numbers["sigma_votes"], detail)
+        # Noise of a count of teachers, not of patients: said in words.
+        detail = (
+            f"{numbers['votes']} rows by {numbers['teachers']} teachers, noise {numbers['sigma_votes']:.0f}"
+        )
+        stage = Stage("votes", votes.epsilon, self.share_votes, None, detail)
         return replace(base, generator=self.name, parameters=numbers, stages=(*paid, stage))
 
     def fit(

@@ -1,6 +1,7 @@
 """What every table generator keeps to. Found by file name: a new generator is tested by being there."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from synthgen.errors import ConfigError
 from synthgen.models._base import GivenModel, TableConfig, TableModel
 from synthgen.models._longitudinal import can_link, for_schema
 from synthgen.models._model import load_model, save_model
-from synthgen.privacy.accountant import epsilon_of
+from synthgen.privacy.accountant import calibrate_rho, epsilon_of
 from synthgen.privacy.noise import NoiseSource
 from synthgen.records import RealTable
 from synthgen.sample import draw
@@ -145,3 +146,16 @@ def test_linked_rows_stay_together_or_the_generator_is_refused(
     assert drawn["patient"].nunique() == 100
     assert drawn.groupby("patient").size().max() <= 3
     assert drawn.groupby("patient")["day"].is_monotonic_increasing.all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_plan_never_promises_a_count_less_noise_than_all_its_budget_could_buy(
+    name: str, schema: Schema
+) -> None:
+    """`plan` and the report tell from these numbers what error a rate has."""
+    config = plugins.load("synthgen.models", name, prefix="tabular_").Config()
+    plan = config.plan(schema, epsilon=1.0, delta=1e-6, patients=300)
+    told = [stage.noise for stage in plan.stages if stage.noise is not None]
+    assert told
+    assert min(told) >= 1.0 / math.sqrt(2.0 * calibrate_rho(1.0, 1e-6))
+    assert sum(stage.share for stage in plan.stages) == pytest.approx(1.0)
