@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages, SyntheticImages, from_intensities, intensities
 from synthgen.models import _moments
 from synthgen.models._base import Progress, TableModel
 from synthgen.models._conditioning import Conditioning
+from synthgen.models._extras import require
 from synthgen.models._imaging import load_attributes, save_attributes
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import RhoFilter
@@ -29,25 +29,10 @@ from synthgen.schema import Schema
 
 WEIGHTS, META = "model.safetensors", "model.json"
 FORMAT = 1
-NEED = 'Install it: pip install "synthgen-medical[deep]".'
 FEATURES, STEPS, BATCH, RATE, CODE = 1000, 500, 64, 4e-3, 16
 PIXEL_SPREAD = 0.2
 BOUND = 2.0
 _CHUNK = 2048
-
-
-def require_torch() -> None:
-    """Refuse where the extra is not installed.
-
-    Raises:
-        ConfigError: it is not.
-    """
-    import importlib.util
-
-    if importlib.util.find_spec("torch") is None:
-        raise ConfigError(
-            "generator.method: merf needs torch, found none.", where="generator", next_step=NEED
-        )
 
 
 def frequencies(numbers: Mapping[str, Any]) -> np.ndarray:
@@ -207,7 +192,7 @@ def load(folder: Path, schema: Schema, numbers: Mapping[str, Any]) -> FittedMerf
     Raises:
         ConfigError: torch is not installed.
     """
-    require_torch()
+    require("merf", "torch")
     from safetensors.torch import load_file
 
     net = network(numbers)

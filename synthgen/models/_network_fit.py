@@ -105,6 +105,9 @@ def fit(
     progress: Progress | None = None,
 ) -> FittedNetwork:
     """Run the mechanism with the plan's numbers. See `tabular_network.Config.fit` for the guarantee."""
+    from synthgen.models import _network  # torch takes seconds to import
+
+    _network.device_of(training.device)  # asked before anything is drawn
     tell = progress or (lambda what, done: None)
     schema = data.schema
     encoder = Encoder.of(schema, fine_cells=numbers["fine_cells"])

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from synthgen.errors import ConfigError
 from synthgen.models import _marginal_fit as fitting
 from synthgen.models import tabular_marginal
 from synthgen.models._base import Progress
+from synthgen.models._extras import require
 from synthgen.models._fitted import FittedMarginal
 from synthgen.privacy.accountant import calibrate_noise, calibrate_rho, epsilon_of
 from synthgen.privacy.noise import NoiseSource
@@ -78,7 +77,7 @@ def plan_of(
 
     from synthgen.train.plan import TrainingPlan
 
-    require_training(generator)
+    require(generator, "torch", "pytorch_lightning")
     rho = calibrate_rho(epsilon, delta) * split.share
     paid = dp_event.ZCDpEvent(rho)
     records = min(schema.unit.max_records, split.records)
@@ -114,21 +113,6 @@ def plan_of(
             ),
         ),
     )
-
-
-def require_training(generator: str) -> None:
-    """Check that the packages of the extra ``deep`` are there, without loading them.
-
-    Raises:
-        ConfigError: one is not.
-    """
-    missing = [name for name in ("torch", "pytorch_lightning") if find_spec(name) is None]
-    if missing:
-        raise ConfigError(
-            f"The generator {generator!r} expects the package {missing[0]}, found none.",
-            where="generator.name",
-            next_step='pip install "synthgen-medical[deep]"',
-        )
 
 
 def start(data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progress) -> FittedMarginal:

@@ -25,6 +25,7 @@ from synthgen.models import _merf, _moments
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding import FittedEmbedding, load
+from synthgen.models._extras import require
 from synthgen.models._imaging import ImagingSettings, fit_attributes, with_attributes
 from synthgen.models._merf import FittedMerf
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of
@@ -98,7 +99,7 @@ class Config(ImagingSettings):
             )
 
         if self.method == "merf":
-            _merf.require_torch()
+            require("merf", "torch")
 
         def pixels(left: float) -> PrivacyPlan:
             return self._pixels(schema, epsilon=left, delta=delta, patients=patients)

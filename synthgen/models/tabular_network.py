@@ -20,6 +20,7 @@ from synthgen.models import _marginal_fit as counting
 from synthgen.models import _network_fit as fitting
 from synthgen.models import tabular_marginal as marginal
 from synthgen.models._base import Progress
+from synthgen.models._extras import require
 from synthgen.models._fitted_network import FittedNetwork, load
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
@@ -96,7 +97,9 @@ class Config(Settings):
 
         Raises:
             ValueError: ``epsilon`` or ``delta`` is out of range.
+            ConfigError: torch is not installed.
         """
+        require(self.name, "torch")
         base = marginal.Config(
             rounds=self.rounds,
             most_cells=self.most_cells,
@@ -125,7 +128,7 @@ class Config(Settings):
             progress: told what is being done.
 
         Raises:
-            ConfigError: torch finds no such device.
+            ConfigError: torch finds no such device; nothing was drawn.
         """
         keys = fitting.Training.__dataclass_fields__
         training = fitting.Training(**{key: getattr(self, key) for key in keys})

@@ -24,6 +24,7 @@ from synthgen.models import _network_fit as networks
 from synthgen.models import _pategan_fit as fitting
 from synthgen.models import tabular_marginal as marginal
 from synthgen.models._base import Progress
+from synthgen.models._extras import require
 from synthgen.models._fitted_network import FittedNetwork
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan, Stage
@@ -89,7 +90,9 @@ class Config(Settings):
 
         Raises:
             ValueError: ``epsilon`` or ``delta`` is out of range.
+            ConfigError: torch is not installed.
         """
+        require(self.name, "torch")
         base = marginal.Config(most_cells=self.most_cells).plan(
             schema, epsilon=epsilon, delta=delta, patients=patients
         )

@@ -220,15 +220,28 @@ def test_evidence_is_kept_and_the_rest_is_drawn() -> None:
     assert (found < np.array(model.denoiser.sizes)).all()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "network", "pategan"])
 def test_packages_that_are_not_there_are_named_before_anything_is_spent(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from synthgen.errors import ConfigError
-    from synthgen.models import _warm
+    from synthgen.models import _extras
 
-    monkeypatch.setattr(_warm, "find_spec", lambda package: None)
+    monkeypatch.setattr(_extras, "find_spec", lambda package: None)
     schema = Schema.model_validate_json(json.dumps(SCHEMA))
+    config = plugins.load("synthgen.models", name, prefix="tabular_").Config()
     with pytest.raises(ConfigError) as caught:
-        config_of(name).plan(schema, epsilon=1.0, delta=1e-6, patients=100)
+        config.plan(schema, epsilon=1.0, delta=1e-6, patients=100)
     assert "torch" in str(caught.value)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is there")
+def test_a_device_that_is_not_there_is_named_before_anything_is_drawn() -> None:
+    from synthgen.errors import ConfigError
+
+    data, meter = table(), Meter(NoiseSource.for_tests(0))
+    config = plugins.load("synthgen.models", "network", prefix="tabular_").Config(device="cuda")
+    plan = config.plan(data.schema, epsilon=1.0, delta=1e-6, patients=150)
+    with pytest.raises(ConfigError):
+        config.fit(data, plan, noise=meter)
+    assert not meter.rho
