@@ -21,7 +21,7 @@ from torch.optim import SGD, Optimizer
 
 from synthgen.train.module import PrivateModule
 from synthgen.train.plan import TrainingPlan
-from synthgen.train.units import Batch, TensorRecords
+from synthgen.train.units import Batch
 
 CHUNK = 8192
 
@@ -92,20 +92,6 @@ def losses(net: Denoiser, cells: Tensor, mask: Tensor) -> Tensor:
         wrong = functional.cross_entropy(logits, cells[:, i], reduction="none")
         total = total + torch.where(mask[:, i], wrong, 0.0)
     return total / mask.sum(1).clamp(min=1).sqrt()
-
-
-class CellRecords(TensorRecords):
-    """Coarse cells of real records, "record column". Sensitive."""
-
-    def __init__(self, cells: np.ndarray, sizes: Sequence[int]) -> None:
-        super().__init__({"cells": torch.from_numpy(np.ascontiguousarray(cells, dtype=np.int64))})
-        object.__setattr__(self, "_sizes", tuple(sizes))
-
-    def made_up(self, n_rows: int, seed: int) -> Batch:
-        """Return random cells."""
-        rng = np.random.default_rng(seed)
-        drawn = [rng.integers(0, size, n_rows) for size in self._sizes]  # type: ignore[attr-defined]
-        return {"cells": torch.from_numpy(np.stack(drawn, axis=1))}
 
 
 class DenoiserTraining(PrivateModule):

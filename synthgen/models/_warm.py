@@ -6,113 +6,122 @@ noised steps on patients, for what marginals cannot see.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
 from synthgen.models import _marginal_fit as fitting
 from synthgen.models import tabular_marginal
 from synthgen.models._base import Progress
 from synthgen.models._extras import require
 from synthgen.models._fitted import FittedMarginal
-from synthgen.privacy.accountant import calibrate_noise, calibrate_rho, epsilon_of
+from synthgen.privacy.accountant import calibrate_rho, epsilon_of
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan, Stage
-from synthgen.records import RealTable
+from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
+from synthgen.settings import Settings
 
 if TYPE_CHECKING:
-    from synthgen.train.module import PrivateModule
-    from synthgen.train.plan import TrainingPlan
-    from synthgen.train.units import Records
+    import pandas as pd
 
-LARGEST_RATE = 0.125
+    from synthgen.train.plan import TrainingPlan
+
+LARGEST_RATE, MOST_RECORDS = 0.125, 2
+N_DRAFTS = 200_000
 SHARE_LARGE, SHARE_SMALL = 0.3, 0.7
 """Measured with `diffusion` on adult at epsilon 10, tvd2 and AUC (logistic / boosting): .1 gives .0265 and
 .902 / .913, .3 gives .0252 and .901 / .913; `marginal`, with the whole budget, .0239 and .901 / .912."""
 
 
-@dataclass(frozen=True)
-class Split:
-    """How a deep generator's budget is split.
+class WarmSettings(Settings):
+    """Settings of a generator that starts from a marginal model. All are public; none looks at the data.
 
     Attributes:
-        share: part of the whole budget's rho that the marginal model gets.
+        share: part of the budget's rho for the marginal model. None follows a public rule: `SHARE_LARGE`
+            where the whole rho is at least `tabular_marginal.LARGE_RHO`, else `SHARE_SMALL`.
         steps: noised steps.
         batch: patients that a step draws on average, at most; a small cohort draws an eighth of itself.
         draws: noise draws of each record in a step, averaged inside the patient.
-        records: records of a patient in a step, at most.
+        ema_decay: what the average of the weights keeps in a step.
+        width: width of the networks.
+        pretraining: steps on the marginal model's samples; free.
+        seed: of initial weights, of pretraining, and of what sees no record.
     """
 
-    share: float
-    steps: int
-    batch: int
-    draws: int
-    records: int = 2
+    name: str
+    share: float | None = Field(default=None, gt=0, lt=1)
+    steps: int = Field(default=150, ge=1, le=100_000)
+    batch: int = Field(default=2048, ge=1, le=2**20)
+    draws: int = Field(default=2, ge=1, le=64)
+    ema_decay: float = Field(default=0.95, ge=0, lt=1)
+    width: int = Field(default=128, ge=8, le=4096)
+    pretraining: int = Field(default=1000, ge=0, le=1_000_000)
+    seed: int = 0
 
+    def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
+        """Fix every number of the guarantee from public facts.
 
-def plan_of(
-    generator: str, schema: Schema, split: Split, *, epsilon: float, delta: float, patients: int
-) -> PrivacyPlan:
-    """Return the plan of a marginal model and DP-SGD steps that together cost at most ``epsilon``.
+        Guarantee:
+            A marginal model and noised steps that together cost at most ``epsilon``: the event is the
+            composition of one zCDP event and the steps' Poisson-sampled Gaussians.
 
-    Guarantee:
-        The event is the composition of one zCDP event and the steps' Poisson-sampled Gaussians.
+        Args:
+            schema: the table's public description.
+            epsilon: target, at ``delta``.
+            delta: probability of failure.
+            patients: public number of patients that will train.
 
-    Args:
-        generator: key of the generator.
-        schema: the table's public description.
-        split: the public split.
-        epsilon: target, at ``delta``.
-        delta: probability of failure.
-        patients: public number of patients that will train.
+        Raises:
+            ValueError: a number is out of range.
+            ConfigError: the packages that train are not installed.
+        """
+        from dp_accounting import dp_event
 
-    Raises:
-        ValueError: a number is out of range.
-        ConfigError: the packages that train are not installed; said before anything is reserved.
-    """
-    from dp_accounting import dp_event
+        from synthgen.train.plan import TrainingPlan
 
-    from synthgen.train.plan import TrainingPlan
-
-    require(generator, "torch", "pytorch_lightning")
-    rho = calibrate_rho(epsilon, delta) * split.share
-    paid = dp_event.ZCDpEvent(rho)
-    records = min(schema.unit.max_records, split.records)
-    units = max(1.0, min(float(split.batch), LARGEST_RATE * patients))
-
-    def training(noise: float) -> TrainingPlan:
-        rate = min(1.0, units / patients)
-        return TrainingPlan(rate, split.steps, noise, 1.0, units, records * split.draws, records)
-
-    def event(noise: float) -> dp_event.DpEvent:
-        return dp_event.ComposedDpEvent([paid, training(noise).event])
-
-    noise = calibrate_noise(event, epsilon=epsilon, delta=delta)
-    steps = training(noise)
-    numbers = tabular_marginal.Config().numbers(schema, rho, patients)
-    return PrivacyPlan(
-        generator=generator,
-        unit=schema.unit.level,
-        max_records=schema.unit.max_records,
-        epsilon=epsilon,
-        delta=delta,
-        patients=patients,
-        event=event(noise),
-        parameters={"marginal": numbers, "training": steps.to_json()},
-        stages=(
-            *(replace(s, share=s.share * split.share) for s in tabular_marginal.stages_of(numbers, delta)),
-            Stage(
-                "noised steps",
-                epsilon_of([steps.event], delta),
-                1.0 - split.share,
-                None,  # of a gradient, not of a count of patients
-                f"{split.steps} steps of {units:.0f} patients on average, noise multiplier {noise:.3f}",
+        require(self.name, "torch", "pytorch_lightning")
+        whole = calibrate_rho(epsilon, delta)
+        share = self.share or (SHARE_LARGE if whole >= tabular_marginal.LARGE_RHO else SHARE_SMALL)
+        paid, records = dp_event.ZCDpEvent(whole * share), min(schema.unit.max_records, MOST_RECORDS)
+        steps = TrainingPlan.calibrate(
+            patients=patients,
+            expected_units=max(1.0, min(float(self.batch), LARGEST_RATE * patients)),
+            steps=self.steps,
+            epsilon=epsilon,
+            delta=delta,
+            rows_per_unit=records * self.draws,
+            records_per_unit=records,
+            beside=[paid],
+        )
+        numbers = tabular_marginal.Config().numbers(schema, paid.rho, patients)
+        return PrivacyPlan(
+            generator=self.name,
+            unit=schema.unit.level,
+            max_records=schema.unit.max_records,
+            epsilon=epsilon,
+            delta=delta,
+            patients=patients,
+            event=dp_event.ComposedDpEvent([paid, steps.event]),
+            parameters={"marginal": numbers, "training": steps.to_json()},
+            stages=(
+                *(replace(s, share=s.share * share) for s in tabular_marginal.stages_of(numbers, delta)),
+                _stage(steps, share=1.0 - share, delta=delta),
             ),
-        ),
+        )
+
+
+def _stage(steps: TrainingPlan, *, share: float, delta: float) -> Stage:
+    """Return the noised steps for the reader; their noise is a gradient's, not a count's."""
+    detail = (
+        f"{steps.steps} steps of {steps.expected_units:.0f} patients on average, "
+        f"noise multiplier {steps.noise_multiplier:.3f}"
     )
+    return Stage("noised steps", epsilon_of([steps.event], delta), share, None, detail)
 
 
 def start(data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progress) -> FittedMarginal:
@@ -133,6 +142,11 @@ def stacked(warm: FittedMarginal, coarse: Mapping[str, np.ndarray]) -> np.ndarra
     return np.stack([np.asarray(coarse[name], dtype=np.int64) for name in warm.merging], axis=1)
 
 
+def drafts_of(warm: FittedMarginal, seed: int) -> np.ndarray:
+    """Return records of the marginal model to train on, "record column"."""
+    return stacked(warm, warm.draw(N_DRAFTS, rng=np.random.default_rng(seed), held={}))
+
+
 def training_of(plan: PrivacyPlan) -> TrainingPlan:
     """Return the plan's noised steps."""
     from synthgen.train.plan import TrainingPlan
@@ -140,30 +154,57 @@ def training_of(plan: PrivacyPlan) -> TrainingPlan:
     return TrainingPlan.from_json(plan.parameters["training"])
 
 
-def share_of(share: float | None, epsilon: float, delta: float) -> float:
-    """Return the marginal model's share: the one asked for, or by the public rule."""
-    if share is not None:
-        return share
-    return SHARE_LARGE if calibrate_rho(epsilon, delta) >= tabular_marginal.LARGE_RHO else SHARE_SMALL
+@dataclass(frozen=True)
+class FittedWarm(ABC):
+    """A marginal model whose records a network changes. Publishable.
 
-
-def train(
-    module: PrivateModule, records: Records, data: RealTable, *, noise: NoiseSource, tell: Progress
-) -> None:
-    """Spend the plan's steps; the module's weights become their running average, if it keeps one.
-
-    The whole plan is reserved before any record is read, and a crash keeps it, so steps are counted in
-    memory: a training that stops is charged in full.
+    Attributes:
+        warm: the marginal model, where draws start.
     """
-    import torch
 
-    from synthgen.train.module import fit
-    from synthgen.train.steps import MemoryBook
-    from synthgen.train.units import Patients
+    warm: FittedMarginal
 
-    book = MemoryBook(module.plan)
-    fit(module, Patients(records, data.units), book=book, noise=noise, options={"accelerator": "cpu"})
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(module.average.get(name, parameter))
-    module.eval()
+    @abstractmethod
+    def change(self, cells: np.ndarray, free: list[int], *, rng: np.random.Generator) -> None:
+        """Change drafts in place, in the free columns alone.
+
+        Args:
+            cells: coarse cells, "record column".
+            free: numbers of the columns that no condition and no evidence holds.
+            rng: open randomness.
+        """
+
+    def sample(
+        self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
+    ) -> SyntheticTable:
+        """Draw records. Post-processing: may be called for ever.
+
+        Args:
+            n_records: records to draw, 0 or more.
+            rng: open randomness; the same state gives the same records on the same machine.
+            where: conditions, as `FittedMarginal.sample` takes them; each record keeps to them exactly, and
+                no held column is changed.
+
+        Raises:
+            ConfigError: a condition names an unknown column or value, or one without any chance.
+        """
+        held = self.warm.held(where or {})
+        drafts = self.warm.draw(n_records, rng=rng, held=held)
+        return self.warm.decode(self._changed(drafts, held, rng), rng=rng, held=held)
+
+    def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
+        """Draw one record for each row of ``evidence``, whose columns it keeps exactly. Post-processing.
+
+        Args:
+            evidence: canonical values of some columns; the draft of the others follows them.
+            rng: open randomness; the same state gives the same records on the same machine.
+        """
+        drafts = self.warm.draw_given(evidence, rng=rng)
+        return self.warm.decode_given(self._changed(drafts, evidence, rng), evidence, rng=rng)
+
+    def _changed(
+        self, drafts: Mapping[str, np.ndarray], held: Container[str], rng: np.random.Generator
+    ) -> dict[str, np.ndarray]:
+        cells, names = stacked(self.warm, drafts), list(self.warm.merging)
+        self.change(cells, [i for i, name in enumerate(names) if name not in held], rng=rng)
+        return {name: cells[:, i] for i, name in enumerate(names)}

@@ -17,7 +17,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -26,61 +26,36 @@ from synthgen.errors import ConfigError
 from synthgen.models import _fitted, _warm
 from synthgen.models._base import Progress
 from synthgen.models._conditional import draw_evenly, shift_of, softmax
-from synthgen.models._fitted import FittedMarginal
 from synthgen.models._junction import draw
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
-from synthgen.records import RealTable, SyntheticTable
+from synthgen.records import RealTable
 from synthgen.schema import Schema
-from synthgen.settings import Settings
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from synthgen.models._denoiser import Denoiser
     from synthgen.train.plan import TrainingPlan
 
 __all__ = ["Config", "Fitted", "load"]
 WEIGHTS, META = "denoiser.safetensors", "denoiser.json"
-N_DRAFTS = 200_000
 CALM = 4e-4  # noise of a step in each coordinate of the mean gradient: that of adult at epsilon 10
 
 
-class Config(Settings):
-    """Settings. All are public; none looks at the data.
+class Config(_warm.WarmSettings):
+    """Settings, beside those of `_warm.WarmSettings`. All are public; none looks at the data.
 
     Attributes:
-        share: part of the budget's rho for the marginal model; None follows `_warm.share_of`.
-        steps: noised steps.
-        batch: patients that a step draws on average, at most.
-        draws: masks of each record in a step.
         learning_rate: of the noised steps. None follows a public rule: 1, less where a step's noise is larger
             than `CALM`. Measured on support2 at epsilon 1: a rate of 1 drowned the label (AUC .819 / .797).
-        ema_decay: what the average of the weights keeps in a step.
-        width: width of the network.
         blocks: residual blocks of the network.
-        pretraining: steps on the marginal model's samples; free.
         strength: part of the cells of a draft that are masked and drawn again; labels always are.
-        seed: of initial weights and of pretraining.
     """
 
     name: Literal["diffusion"] = "diffusion"
-    share: float | None = Field(default=None, gt=0, lt=1)
-    steps: int = Field(default=150, ge=1, le=100_000)
-    batch: int = Field(default=2048, ge=1, le=2**20)
-    draws: int = Field(default=2, ge=1, le=64)
     learning_rate: float | None = Field(default=None, gt=0, le=100)
-    ema_decay: float = Field(default=0.95, ge=0, lt=1)
-    width: int = Field(default=128, ge=8, le=4096)
     blocks: int = Field(default=2, ge=0, le=32)
     pretraining: int = Field(default=2000, ge=0, le=1_000_000)
     strength: float = Field(default=0.0, ge=0, le=1)
-    seed: int = 0
-
-    def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
-        """Fix every number of the guarantee from public facts. See `_warm.plan_of`."""
-        split = _warm.Split(_warm.share_of(self.share, epsilon, delta), self.steps, self.batch, self.draws)
-        return _warm.plan_of(self.name, schema, split, epsilon=epsilon, delta=delta, patients=patients)
 
     def fit(
         self, data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
@@ -100,13 +75,13 @@ class Config(Settings):
         import torch
 
         from synthgen.models import _denoiser as net
+        from synthgen.models._noised_steps import train
 
         tell = progress or (lambda what, done: None)
         warm = _warm.start(data, plan, noise=noise, tell=tell)
         sizes = [merging.n_coarse for merging in warm.merging.values()]
         labels = [list(warm.merging).index(name) for name in data.schema.with_role("label")]
-        rng = np.random.default_rng(self.seed)
-        drafts = _warm.stacked(warm, warm.draw(N_DRAFTS, rng=rng, held={}))
+        drafts, steps = _warm.drafts_of(warm, self.seed), _warm.training_of(plan)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             denoiser = net.Denoiser(sizes, width=self.width, blocks=self.blocks)
@@ -115,15 +90,10 @@ class Config(Settings):
             tell=lambda done: tell("pretraining", 0.3 + 0.3 * done),
         )  # fmt: skip
         tell("noised steps", 0.6)
-        module = net.DenoiserTraining(
-            denoiser,
-            labels,
-            _warm.training_of(plan),
-            learning_rate=self.learning_rate or _rate(_warm.training_of(plan)),
-            ema_decay=self.ema_decay,
-        )
-        _warm.train(module, net.CellRecords(warm.encode(data), sizes), data, noise=noise, tell=tell)
-        shown = drafts[: N_DRAFTS // 2]
+        rate = self.learning_rate or _rate(steps)
+        module = net.DenoiserTraining(denoiser, labels, steps, learning_rate=rate, ema_decay=self.ema_decay)
+        train(module, warm, data, noise=noise)
+        shown = drafts[: len(drafts) // 2]
         shifts = {label: _shift(denoiser, shown, label) for label in labels}
         tell("done", 1.0)
         return FittedDiffusion(warm, denoiser, shifts, self.strength)
@@ -145,70 +115,21 @@ def _shift(denoiser: Denoiser, drafts: np.ndarray, label: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class FittedDiffusion:
+class FittedDiffusion(_warm.FittedWarm):
     """The marginal model, the denoiser and the labels' shifts. Publishable.
 
     Attributes:
-        warm: where draws start.
         denoiser: the network.
         shifts: for each label's column, what is added to its logits.
         strength: part of a draft's cells that are drawn again.
     """
 
-    warm: FittedMarginal
     denoiser: Denoiser
     shifts: Mapping[int, np.ndarray]
     strength: float
 
-    def sample(
-        self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
-    ) -> SyntheticTable:
-        """Draw records. Post-processing: may be called for ever.
-
-        Args:
-            n_records: records to draw, 0 or more.
-            rng: open randomness; the same state gives the same records on the same machine.
-            where: conditions, as `FittedMarginal.sample` takes them; each record keeps to them exactly, and
-                no held column is drawn again.
-
-        Raises:
-            ConfigError: a condition names an unknown column or value, or one without any chance.
-        """
-        held = self.warm.held(where or {})
-        cells = _warm.stacked(self.warm, self.warm.draw(n_records, rng=rng, held=held))
-        names = list(self.warm.merging)
-        self._redraw(cells, [i for i, name in enumerate(names) if name not in held], rng)
-        coarse = {name: cells[:, i] for i, name in enumerate(names)}
-        return self.warm.decode(coarse, rng=rng, held=held)
-
-    def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
-        """Draw one record for each row of ``evidence``, whose columns it keeps exactly. Post-processing.
-
-        Args:
-            evidence: canonical values of some columns; the draft of the others follows them.
-            rng: open randomness; the same state gives the same records on the same machine.
-        """
-        cells = _warm.stacked(self.warm, self.warm.draw_given(evidence, rng=rng))
-        names = list(self.warm.merging)
-        self._redraw(cells, [i for i, name in enumerate(names) if name not in evidence], rng)
-        return self.warm.decode_given({name: cells[:, i] for i, name in enumerate(names)}, evidence, rng=rng)
-
-    def given(self, cells: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
-        """Return whole records given any of their cells, drawn by the network alone.
-
-        Args:
-            cells: coarse cells, "record column", -1 where free.
-            rng: open randomness.
-        """
-        labels = list(self.shifts)
-        mask = cells < 0
-        found = np.where(mask, 0, cells)
-        others = [i for i in rng.permutation(cells.shape[1]) if i not in labels]
-        self._denoise(found, mask, [*others, *labels], rng)
-        return found
-
-    def _redraw(self, cells: np.ndarray, free: list[int], rng: np.random.Generator) -> None:
-        """Mask a part of the free cells, and all free labels, and draw them again, in place."""
+    def change(self, cells: np.ndarray, free: list[int], *, rng: np.random.Generator) -> None:
+        """Mask a part of the free cells, and all free labels, and draw them again."""
         labels = list(self.shifts)
         mask = np.zeros(cells.shape, dtype=bool)
         again = rng.random(cells.shape) < self.strength
@@ -240,14 +161,12 @@ class FittedDiffusion:
 
     def save(self, folder: Path) -> None:
         """Write the marginal model's files, ``denoiser.safetensors`` and ``denoiser.json``."""
+        import torch
         from safetensors.torch import save_file
 
         self.warm.save(folder)
         tensors = {f"net.{name}": tensor.contiguous() for name, tensor in self.denoiser.state_dict().items()}
-        import torch
-
-        for label, shift in self.shifts.items():
-            tensors[f"shift.{label}"] = torch.from_numpy(shift)
+        tensors |= {f"shift.{label}": torch.from_numpy(shift) for label, shift in self.shifts.items()}
         save_file(tensors, folder / WEIGHTS)
         meta = {
             "sizes": list(self.denoiser.sizes),

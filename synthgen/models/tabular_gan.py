@@ -13,10 +13,9 @@ Shrivastava et al. (2017), arXiv:1612.07828, for refining drafts.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from pydantic import Field
@@ -24,60 +23,33 @@ from pydantic import Field
 from synthgen.errors import ConfigError
 from synthgen.models import _fitted, _warm
 from synthgen.models._base import Progress
-from synthgen.models._fitted import FittedMarginal
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
-from synthgen.records import RealTable, SyntheticTable
+from synthgen.records import RealTable
 from synthgen.schema import Schema
-from synthgen.settings import Settings
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from synthgen.models._refiner import Generator
 
 __all__ = ["Config", "Fitted", "load"]
 WEIGHTS, META = "generator_net.safetensors", "generator_net.json"
-N_DRAFTS = 200_000
 
 
-class Config(Settings):
-    """Settings. All are public; none looks at the data.
+class Config(_warm.WarmSettings):
+    """Settings, beside those of `_warm.WarmSettings`. All are public; none looks at the data.
 
     Attributes:
-        share: part of the budget's rho for the marginal model; None follows `_warm.share_of`.
-        steps: noised steps of the critic.
-        batch: patients that a step draws on average, at most.
-        draws: made records beside each real one in a step.
         critic_rate: learning rate of the critic's noised steps.
         generator_rate: learning rate of the generator.
         critic_steps: noised steps before the generator's turn.
         generator_steps: steps of the generator in its turn; free.
-        ema_decay: what the average of the weights keeps in a step.
-        width: width of both networks.
-        pretraining: the critic's steps on drafts; free.
-        seed: of initial weights, pretraining and the generator's draws.
     """
 
     name: Literal["gan"] = "gan"
-    share: float | None = Field(default=None, gt=0, lt=1)
-    steps: int = Field(default=150, ge=1, le=100_000)
-    batch: int = Field(default=2048, ge=1, le=2**20)
-    draws: int = Field(default=2, ge=1, le=64)
     critic_rate: float = Field(default=0.5, gt=0, le=100)
     generator_rate: float = Field(default=2e-4, gt=0, le=1)
     critic_steps: int = Field(default=5, ge=1, le=1000)
     generator_steps: int = Field(default=5, ge=1, le=1000)
-    ema_decay: float = Field(default=0.95, ge=0, lt=1)
-    width: int = Field(default=128, ge=8, le=4096)
-    pretraining: int = Field(default=1000, ge=0, le=1_000_000)
-    seed: int = 0
-
-    def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
-        """Fix every number of the guarantee from public facts. See `_warm.plan_of`."""
-        share = _warm.share_of(self.share, epsilon, delta)
-        split = _warm.Split(share, self.steps, self.batch, self.draws)
-        return _warm.plan_of(self.name, schema, split, epsilon=epsilon, delta=delta, patients=patients)
 
     def fit(
         self, data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
@@ -97,13 +69,12 @@ class Config(Settings):
         import torch
 
         from synthgen.models import _refiner as nets
-        from synthgen.models._denoiser import CellRecords
+        from synthgen.models._noised_steps import train
 
         tell = progress or (lambda what, done: None)
         warm = _warm.start(data, plan, noise=noise, tell=tell)
         sizes = [merging.n_coarse for merging in warm.merging.values()]
-        rng = np.random.default_rng(self.seed)
-        drafts = torch.from_numpy(_warm.stacked(warm, warm.draw(N_DRAFTS, rng=rng, held={})))
+        drafts = torch.from_numpy(_warm.drafts_of(warm, self.seed))
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             generator = nets.Generator(sizes, width=self.width)
@@ -118,60 +89,26 @@ class Config(Settings):
             learning_rates=(self.critic_rate, self.generator_rate), ema_decay=self.ema_decay,
             critic_steps=self.critic_steps, generator_steps=self.generator_steps, seed=self.seed,
         )  # fmt: skip
-        _warm.train(module, CellRecords(warm.encode(data), sizes), data, noise=noise, tell=tell)
+        train(module, warm, data, noise=noise)
         tell("done", 1.0)
         return FittedGan(warm, generator)
 
 
 @dataclass(frozen=True)
-class FittedGan:
+class FittedGan(_warm.FittedWarm):
     """The marginal model and the generator. Publishable.
 
     Attributes:
-        warm: where drafts come from.
-        generator: refines them.
+        generator: refines drafts.
     """
 
-    warm: FittedMarginal
     generator: Generator
 
-    def sample(
-        self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
-    ) -> SyntheticTable:
-        """Draw records. Post-processing: may be called for ever.
-
-        Args:
-            n_records: records to draw, 0 or more.
-            rng: open randomness; the same state gives the same records on the same machine.
-            where: conditions, as `FittedMarginal.sample` takes them; the draft keeps to them, and the
-                generator leaves the columns that they hold as they are.
-
-        Raises:
-            ConfigError: a condition names an unknown column or value, or one without any chance.
-        """
+    def change(self, cells: np.ndarray, free: list[int], *, rng: np.random.Generator) -> None:
+        """Let the generator refine the free columns."""
         from synthgen.models._refiner import refined
 
-        held = self.warm.held(where or {})
-        names = list(self.warm.merging)
-        drafts = _warm.stacked(self.warm, self.warm.draw(n_records, rng=rng, held=held))
-        cells = refined(self.generator, drafts, rng)
-        coarse = {name: (drafts if name in held else cells)[:, i] for i, name in enumerate(names)}
-        return self.warm.decode(coarse, rng=rng, held=held)
-
-    def sample_given(self, evidence: pd.DataFrame, *, rng: np.random.Generator) -> SyntheticTable:
-        """Draw one record for each row of ``evidence``, whose columns it keeps exactly. Post-processing.
-
-        Args:
-            evidence: canonical values of some columns; the draft of the others follows them.
-            rng: open randomness; the same state gives the same records on the same machine.
-        """
-        from synthgen.models._refiner import refined
-
-        drafts = _warm.stacked(self.warm, self.warm.draw_given(evidence, rng=rng))
-        cells = refined(self.generator, drafts, rng)
-        names = list(self.warm.merging)
-        coarse = {name: (drafts if name in evidence else cells)[:, i] for i, name in enumerate(names)}
-        return self.warm.decode_given(coarse, evidence, rng=rng)
+        cells[:, free] = refined(self.generator, cells, rng)[:, free]
 
     def save(self, folder: Path) -> None:
         """Write the marginal model's files, ``generator_net.safetensors`` and ``generator_net.json``."""

@@ -11,7 +11,7 @@ weighted or shuffled sampling, and the "gdp" approximation, whose epsilon lies b
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,6 +97,7 @@ class TrainingPlan:
         max_grad_norm: float = 1.0,
         rows_per_unit: int = 1,
         records_per_unit: int = 1,
+        beside: Sequence[dp_event.DpEvent] = (),
     ) -> TrainingPlan:
         """Return the plan with the smallest noise that costs at most ``epsilon`` at ``delta``.
 
@@ -104,11 +105,12 @@ class TrainingPlan:
             patients: declared, public number of patients; never counted from the data.
             expected_units: patients that a step draws on average.
             steps: number of noised steps.
-            epsilon: what training may cost.
+            epsilon: what training may cost, with what stands beside it.
             delta: probability of failure.
             max_grad_norm: L2 norm that a patient's gradient is clipped to.
             rows_per_unit: rows of each patient in a step.
             records_per_unit: records of a patient in a step.
+            beside: what else the same epsilon pays for.
 
         Raises:
             ValueError: a number is out of its range, or no noise is enough.
@@ -127,7 +129,11 @@ class TrainingPlan:
         def made(noise: float) -> TrainingPlan:
             return cls(rate, steps, noise, max_grad_norm, expected_units, rows_per_unit, records_per_unit)
 
-        return made(calibrate_noise(lambda noise: made(noise).event, epsilon=epsilon, delta=delta))
+        def event(noise: float) -> dp_event.DpEvent:
+            steps = made(noise).event
+            return dp_event.ComposedDpEvent([*beside, steps]) if beside else steps
+
+        return made(calibrate_noise(event, epsilon=epsilon, delta=delta))
 
     def to_json(self) -> dict[str, Any]:
         """Return the numbers as JSON values."""

@@ -212,12 +212,17 @@ def test_evidence_is_kept_and_the_rest_is_drawn() -> None:
     data, config = table(), config_of("diffusion")
     plan = config.plan(data.schema, epsilon=2.0, delta=1e-6, patients=150)
     model = config.fit(data, plan, noise=NoiseSource.for_tests(0))
+    evidence = data.frame[["age", "died"]]
+    found = model.sample_given(evidence, rng=np.random.default_rng(1)).frame
+    pd.testing.assert_frame_equal(found[["age", "died"]], evidence)
+    assert found["sex"].isin(["F", "M"]).any()
     cells = model.warm.encode(data)
-    asked = np.where(np.random.default_rng(0).random(cells.shape) < 0.5, cells, -1)
-    found = model.given(asked, rng=np.random.default_rng(1))
-    assert (found[asked >= 0] == asked[asked >= 0]).all()
-    assert (found >= 0).all()
-    assert (found < np.array(model.denoiser.sizes)).all()
+    mask = np.random.default_rng(0).random(cells.shape) < 0.5
+    drawn = cells.copy()
+    model._denoise(drawn, mask.copy(), [0, 1, 2], np.random.default_rng(1))
+    assert (drawn[~mask] == cells[~mask]).all()
+    assert (drawn >= 0).all()
+    assert (drawn < np.array(model.denoiser.sizes)).all()
 
 
 @pytest.mark.parametrize("name", [*NAMES, "network", "pategan"])

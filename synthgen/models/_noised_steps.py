@@ -1,0 +1,62 @@
+"""Train a network on patients by a plan's noised steps: what the deep table generators share of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synthgen.models._fitted import FittedMarginal
+from synthgen.privacy.noise import NoiseSource
+from synthgen.records import RealTable
+from synthgen.train.module import PrivateModule, fit
+from synthgen.train.steps import MemoryBook
+from synthgen.train.units import Batch, Integers, Patients
+
+
+@dataclass(frozen=True)
+class CellRecords:
+    """Coarse cells of real records, "record column". Sensitive.
+
+    Attributes:
+        cells: int64.
+        sizes: number of cells of each column.
+    """
+
+    cells: Tensor = field(repr=False)
+    sizes: Sequence[int]
+
+    def fetch(self, index: Integers) -> Batch:
+        """Return records by number."""
+        return {"cells": self.cells[torch.from_numpy(index)]}
+
+    def made_up(self, n_rows: int, seed: int) -> Batch:
+        """Return random cells."""
+        rng = np.random.default_rng(seed)
+        drawn = [rng.integers(0, size, n_rows) for size in self.sizes]
+        return {"cells": torch.from_numpy(np.stack(drawn, axis=1))}
+
+
+def train(module: PrivateModule, warm: FittedMarginal, data: RealTable, *, noise: NoiseSource) -> None:
+    """Spend the plan's steps; the module's weights become their running average, if it keeps one.
+
+    The whole plan is reserved before any record is read, and a crash keeps it, so steps are counted in
+    memory: a training that stops is charged in full.
+
+    Args:
+        module: what is trained; its batches have "cells", "row column".
+        warm: whose coarse cells the records are told in.
+        data: the training records. Sensitive.
+        noise: the operating system's source, or a test's.
+    """
+    sizes = [merging.n_coarse for merging in warm.merging.values()]
+    records = CellRecords(torch.from_numpy(warm.encode(data).astype(np.int64)), sizes)
+    patients = Patients(records, data.units)
+    fit(module, patients, book=MemoryBook(module.plan), noise=noise, options={"accelerator": "cpu"})
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(module.average.get(name, parameter))
+    module.eval()
