@@ -118,3 +118,32 @@ class MetricResult:
     details: Mapping[str, Any] = field(default_factory=dict)
     status: Status = "ok"
     note: str = ""
+
+
+def result(
+    name: str,
+    title: str,
+    definition: str,
+    estimates: Mapping[str, Estimate],
+    *,
+    better: Any = "higher",
+    groups: Mapping[str, Mapping[str, Estimate]] | None = None,
+    details: Mapping[str, Any] | None = None,
+    status: Status = "ok",
+    note: str = "",
+) -> MetricResult:
+    """Return a metric's answer; its head is the first word of its name."""
+    heads: dict[str, Head] = {head: head for head in HEADS}
+    return MetricResult(
+        name=name,
+        head=heads[name.partition("_")[0]],
+        title=title,
+        estimates=estimates,
+        better=better,
+        reads_real=True,
+        definition=definition,
+        groups=groups or {},
+        details=details or {},
+        status=status,
+        note=note,
+    )

@@ -7,7 +7,6 @@ real one, fixed seeds, fitted once while the inputs live.
 from __future__ import annotations
 
 import importlib.util
-import weakref
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import numpy as np
 from synthgen.evaluate._base import Inputs
 from synthgen.evaluate._encoder import encode, thumbnails
 from synthgen.evaluate._images import NO_IMAGES, of_images, one_each, some
-from synthgen.evaluate._learners import SEED, Predictions, _spread
+from synthgen.evaluate._learners import SEED, Predictions, remembered, spread
 from synthgen.image_records import SyntheticImages
 
 MAX_ROWS = 8_000
@@ -39,21 +38,9 @@ def learners() -> tuple[str, ...]:
     return ("logistic", "network") if importlib.util.find_spec("torch") else ("logistic",)
 
 
+@remembered
 def predictions(inputs: Inputs) -> Predictions:
     """Return both arms' predictions, fitted once while these inputs live."""
-    held = _memo.get(id(inputs))
-    if held is not None and held[0]() is inputs:
-        return held[1]
-    made = _predict(inputs)
-    key = id(inputs)
-    _memo[key] = (weakref.ref(inputs, lambda _: _memo.pop(key, None)), made)
-    return made
-
-
-_memo: dict[int, tuple[weakref.ref[Inputs], Predictions]] = {}
-
-
-def _predict(inputs: Inputs) -> Predictions:
     target = str(inputs.target)
     rng = np.random.default_rng(SEED)
     train = inputs.train.select(np.asarray(inputs.train.frame[target].notna(), dtype=bool))
@@ -96,15 +83,15 @@ def _logistic(images: Any, truth: np.ndarray, holdout: Any, n_labels: int) -> np
     from sklearn.preprocessing import StandardScaler
 
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=200, C=0.1))
-    return _spread(model, encode(images), truth, encode(holdout), n_labels)
+    return spread(model, encode(images), truth, encode(holdout), n_labels)
 
 
 def _network(images: Any, truth: np.ndarray, holdout: Any, n_labels: int) -> np.ndarray:
     """Return a small convolutional network's probabilities, ``(record, label)``."""
-    spread = np.zeros((len(holdout), n_labels))
     if len(np.unique(truth)) < 2 or not len(holdout):
-        spread[:, np.unique(truth)] = 1.0
-        return spread
+        sure = np.zeros((len(holdout), n_labels))
+        sure[:, np.unique(truth)] = 1.0
+        return sure
     import torch
     from torch import nn
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from synthgen.evaluate._base import HEADS, Estimate, Head, Inputs, MetricResult, Status
+from synthgen.evaluate._base import Inputs
 from synthgen.image_records import RealImages, SyntheticImages
 
 MIN_PATIENTS = 50
@@ -52,32 +51,3 @@ def sides(inputs: Inputs, most: int, *, rng: np.random.Generator) -> dict[str, A
         "synthetic": some(synthetic, rows, rng=rng),
         "real": one_each(inputs.train, rows, rng=rng),
     }
-
-
-def result(
-    name: str,
-    title: str,
-    definition: str,
-    estimates: Mapping[str, Estimate],
-    *,
-    better: Any = "higher",
-    groups: Mapping[str, Mapping[str, Estimate]] | None = None,
-    details: Mapping[str, Any] | None = None,
-    status: Status = "ok",
-    note: str = "",
-) -> MetricResult:
-    """Return a metric's answer; its head is the first word of its name."""
-    heads: dict[str, Head] = {head: head for head in HEADS}
-    return MetricResult(
-        name=name,
-        head=heads[name.partition("_")[0]],
-        title=title,
-        estimates=estimates,
-        better=better,
-        reads_real=True,
-        definition=definition,
-        groups=groups or {},
-        details=details or {},
-        status=status,
-        note=note,
-    )

@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 
 from synthgen.evaluate._auc import weighted_auc
-from synthgen.evaluate._base import Inputs
+from synthgen.evaluate._base import Estimate, Inputs
 from synthgen.evaluate._design import euclidean, ordinal
+from synthgen.evaluate._intervals import from_draws
 from synthgen.evaluate._patients import one_record_each, sample_rows
 from synthgen.schema import Schema
 
@@ -99,21 +100,44 @@ def applicable(inputs: Inputs) -> str:
     return ""
 
 
+def remembered(predict: Callable[[Inputs], Predictions]) -> Callable[[Inputs], Predictions]:
+    """Return a function that fits once while its inputs live."""
+    memo: dict[int, tuple[weakref.ref[Inputs], Predictions]] = {}
+
+    def predictions(inputs: Inputs) -> Predictions:
+        """Return both arms' predictions, fitted once while these inputs live."""
+        key = id(inputs)
+        held = memo.get(key)
+        if held is not None and held[0]() is inputs:
+            return held[1]
+        made = predict(inputs)
+        memo[key] = (weakref.ref(inputs, lambda _: memo.pop(key, None)), made)
+        return made
+
+    return predictions
+
+
+def estimates_of(auc: Mapping[tuple[str, str], np.ndarray], n: int) -> dict[str, Estimate]:
+    """Return each learner's AUC in both arms and their gap, and the mean gap.
+
+    Args:
+        auc: draws by (learner, arm).
+        n: patients of the holdout.
+    """
+    learners = [learner for learner, arm in auc if arm == "real"]
+    gaps = {learner: auc[learner, "synthetic"] - auc[learner, "real"] for learner in learners}
+    estimates: dict[str, Estimate] = {}
+    for learner in learners:
+        estimates[f"{learner}.real"] = from_draws(auc[learner, "real"], n=n)
+        estimates[f"{learner}.synthetic"] = from_draws(auc[learner, "synthetic"], n=n)
+        estimates[f"{learner}.gap"] = from_draws(gaps[learner], n=n)
+    estimates["mean.gap"] = from_draws(np.mean(list(gaps.values()), axis=0), n=n)
+    return estimates
+
+
+@remembered
 def predictions(inputs: Inputs) -> Predictions:
     """Return both arms' predictions, fitted once while these inputs live."""
-    held = _memo.get(id(inputs))
-    if held is not None and held[0]() is inputs:
-        return held[1]
-    made = _predict(inputs)
-    key = id(inputs)
-    _memo[key] = (weakref.ref(inputs, lambda _: _memo.pop(key, None)), made)
-    return made
-
-
-_memo: dict[int, tuple[weakref.ref[Inputs], Predictions]] = {}
-
-
-def _predict(inputs: Inputs) -> Predictions:
     target = str(inputs.target)
     rng = np.random.default_rng(SEED)
     train = inputs.train.select(_known(inputs.train.frame, target))
@@ -150,7 +174,7 @@ def _features(schema: Schema, target: str) -> list[str]:
     return [column.name for column in schema.columns if column.name != target]
 
 
-def _spread(model: Any, matrix: np.ndarray, truth: np.ndarray, test: np.ndarray, n_labels: int) -> np.ndarray:
+def spread(model: Any, matrix: np.ndarray, truth: np.ndarray, test: np.ndarray, n_labels: int) -> np.ndarray:
     """Fit and return ``(record, label)`` probabilities; labels that the arm never saw get 0.
 
     An arm of one label predicts it always, which scores 0.5.
@@ -180,7 +204,7 @@ def _logistic(
     names = _features(schema, target)
     model = LogisticRegression(max_iter=200)
     train, test = euclidean(schema, frame, names), euclidean(schema, holdout, names)
-    return _spread(model, train, _labels(schema, target, frame), test, len(schema.column(target).labels))
+    return spread(model, train, _labels(schema, target, frame), test, len(schema.column(target).labels))
 
 
 def _boosting(
@@ -201,7 +225,7 @@ def _boosting(
         random_state=SEED,
     )
     test = ordinal(schema, holdout, names)[0]
-    return _spread(model, train, _labels(schema, target, frame), test, n_labels)
+    return spread(model, train, _labels(schema, target, frame), test, n_labels)
 
 
 def _forest(schema: Schema, target: str, frame: pd.DataFrame, holdout: pd.DataFrame, rows: int) -> np.ndarray:
@@ -213,7 +237,7 @@ def _forest(schema: Schema, target: str, frame: pd.DataFrame, holdout: pd.DataFr
     model = RandomForestClassifier(
         n_estimators=100, min_samples_leaf=leaf, n_jobs=1 if rows < MANY_ROWS else -1, random_state=SEED
     )
-    return _spread(model, train, _labels(schema, target, frame), test, len(schema.column(target).labels))
+    return spread(model, train, _labels(schema, target, frame), test, len(schema.column(target).labels))
 
 
 _FITS: dict[str, Callable[[Schema, str, pd.DataFrame, pd.DataFrame, int], np.ndarray]] = {

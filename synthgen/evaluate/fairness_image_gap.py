@@ -7,9 +7,8 @@ from dataclasses import replace
 import numpy as np
 
 from synthgen.evaluate import fairness_utility_gap
-from synthgen.evaluate._base import Inputs, MetricResult
+from synthgen.evaluate._base import Inputs, MetricResult, result
 from synthgen.evaluate._image_learners import applicable, predictions
-from synthgen.evaluate._images import result
 
 NAME, TITLE = "fairness_image_gap", "Utility gap of images by group"
 DEFINITION = (

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.evaluate._base import Estimate, Inputs, MetricResult
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._encoder import NAME, encode
-from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, result, sides
+from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, sides
 from synthgen.evaluate._intervals import Z, insufficient, not_applicable
 
 MAX_ROWS = 2_000

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._histories import (
     LAG_BINS,
     MIN_PATIENTS,
@@ -46,13 +46,15 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     columns = lagged_columns(schema)
     names = [column.name for column in columns]
     if not schema.unit.is_linked:
-        return _result({}, {}, "not-applicable", "The records are not linked: a row stands for itself.")
+        return _answer(
+            {}, status="not-applicable", note="The records are not linked: a row stands for itself."
+        )
     if not columns and schema.unit.order is None:
-        return _result({}, {}, "not-applicable", "Every column is static.")
+        return _answer({}, status="not-applicable", note="Every column is static.")
     found = sides_of(inputs, rng=rng, least_rows=2)
     if found is None:
         few = f"Fewer than {MIN_PATIENTS} patients on a side have two rows."
-        return _result({key: insufficient(0) for key in KEYS}, {}, "insufficient", few)
+        return _answer({key: insufficient(0) for key in KEYS}, status="insufficient", note=few)
     histories, n_holdout = found
     sides = {name: pair_side(side, schema, rng=rng) for name, side in histories.items()}
     cliques: list[tuple[int, ...]] = [(2 * i, 2 * i + 1) for i in range(len(columns))]
@@ -65,21 +67,15 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         for i, label in enumerate(labels)
     ]
     rows.sort(key=lambda row: float(row["real"]) - float(row["synthetic"]))  # type: ignore[arg-type]
-    return _result(estimates_of(table, n=n_holdout), {"worst_pairs": rows})
+    return _answer(estimates_of(table, n=n_holdout), details={"worst_pairs": rows})
 
 
-def _result(
-    estimates: Mapping[str, Estimate], details: Mapping[str, Any], status: Status = "ok", note: str = ""
-) -> MetricResult:
-    return MetricResult(
-        name="fidelity_lag_pairs",
-        head="fidelity",
-        title="Pairs of neighbouring rows of a patient",
-        estimates=estimates,
+def _answer(estimates: Mapping[str, Estimate], **more: Any) -> MetricResult:
+    return result(
+        "fidelity_lag_pairs",
+        "Pairs of neighbouring rows of a patient",
+        DEFINITION,
+        estimates,
         better="lower",
-        reads_real=True,
-        definition=DEFINITION,
-        details=details,
-        status=status,
-        note=note,
+        **more,
     )

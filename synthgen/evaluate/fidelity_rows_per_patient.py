@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._histories import MIN_PATIENTS, distances, estimates_of, length_side, sides_of
 from synthgen.evaluate._intervals import insufficient
 
@@ -31,30 +31,21 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         ``tvd``, ``ceiling`` (0 to 1) and ``excess`` (-1 to 1); ``details["mean"]``: mean rows a patient.
     """
     if not inputs.schema.unit.is_linked:
-        return _result({}, {}, "not-applicable", "The records are not linked: a row stands for itself.")
+        return _answer(
+            {}, status="not-applicable", note="The records are not linked: a row stands for itself."
+        )
     found = sides_of(inputs, rng=rng, least_rows=1)
     if found is None:
         few = f"Fewer than {MIN_PATIENTS} patients on a side."
-        return _result({key: insufficient(0) for key in KEYS}, {}, "insufficient", few)
+        return _answer({key: insufficient(0) for key in KEYS}, status="insufficient", note=few)
     histories, n_holdout = found
     sides = {name: length_side(side, rng=rng) for name, side in histories.items()}
     table = distances(sides, [(0,)], [inputs.schema.unit.max_records], rng=rng)
     means = {name: float(side.lengths.mean()) for name, side in histories.items() if name != "ceiling"}
-    return _result(estimates_of(table, n=n_holdout), {"mean": means})
+    return _answer(estimates_of(table, n=n_holdout), details={"mean": means})
 
 
-def _result(
-    estimates: Mapping[str, Estimate], details: Mapping[str, Any], status: Status = "ok", note: str = ""
-) -> MetricResult:
-    return MetricResult(
-        name="fidelity_rows_per_patient",
-        head="fidelity",
-        title="Rows per patient",
-        estimates=estimates,
-        better="lower",
-        reads_real=True,
-        definition=DEFINITION,
-        details=details,
-        status=status,
-        note=note,
+def _answer(estimates: Mapping[str, Estimate], **more: Any) -> MetricResult:
+    return result(
+        "fidelity_rows_per_patient", "Rows per patient", DEFINITION, estimates, better="lower", **more
     )

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.evaluate._base import Estimate, Inputs, MetricResult
-from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, result, some
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
+from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, some
 from synthgen.evaluate._intervals import clopper_pearson, difference_of_shares, insufficient
 from synthgen.evaluate._patients import maximum_by_patient, sample_patients
 from synthgen.evaluate.leakage_image_nearest import MAX_SYNTHETIC, points

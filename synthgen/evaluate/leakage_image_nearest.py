@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from synthgen.evaluate import _attack
-from synthgen.evaluate._base import Inputs, MetricResult
+from synthgen.evaluate._base import Inputs, MetricResult, result
 from synthgen.evaluate._encoder import NAME, encode, thumbnails
-from synthgen.evaluate._images import NO_IMAGES, of_images, result, some
+from synthgen.evaluate._images import NO_IMAGES, of_images, some
 from synthgen.evaluate.leakage_nearest_neighbour import nearest
 from synthgen.records import RealTable
 

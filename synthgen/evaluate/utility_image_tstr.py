@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.evaluate._base import Estimate, Inputs, MetricResult
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._image_learners import MAX_ROWS, applicable, learners, predictions
-from synthgen.evaluate._images import result
-from synthgen.evaluate._intervals import from_draws, insufficient
+from synthgen.evaluate._intervals import insufficient
+from synthgen.evaluate._learners import estimates_of
 from synthgen.evaluate._patients import multiplicities
 
 DRAWS = 200
@@ -43,15 +43,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         note = "Under 50 positive or negative patients in the holdout."
         return _answer(few, status="insufficient", note=note)
     auc = found.auc(multiplicities(found.n_units, DRAWS, rng=rng), mask)
-    estimates: dict[str, Estimate] = {}
-    gaps = {name: auc[name, "synthetic"] - auc[name, "real"] for name in learners()}
-    for name in learners():
-        estimates[f"{name}.real"] = from_draws(auc[name, "real"], n=found.n_units)
-        estimates[f"{name}.synthetic"] = from_draws(auc[name, "synthetic"], n=found.n_units)
-        estimates[f"{name}.gap"] = from_draws(gaps[name], n=found.n_units)
-    estimates["mean.gap"] = from_draws(np.mean(list(gaps.values()), axis=0), n=found.n_units)
     details = {"training_images": found.n_rows, "cap": MAX_ROWS, "target": inputs.target}
-    return _answer(estimates, details=details)
+    return _answer(estimates_of(auc, found.n_units), details=details)
 
 
 def _answer(estimates: dict[str, Estimate], **more: Any) -> MetricResult:

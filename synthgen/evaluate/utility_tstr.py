@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
-from synthgen.evaluate._intervals import from_draws, insufficient
-from synthgen.evaluate._learners import LEARNERS, MAX_ROWS, applicable, predictions
+from synthgen.evaluate._intervals import insufficient
+from synthgen.evaluate._learners import LEARNERS, MAX_ROWS, applicable, estimates_of, predictions
 from synthgen.evaluate._patients import multiplicities
 
 DRAWS = 200
@@ -49,18 +49,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         "target": inputs.target,
         "unweighted": {f"{learner}.{arm}": float(value[0]) for (learner, arm), value in flat.items()},
     }
-    return _result(_estimates(auc, found.n_units), details)
-
-
-def _estimates(auc: dict[tuple[str, str], np.ndarray], n: int) -> dict[str, Estimate]:
-    estimates: dict[str, Estimate] = {}
-    gaps = {learner: auc[learner, "synthetic"] - auc[learner, "real"] for learner in LEARNERS}
-    for learner in LEARNERS:
-        estimates[f"{learner}.real"] = from_draws(auc[learner, "real"], n=n)
-        estimates[f"{learner}.synthetic"] = from_draws(auc[learner, "synthetic"], n=n)
-        estimates[f"{learner}.gap"] = from_draws(gaps[learner], n=n)
-    estimates["mean.gap"] = from_draws(np.mean(list(gaps.values()), axis=0), n=n)
-    return estimates
+    return _result(estimates_of(auc, found.n_units), details)
 
 
 def _result(
