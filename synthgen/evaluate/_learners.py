@@ -7,6 +7,7 @@ remembered while the inputs live, so that two metrics share them and stay pure f
 
 from __future__ import annotations
 
+import functools
 import warnings
 import weakref
 from collections.abc import Callable, Mapping
@@ -102,19 +103,21 @@ def applicable(inputs: Inputs) -> str:
 
 def remembered(predict: Callable[[Inputs], Predictions]) -> Callable[[Inputs], Predictions]:
     """Return a function that fits once while its inputs live."""
-    memo: dict[int, tuple[weakref.ref[Inputs], Predictions]] = {}
 
+    @functools.wraps(predict)
     def predictions(inputs: Inputs) -> Predictions:
-        """Return both arms' predictions, fitted once while these inputs live."""
-        key = id(inputs)
-        held = memo.get(key)
+        key = (predict, id(inputs))
+        held = _memo.get(key)
         if held is not None and held[0]() is inputs:
             return held[1]
         made = predict(inputs)
-        memo[key] = (weakref.ref(inputs, lambda _: memo.pop(key, None)), made)
+        _memo[key] = (weakref.ref(inputs, lambda _: _memo.pop(key, None)), made)
         return made
 
     return predictions
+
+
+_memo: dict[tuple[Any, int], tuple[weakref.ref[Inputs], Predictions]] = {}
 
 
 def estimates_of(auc: Mapping[tuple[str, str], np.ndarray], n: int) -> dict[str, Estimate]:
