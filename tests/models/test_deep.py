@@ -43,6 +43,7 @@ class Meter(NoiseSource):
         self.rho: list[float] = []
         self.gaussians: list[tuple[int, float]] = []
         self.rates: list[float] = []
+        self.units: set[int] = set()
 
     def discrete_gaussian(self, values: Any, *, sigma: float) -> Any:
         self.rho.append(LATTICE**2 / (2 * sigma**2))
@@ -58,6 +59,7 @@ class Meter(NoiseSource):
 
     def poisson_mask(self, size: int, *, rate: float) -> Any:
         self.rates.append(rate)
+        self.units.add(size)
         return self.inner.poisson_mask(size, rate=rate)
 
     def pick(self, counts: Any) -> Any:
@@ -92,6 +94,7 @@ def test_what_a_whole_fit_draws_costs_what_the_plan_books(name: str) -> None:
     sigma = training["noise_multiplier"] * training["max_grad_norm"]
     assert len(meter.gaussians) == len(meter.rates) == steps.count == training["steps"] == 4
     assert {s for _, s in meter.gaussians} == {sigma}
+    assert meter.units == {150}  # a coin a patient, not a record
     assert set(meter.rates) == {training["sample_rate"]} == {steps.event.sampling_probability}
     assert steps.event.event.noise_multiplier == training["noise_multiplier"]
     assert 1.9 < epsilon_of([plan.event], 1e-6) <= 2.0
@@ -187,6 +190,27 @@ def test_a_loaded_model_draws_the_same_and_holds_no_record(name: str, tmp_path: 
     pd.testing.assert_frame_equal(drawn[0], drawn[1])
     assert drawn[0]["age"].between(40, 50).all()
     assert drawn[0]["died"].astype(bool).all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_held_stays_whatever_the_network_wants(name: str) -> None:
+    data, config = table(), config_of(name, **({"strength": 1.0} if name == "diffusion" else {}))
+    plan = config.plan(data.schema, epsilon=2.0, delta=1e-6, patients=150)
+    model = config.fit(data, plan, noise=NoiseSource.for_tests(0))
+    net = model.denoiser if name == "diffusion" else model.generator
+    torch.manual_seed(0)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=5.0)
+    cells = model.warm.encode(data)
+    changed = cells.copy()
+    model.change(changed, [0], rng=np.random.default_rng(0))
+    assert (changed[:, 1:] == cells[:, 1:]).all()
+    assert (changed[:, 0] != cells[:, 0]).mean() > 0.5
+    evidence = data.frame[["sex", "died"]]
+    found = model.sample_given(evidence, rng=np.random.default_rng(1)).frame
+    pd.testing.assert_frame_equal(found[["sex", "died"]], evidence)
+    held = model.sample(300, rng=np.random.default_rng(1), where={"sex": "F"}).frame
+    assert (held["sex"] == "F").all()
 
 
 def test_labels_drawn_evenly_keep_their_chances_and_vary_less_than_independent_ones() -> None:
