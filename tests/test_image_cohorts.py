@@ -314,3 +314,18 @@ def test_schemas_that_images_cannot_have_are_refused(
     )
     assert code == 2
     assert words in shown["error"]["message"]
+
+
+def test_a_spend_over_the_cap_opens_no_image(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    cap = ("ledger", "open", "phantoms", "--epsilon", 4, "--delta", 1e-5, "--ledger", url)
+    assert call(capsys, *cap)[0] == 0
+    opened: list[object] = []
+    monkeypatch.setattr(Image, "open", lambda *a, **k: opened.append(a))
+    monkeypatch.setattr("synthgen.image_cohort.read_images", lambda *a, **k: opened.append(a))
+    asked = ("run", place / "run.yaml", "--output", tmp_path / "run", "--set", f"budget.ledger={url}")
+    code, shown = call(capsys, *asked)
+    assert (code, shown["error"]["code"]) == (4, "budget")
+    assert not opened
