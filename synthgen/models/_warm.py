@@ -35,7 +35,8 @@ LARGEST_RATE, MOST_RECORDS = 0.125, 2
 N_DRAFTS = 200_000
 SHARE_LARGE, SHARE_SMALL = 0.3, 0.7
 """Measured with `diffusion` on adult at epsilon 10, tvd2 and AUC (logistic / boosting): .1 gives .0265 and
-.902 / .913, .3 gives .0252 and .901 / .913; `marginal`, with the whole budget, .0239 and .901 / .912."""
+.902 / .913 (two fits), .3 gives .0252 and .901 / .913 (three); `marginal`, with the whole budget, .0240 and
+.902 / .913."""
 
 
 class WarmSettings(Settings):
