@@ -2,8 +2,9 @@
 
     python _peer_worker.py PEER TABLE EPSILON DELTA LIMIT BENCH OUT.csv
 
-Numbers are cut into the benchmark's 20 public bins, over which distances are measured, and drawn uniformly
-inside a bin afterwards; a peer spends nothing on bounds or categories. One JSON object is printed.
+For marginal methods numbers are cut into the benchmark's 20 public bins, over which distances are measured,
+and drawn uniformly inside a bin afterwards; they spend nothing on bounds or categories. Deep ones get the
+table as it is, missing numbers at the median, and a tenth of epsilon for bounds. One JSON object is printed.
 """
 
 import contextlib
@@ -11,6 +12,7 @@ import importlib
 import importlib.metadata
 import json
 import os
+import resource
 import sys
 import threading
 import time
@@ -21,8 +23,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-PACKAGES = ("smartnoise-synth", "dpmm", "torch", "mbi", "opendp", "numpy", "pandas")
+PACKAGES = ("smartnoise-synth", "dpmm", "mostlyai-engine", "torch", "mbi", "opendp", "numpy", "pandas")
 PATIENCE = 12
+EPOCHS = {"dpctgan": 300, "patectgan": 300}
 OUT_OF_TIME = 75  # the exit code that `_peers` knows
 
 
@@ -57,6 +60,35 @@ def dpmm(method: str, epsilon: float, delta: float) -> tuple[Any, Any]:
         pipeline.fit(codes.astype("category"), domain=domain, random_state=0)
 
     return fit, lambda n_records: pipeline.generate(n_records=n_records)
+
+
+def smartnoise_gan(method: str, epsilon: float, delta: float, numbers: Any) -> tuple[Any, Any]:
+    """Return what fits and what draws of SmartNoise's conditional GANs."""
+    settings = {"epsilon": epsilon, "delta": delta, "epochs": EPOCHS[method]}
+    synthesizer = importlib.import_module("snsynth").Synthesizer.create(method, **settings)
+
+    def fit(rows: pd.DataFrame) -> None:
+        rows = rows.copy()
+        for column in numbers:
+            rows[column] = rows[column].fillna(rows[column].median()).astype(float)
+        labels = [column for column in rows if column not in numbers]
+        kinds = {"categorical_columns": labels, "continuous_columns": list(numbers)}
+        synthesizer.fit(rows, **kinds, preprocessor_eps=0.1 * epsilon)
+
+    return fit, synthesizer.sample
+
+
+def mostly(epsilon: float, delta: float, limit: float) -> tuple[Any, Any]:
+    """Return what fits and what draws of MOSTLY AI's engine, which stops training by itself in time."""
+    domain = importlib.import_module("mostlyai.engine.domain")
+    privacy = domain.DifferentialPrivacyConfig(
+        max_epsilon=0.9 * epsilon, delta=delta, value_protection_epsilon=0.1 * epsilon
+    )
+    minutes = 0.8 * limit / 60
+    model = importlib.import_module("mostlyai.engine").TabularARGN(
+        differential_privacy=privacy, max_training_time=minutes, verbose=0
+    )
+    return model.fit, lambda n_records: model.sample(n_samples=n_records)
 
 
 @contextlib.contextmanager
@@ -101,20 +133,29 @@ def main() -> None:
     tables = importlib.import_module("tables")
     train, _, numbers, _, _ = tables.load(table)
     family, _, method = peer.partition("-")
-    fit, draw = {"sn": smartnoise, "dpmm": dpmm}[family](method, float(epsilon), float(delta))
+    deep = family == "mostly" or method in EPOCHS
+    if family == "mostly":
+        fit, draw = mostly(float(epsilon), float(delta), float(limit))
+    elif deep:
+        fit, draw = smartnoise_gan(method, float(epsilon), float(delta), numbers)
+    else:
+        fit, draw = {"sn": smartnoise, "dpmm": dpmm}[family](method, float(epsilon), float(delta))
     start, worked = time.perf_counter(), time.process_time()
     with limited(float(limit)):
-        codes, domain = codes_of(tables.binned(train, numbers))
+        codes, domain = (train, {}) if deep else codes_of(tables.binned(train, numbers))
         fit(codes)
     fitted, fitted_cpu = time.perf_counter(), time.process_time()
     with limited(float(limit)):
         drawn = draw(len(train))
-    labels = pd.DataFrame({column: np.array(domain[column])[drawn[column].astype(int)] for column in domain})
+    if not deep:
+        labels = {column: np.array(domain[column])[drawn[column].astype(int)] for column in domain}
+        drawn = tables.unbinned(pd.DataFrame(labels), numbers)
     done, done_cpu = time.perf_counter(), time.process_time()
-    tables.unbinned(labels, numbers).to_csv(out, index=False)
+    drawn.to_csv(out, index=False)
     seconds = {"fit_seconds": fitted - start, "sample_seconds": done - fitted}
     cpu = {"fit_cpu_seconds": fitted_cpu - worked, "sample_cpu_seconds": done_cpu - fitted_cpu}
-    print(json.dumps({**seconds, **cpu, "versions": versions()}))
+    peak = {"peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    print(json.dumps({**seconds, **cpu, **peak, "versions": versions()}))
 
 
 if __name__ == "__main__":

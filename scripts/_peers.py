@@ -5,6 +5,7 @@ row is measured once and kept with machine, date, load and versions; `bench_tabu
 ours and repeats one, to show whether the machine is comparable.
 """
 
+import fcntl
 import json
 import os
 import subprocess
@@ -26,11 +27,17 @@ PEERS = {
     "sn-aim": "SmartNoise AIM",
     "dpmm-mst": "dpmm MST",
     "dpmm-aim": "dpmm AIM",
+    "sn-dpctgan": "SmartNoise DPCTGAN",
+    "sn-patectgan": "SmartNoise PATECTGAN",
+    "mostly": "MOSTLY AI engine",
 }
+DEEP = ("sn-dpctgan", "sn-patectgan", "mostly")  # on mixed columns; the others on the 20 public bins
 REQUIREMENTS = {
     "sn": ("torch==2.13.0", "smartnoise-synth==1.0.8", "packaging"),
     "dpmm": ("torch==2.13.0", "dpmm==0.1.9"),
+    "mostly": ("torch==2.13.0", "mostlyai-engine==2.7.3"),
 }
+UNWANTED = {"mostly": ("torchvision", "torchaudio")}  # come with it and do not load beside that torch
 ONE_THREAD = {
     name: "1"
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -53,6 +60,9 @@ def interpreter(peer: str) -> Path | None:
         venv.create(folder, clear=True, with_pip=True)
         command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*command, *REQUIREMENTS[family]], capture_output=True, text=True, check=True)
+        if family in UNWANTED:
+            remove = [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *UNWANTED[family]]
+            subprocess.run(remove, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
         print(
@@ -110,17 +120,22 @@ def _status(done: subprocess.CompletedProcess[str]) -> str:
     return f"failed: {last.partition(':')[0]}"
 
 
-def kept() -> list[Row]:
-    """Return the rows that were kept."""
-    return list(json.loads(KEPT.read_text(encoding="utf-8"))["rows"]) if KEPT.exists() else []
+def kept(place: Path | None = None) -> list[Row]:
+    """Return the rows that were kept, the peers' if no other file is named."""
+    place = place or KEPT
+    return list(json.loads(place.read_text(encoding="utf-8"))["rows"]) if place.exists() else []
 
 
-def keep(row: Row) -> None:
+def keep(row: Row, place: Path | None = None) -> None:
     """Write a row, in the place of an earlier one of the same peer, table and epsilon."""
-    rows = sorted([row, *(old for old in kept() if _key(old) != _key(row))], key=_key)
-    partial = KEPT.with_suffix(".partial")
-    partial.write_text(json.dumps({"format": 1, "rows": rows}, indent=1) + "\n", encoding="utf-8")
-    partial.replace(KEPT)
+    place = place or KEPT
+    CACHE.mkdir(exist_ok=True)
+    with (CACHE / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        rows = sorted([row, *(old for old in kept(place) if _key(old) != _key(row))], key=_key)
+        partial = place.with_suffix(".partial")
+        partial.write_text(json.dumps({"format": 1, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+        partial.replace(place)
 
 
 def find(rows: Iterable[Row], table: str, epsilon: float) -> list[Row]:

@@ -26,7 +26,7 @@ from typing import Any
 import _machine
 import numpy as np
 import pandas as pd
-from bench_tabular import schema_of
+from _tabular_fit import schema_of
 
 from synthgen import plugins
 from synthgen.privacy.noise import NoiseSource
