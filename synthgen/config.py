@@ -108,10 +108,10 @@ class Loaded:
 
     @property
     def sources(self) -> tuple[Path, ...]:
-        """All that is read: the table; or the images, and the table of their attributes if it is named."""
+        """All that is read: the table; or the images, and the tables that are named beside them."""
         images = self.config.data.images
-        beside = () if images is None or images.table is None else (self.base / images.table,)
-        return (self.table, *beside)
+        named = () if images is None else (images.table, images.patients)
+        return (self.table, *(self.base / name for name in named if name is not None))
 
 
 def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
@@ -273,10 +273,19 @@ def _digest(config: RunConfig, schema: Schema, generator: Any, policy: str) -> s
         release = "not installed"
     is_file = Path(policy).suffix in (".yaml", ".yml")
     content = {
-        "config": config.model_dump(mode="json", by_alias=True),
+        "config": _told(config.model_dump(mode="json", by_alias=True)),
         "generator": generator.model_dump(mode="json"),
         "schema": schema.digest(),
         "policy": Path(policy).read_text(encoding="utf-8") if is_file and Path(policy).is_file() else policy,
         "version": release,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _told(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out keys that came later and say nothing, so that older runs keep their folders."""
+    images = config["data"]["images"]
+    if images is not None and images["patients"] is None and images["without_id"] == "error":
+        images.pop("patients")
+        images.pop("without_id")
+    return config

@@ -28,13 +28,19 @@ class ImageSource(Settings):
 
     Attributes:
         size: pixels a side that every image is brought to. Public.
-        table: the attributes' file, where it is not the only table in the folder, or the array file's own.
+        table: the attributes' file, where it is not the only table in the folder, or the array file's own;
+            of DICOM files, a table with a row a patient that is joined to them.
+        patients: of DICOM files, a CSV that says whose they are: see `synthgen.ingest._dicom_ids`.
+        without_id: what becomes of DICOM files that name no patient. ``own`` takes each for a patient of its
+            own, which voids the guarantee of whoever has several.
     """
 
     path: str = Field(min_length=1)
     schema_path: str = Field(alias="schema", min_length=1)
     size: int = Field(ge=1, le=MOST_SIDE)
     table: str | None = Field(default=None, min_length=1)
+    patients: str | None = Field(default=None, min_length=1)
+    without_id: Literal["error", "leave_out", "own"] = "error"
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     encoding: str = "utf-8"
     decimal: Literal[".", ","] = "."
