@@ -41,11 +41,13 @@ class Patient:
 
     @property
     def name(self) -> str:
+        """Family and given name, as DICOM writes them."""
         family, given = FAMILIES[self.number % len(FAMILIES)], GIVEN[self.sex]
         return f"{family}{self.number:05d}^{given[self.number % len(given)]}"
 
     @property
     def id(self) -> str:
+        """Number in the invented hospital."""
         return f"MRN{7_310_000 + 37 * self.number}"
 
 

@@ -60,10 +60,10 @@ class EvaluateSection(Settings):
 
 
 class ReleaseSection(Settings):
-    """How the release is decided and written."""
+    """How the release is decided and written; ``dicom`` is beside the bundle, for images."""
 
     policy: str = "default"
-    formats: tuple[Literal["csv", "parquet"], ...] = Field(default=("parquet",), min_length=1)
+    formats: tuple[Literal["csv", "parquet", "dicom"], ...] = Field(default=("parquet",), min_length=1)
 
 
 class RunConfig(Settings):
@@ -205,6 +205,11 @@ def require_share(budget: BudgetSection, schema: Schema, *, where: str) -> None:
 def holdout_of(config: RunConfig) -> float:
     """Return the part of the patients that is held out; 0 without an evaluation."""
     return config.evaluate.holdout if config.evaluate else 0.0
+
+
+def tables_of(config: RunConfig) -> tuple[str, ...]:
+    """Return the formats of tables that are written; a table of images goes beside any DICOM files as CSV."""
+    return tuple(kind for kind in config.release.formats if kind != "dicom") or ("csv",)
 
 
 def groups_of(config: RunConfig, schema: Schema) -> tuple[str, ...]:

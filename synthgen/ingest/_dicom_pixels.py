@@ -14,8 +14,9 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import pixel_array
 
+from synthgen import burned_in
 from synthgen.image_spec import Dicom, Images
-from synthgen.ingest import _burned_in, _dicom_codecs
+from synthgen.ingest import _dicom_codecs
 from synthgen.ingest._decode import EMPTY, KIND, LARGE, MOST_PIXELS, Unusable, square
 from synthgen.ingest._dicom_header import BROKEN, NO_IMAGE, quiet, read_dataset
 
@@ -38,7 +39,7 @@ def decode(path: Path, frame: int, spec: Images, dicom: Dicom) -> np.ndarray:
             planes = intensities(dataset, frame, dicom)
         except BROKEN:
             raise Unusable(UNDECODED) from None
-    if str(dataset.get("Modality", "")).strip().upper() in dicom.screened and _burned_in.has_text(planes):
+    if str(dataset.get("Modality", "")).strip().upper() in dicom.screened and burned_in.has_text(planes):
         raise Unusable(BURNED_IN)
     return square(planes, spec)
 
