@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from synthgen import plugins, yamlfile
-from synthgen.data_config import DataSection, sized
+from synthgen.data_config import DataSection, require_formats, sized
 from synthgen.errors import ConfigError
 from synthgen.schema import Schema, load_schema
 from synthgen.settings import Settings
@@ -131,6 +131,7 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
     schema_path = path.parent / config.data.source.schema_path
     schema = sized(load_schema(schema_path, unpaid=True), config.data.images, where=str(schema_path))
     require_share(config.budget, schema, where=str(path))
+    require_formats(config.release.formats, schema, where=str(path))
     _require_columns(config, schema, path, document)
     policy = config.release.policy
     if Path(policy).suffix in (".yaml", ".yml"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -66,6 +68,26 @@ class DataSection(Settings):
         if found is None:
             raise ValueError("Expected a table or images.")
         return found
+
+
+def require_formats(formats: Iterable[str], schema: Schema, *, where: str) -> None:
+    """Refuse DICOM files of a table, and where nothing can write them, before anything is spent.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if "dicom" not in formats:
+        return
+    if schema.images is None:
+        raise ConfigError(
+            "release.formats: expected csv or parquet, since a table has no images, got dicom.", where=where
+        )
+    if find_spec("pydicom") is None:
+        raise ConfigError(
+            "release.formats: dicom expects the package pydicom, found none.",
+            where=where,
+            next_step='pip install "synthgen-medical[dicom]"',
+        )
 
 
 def sized(schema: Schema, source: ImageSource | None, *, where: str) -> Schema:

@@ -59,8 +59,7 @@ def run(
     from synthgen import judge
 
     folder = _folder(loaded, output, overrides, resume)
-    finished = folder.done("finished")
-    if finished is not None:
+    if (finished := folder.done("finished")) is not None:
         _require_same_data(folder, loaded)
         return finished
     clock = Stopwatch()
