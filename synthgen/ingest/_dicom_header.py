@@ -104,12 +104,13 @@ def read_header(path: Path) -> Header:
             raise Unusable(DAMAGED) from None
 
 
-def read_dataset(path: Path, *, pixels: bool) -> Dataset:
+def read_dataset(path: Path, *, pixels: bool, defer: bool = True) -> Dataset:
     """Return a file's data set, with a transfer syntax even where the file names none.
 
     Args:
         path: the file.
         pixels: read on to the pixels; else no more than `MOST_BYTES` are read.
+        defer: leave out long values before the pixels.
 
     Raises:
         Unusable: it is no DICOM file, or too long.
@@ -120,7 +121,7 @@ def read_dataset(path: Path, *, pixels: bool) -> Dataset:
         _refuse_bombs(stream)
         dataset = pydicom.dcmread(
             stream,
-            defer_size=None if pixels else DEFER,
+            defer_size=DEFER if defer and not pixels else None,
             stop_before_pixels=not pixels,
             force=True,
         )

@@ -35,8 +35,8 @@ def decode(path: Path, frame: int, spec: Images, dicom: Dicom) -> np.ndarray:
     _dicom_codecs.register()
     with quiet():
         try:
-            dataset = read_dataset(path, pixels=True)
-            planes = intensities(dataset, frame, dicom)
+            dataset = read_dataset(path, pixels=False, defer=False)
+            planes = intensities(dataset, stored(path, dataset, frame), frame, dicom)
         except BROKEN:
             raise Unusable(UNDECODED) from None
     if str(dataset.get("Modality", "")).strip().upper() in dicom.screened and burned_in.has_text(planes):
@@ -44,27 +44,39 @@ def decode(path: Path, frame: int, spec: Images, dicom: Dicom) -> np.ndarray:
     return square(planes, spec)
 
 
-def stored(dataset: Dataset, frame: int) -> np.ndarray:
+def stored(path: Path, dataset: Dataset, frame: int) -> np.ndarray:
     """Return stored values, ``(row, column)`` or ``(row, column, colour)``; YBR is turned into RGB.
+
+    Only this frame is read, so a file that ends too early gives the frames that it has.
 
     Raises:
         Unusable: too many pixels, or values without a range.
     """
     _require_small(dataset)
-    many = int(dataset.get("NumberOfFrames") or 1) > 1
-    values = np.asarray(pixel_array(dataset, index=frame if many else 0))
+    try:
+        values = np.asarray(pixel_array(path, index=frame))
+    except BROKEN:  # a file without a transfer syntax, or without pixels
+        whole = read_dataset(path, pixels=True)
+        if not any(name in whole for name in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+            raise Unusable(NO_IMAGE if "Rows" in whole else UNDECODED) from None
+        values = np.asarray(pixel_array(whole, index=frame))
     if values.dtype.kind not in "iub":
         raise Unusable(KIND)
     return values
 
 
-def intensities(dataset: Dataset, frame: int, dicom: Dicom) -> list[np.ndarray]:
+def intensities(dataset: Dataset, values: np.ndarray, frame: int, dicom: Dicom) -> list[np.ndarray]:
     """Return a frame's planes, one if it is grey and three if it is coloured, from 0 to 1.
 
+    Args:
+        dataset: the header.
+        values: of `stored`.
+        frame: which it is.
+        dicom: may declare a window.
+
     Raises:
-        Unusable: see `stored`; or an unknown photometric interpretation.
+        Unusable: an unknown photometric interpretation.
     """
-    values = stored(dataset, frame)
     kind = str(dataset.get("PhotometricInterpretation", "")).strip()
     bits = int(dataset.get("BitsStored") or dataset.BitsAllocated)
     if kind == "PALETTE COLOR":
@@ -150,10 +162,6 @@ def _require_small(dataset: Dataset) -> None:
         raise Unusable(EMPTY)
     if rows * columns > MOST_PIXELS:
         raise Unusable(LARGE)
-    if any(name in dataset for name in ("FloatPixelData", "DoubleFloatPixelData")):
-        raise Unusable(KIND)
-    if "PixelData" not in dataset:
-        raise Unusable(NO_IMAGE)
 
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:

@@ -115,8 +115,8 @@ def _identity(out: Dataset, one: Instance) -> None:
         out.BodyPartExamined = part
     side = one.told.get("Laterality", "")
     paired = part in (*PAIRED, *PAIRED_MORE)
-    if paired and side in ("L", "R") and one.modality != "DX":
-        out.Laterality = side
+    if paired and one.modality != "DX":
+        out.Laterality = side if side in ("L", "R") else ""
 
 
 def _marks(out: Dataset, one: Instance) -> None:
