@@ -18,9 +18,12 @@ from synthgen.deidentify import dicom as deidentify
 from synthgen.errors import ConfigError, DataError
 from synthgen.image_spec import Dicom
 from synthgen.ingest import dicom as ingest
+from synthgen.ingest.image_check import WORD
 from synthgen.ingest.images import RawImages
+from synthgen.ingest.inspect import Violation, check_frame
 from synthgen.ingest.table import read_raw
 from synthgen.schema import Schema
+from synthgen.unit import Unit
 
 Tell = Callable[[str, float], None]
 Keep = Callable[[np.ndarray], np.ndarray]
@@ -82,6 +85,44 @@ def read(
         "dropped": deidentify.dropped(found.tags, columns),
     }
     return RawImages(frame[good].reset_index(drop=True), pixels, report, (*found.quarantined, *left))
+
+
+def check(path: Path, schema: Schema) -> list[Violation]:
+    """Return what headers do against the schema, and what is left out, as information.
+
+    Columns that a table is to fill are not looked at: check it by itself.
+
+    Args:
+        path: a folder or a DICOMDIR.
+        schema: see `read`.
+
+    Raises:
+        ConfigError: the schema declares no images.
+        DataError: no image can be used.
+    """
+    if schema.images is None:
+        raise ConfigError("Expected a schema that declares images, found none.", where=str(path))
+    dicom = schema.images.dicom or Dicom()
+    found = ingest.index(path, dicom, without="leave_out")
+    columns = dicom.columns([column.name for column in schema.columns])
+    missing = next(iter(schema.missing_values), _BLANK)
+    told = deidentify.conditioning([one.values for one in found.frames], columns, missing=missing)
+    small = schema.images.model_copy(update={"size": 1})
+    left = ingest.read_pixels(found.frames, small, dicom)[2]
+    violations = (
+        [Violation(WORD, "files without a patient", _without(found), "error")] if _without(found) else []
+    )
+    if columns:
+        kept = tuple(field for field in schema.fields if field.name in columns)
+        part = schema.model_copy(update={"fields": kept, "rules": (), "unit": Unit(level="row")})
+        violations += check_frame(told, part, path)
+    reasons = ingest.summary(found, left, 0)["quarantined"]
+    violations += [Violation(WORD, f"left out: {why}", n, "information") for why, n in reasons.items()]
+    return violations
+
+
+def _without(found: ingest.DicomIndex) -> int:
+    return sum(reason == ingest.NO_ID for _, reason in found.quarantined)
 
 
 def _table(path: Path, schema: Schema, source: ImageSource) -> pd.DataFrame:

@@ -141,6 +141,18 @@ def test_a_table_of_other_patients_or_of_two_rows_a_patient_is_refused(place: Pa
     assert few.report["without_row"] > 0
 
 
+def test_schema_check_counts_what_headers_do_against_the_schema(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, shown, _ = call(capsys, "schema", "check", place / "s.yaml", place / "p" / "dicom")
+    assert (code, shown["valid"]) == (0, True)
+    assert [v["count"] for v in shown["violations"]] == [1]
+    (place / "strict.yaml").write_text((place / "s.yaml").read_text().replace("[F, M]", "[F, O]"))
+    code, shown, _ = call(capsys, "schema", "check", place / "strict.yaml", place / "p" / "dicom")
+    assert code == 3
+    assert any(v["column"] == "sex" and v["severity"] == "error" for v in shown["violations"])
+
+
 def test_a_column_from_nowhere_is_named(place: Path) -> None:
     with pytest.raises(ConfigError, match="smoker"):
         cohort(place, table=None)
