@@ -14,6 +14,7 @@ LETTERS = 4
 HEIGHTS = (5, 64)
 CONTRAST = 0.25
 EVEN = 0.12
+NEAR = 31
 
 
 def has_text(planes: list[np.ndarray]) -> bool:
@@ -30,8 +31,7 @@ def has_text(planes: list[np.ndarray]) -> bool:
 
 def _marks(grey: np.ndarray) -> np.ndarray:
     """Return the boxes of marks, one a row: top, left, height, width."""
-    ground = ndimage.percentile_filter(ndimage.uniform_filter(grey, 3)[::2, ::2], 30, size=15)
-    ground = np.kron(ground, np.ones((2, 2), dtype=grey.dtype))[: grey.shape[0], : grey.shape[1]]
+    ground = ndimage.uniform_filter(grey, size=NEAR, mode="nearest")
     above = grey - ground > CONTRAST
     labels, _ = ndimage.label(above, structure=np.ones((3, 3)))
     found = []

@@ -31,7 +31,8 @@ class ImageSource(Settings):
     Attributes:
         size: pixels a side that every image is brought to. Public.
         table: the attributes' file, where it is not the only table in the folder, or the array file's own;
-            of DICOM files, a table with a row a patient that is joined to them.
+            of DICOM files, a table with a row a patient that is joined to them, or a folder of OMOP tables
+            (see `synthgen.ingest.omop`).
         patients: of DICOM files, a CSV that says whose they are: see `synthgen.ingest._dicom_ids`.
         without_id: what becomes of DICOM files that name no patient. ``own`` takes each for a patient of its
             own, which voids the guarantee of whoever has several.

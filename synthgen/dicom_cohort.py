@@ -21,6 +21,7 @@ from synthgen.ingest import dicom as ingest
 from synthgen.ingest.image_check import WORD
 from synthgen.ingest.images import RawImages
 from synthgen.ingest.inspect import Violation, check_frame
+from synthgen.ingest.omop import ID, flatten
 from synthgen.ingest.table import read_raw
 from synthgen.schema import Schema
 from synthgen.unit import Unit
@@ -126,7 +127,11 @@ def _without(found: ingest.DicomIndex) -> int:
 
 
 def _table(path: Path, schema: Schema, source: ImageSource) -> pd.DataFrame:
-    frame = read_raw(path, delimiter=source.delimiter, encoding=source.encoding, decimal=source.decimal)
+    if path.is_dir():
+        frame = flatten(path, [field.name for field in schema.fields], decimal=source.decimal)
+        frame = frame.rename(columns={ID: str(schema.unit.column)})
+    else:
+        frame = read_raw(path, delimiter=source.delimiter, encoding=source.encoding, decimal=source.decimal)
     unit = schema.unit.column
     if unit is None or unit not in frame.columns:
         raise DataError(

@@ -141,6 +141,21 @@ def test_a_table_of_other_patients_or_of_two_rows_a_patient_is_refused(place: Pa
     assert few.report["without_row"] > 0
 
 
+def test_a_folder_of_omop_tables_is_joined_too(place: Path) -> None:
+    lines = [line.split(",") for line in (place / "p" / "clinical.csv").read_text().splitlines()[1:]]
+    omop = place / "omop"
+    omop.mkdir()
+    people = [f"{patient},{smoker}" for patient, _, smoker in lines]
+    (omop / "person.csv").write_text("\n".join(["person_id,smoker", *people]))
+    ill = [f"{patient},7" for patient, flag, _ in lines if flag == "true"]
+    (omop / "condition_occurrence.csv").write_text("\n".join(["person_id,condition_concept_id", *ill]))
+    (place / "omop.yaml").write_text((place / "s.yaml").read_text().replace("name: ill", "name: condition_7"))
+    overrides = ["data.images.schema=omop.yaml", "data.images.table=omop"]
+    loaded = load_config(place / "run.yaml", overrides=overrides)
+    joined = read(loaded.table, loaded.schema, loaded.config.data.images, base=place)
+    assert joined.frame["condition_7"].tolist() == cohort(place).frame["ill"].tolist()
+
+
 def test_schema_check_counts_what_headers_do_against_the_schema(
     place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,7 +92,7 @@ def index(
         patients: a mapping, see `synthgen.ingest._dicom_ids.units_of`.
         without: what becomes of images that name no patient.
         skip: files in the folder that are no images and are known: tables.
-        tell: told how many files were looked at; the part done is not known before the end.
+        tell: told the part done.
 
     Raises:
         DataError: no image can be used, or images do not say whose they are.
@@ -102,13 +102,13 @@ def index(
     found: list[tuple[int, Path, Header]] = []
     left: list[tuple[str, str]] = []
     passed: Counter[str] = Counter()
-    number = 0
+    number, total = 0, sum(1 for _ in _dicom_files.find(path))
     for file in _dicom_files.find(path):
         if file is not None and file.resolve() in known:
             continue
         number += 1
         if number % _EVERY == 0:
-            tell(f"index: {number:,} files", -1.0)
+            tell("ingest: index", number / total)
         try:
             header = _header(file)
         except Unusable as reason:

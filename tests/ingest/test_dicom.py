@@ -98,6 +98,21 @@ def test_every_file_is_read_with_pydicoms_pixels_or_left_out_with_a_reason(
     assert compared >= 16
 
 
+def test_what_is_said_of_files_holds_none_of_their_names_and_values(tmp_path: Path) -> None:
+    shutil.copytree(BUNDLED / "dicomdirtests", tmp_path / "d")
+    for number, path in enumerate(sorted((tmp_path / "d").rglob("*/*/*/*"))):
+        if number % 3 == 0 and path.is_file():
+            path.write_bytes(path.read_bytes()[: 300 + 40 * number])  # cut in the middle of values
+    found = ingest.index(tmp_path, Dicom(), without="leave_out")
+    pixels, _, left = ingest.read_pixels(found.frames, SPEC, Dicom(screened=()))
+    said = repr((found, found.frames[0], found.quarantined, left, ingest.summary(found, left, len(pixels))))
+    assert len(found.quarantined) + len(left) >= 5
+    values = {text for one in found.frames for text in one.values.values() if len(text) >= 4}
+    names = {path.name for path in (tmp_path / "d").rglob("*") if len(path.name) >= 4}
+    assert len(values) > 40
+    assert not [text for text in values | names if text in said]
+
+
 def test_jpeg_ls_and_12_bits_agree_with_another_decoder_and_a_shifted_image_does_not() -> None:
     path = BUNDLED / "MR_small_jpeg_ls_lossless.dcm"
     ours = pixel_array(path, decoding_plugin="imagecodecs")
