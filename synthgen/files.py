@@ -90,7 +90,7 @@ def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) 
     from synthgen.ingest.inspect import check
 
     schema = load_schema(schema_path, unpaid=True)
-    if schema.images is not None and is_dicom(table):
+    if schema.images is not None and is_dicom(table, schema):
         from synthgen.dicom_cohort import check as check_dicom
 
         found = check_dicom(table, schema)

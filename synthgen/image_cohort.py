@@ -21,6 +21,7 @@ from synthgen.ingest.images import RawImages, read_images
 from synthgen.privacy.parts import keep_records, part_of
 from synthgen.records import Cohort, RealTable
 from synthgen.runs import source_digest
+from synthgen.schema import Schema
 
 Tell = Callable[[str, float], None]
 
@@ -89,7 +90,7 @@ def image_units(table: RealTable, pixels: np.ndarray) -> np.ndarray:
     return np.array(numbered, dtype=object)
 
 
-def is_dicom(path: Path) -> bool:
+def is_dicom(path: Path, schema: Schema) -> bool:
     """Return whether a path names DICOM files.
 
     Raises:
@@ -99,14 +100,14 @@ def is_dicom(path: Path) -> bool:
         return False
     from synthgen.ingest._preamble import looks_like_dicom, require_extra
 
-    if not looks_like_dicom(path):
+    if not looks_like_dicom(path, declared=schema.images is not None and schema.images.dicom is not None):
         return False
     require_extra()
     return True
 
 
 def _raw(loaded: Loaded, source: ImageSource, key: bytes, tell: Tell) -> RawImages:
-    if is_dicom(loaded.table):
+    if is_dicom(loaded.table, loaded.schema):
         from synthgen import dicom_cohort
 
         most = loaded.schema.unit.max_records

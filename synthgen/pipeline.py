@@ -147,7 +147,7 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     if folder.done("sample") is None:
         write_cohort(table, folder.public, SYNTHETIC, tables_of(loaded.config))
         if "dicom" in loaded.config.release.formats:
-            write_dicom(table, folder.public / "dicom", again=True)
+            write_dicom(table, folder.public / "dicom", model=source_digest((folder.model,)), again=True)
         folder.mark("sample", records=n_records)
     return table
 
@@ -294,7 +294,5 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
             str(size): None if noise is None else round(1.96 * noise / size, 4) for size in (100, 1000)
         },
         "warnings": few_patients(plan.patients, noise, epsilon=plan.epsilon, delta=plan.delta),
-        "seconds": round(
-            8 + 0.9 * len(loaded.schema.columns) + 2e-6 * plan.patients * len(loaded.schema.columns), 0
-        ),
+        "seconds": round(8 + (0.9 + 2e-6 * plan.patients) * len(loaded.schema.columns), 0),
     }

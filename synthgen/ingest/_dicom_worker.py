@@ -25,7 +25,7 @@ from synthgen.image_spec import Dicom, Images
 from synthgen.ingest._decode import Unusable
 
 MOST_MEMORY = 3 * 2**30
-SECONDS, PIXELS_A_SECOND = 4.0, 2**22
+SECONDS, BYTES_A_SECOND = 4.0, 2**20
 PATIENCE = 120.0
 CRASHED = "pixels crash or stall the decoder"
 _LENGTH = struct.Struct("<q")
@@ -149,7 +149,7 @@ def _limit_seconds(path: Path) -> None:
     if not hasattr(signal, "setitimer"):
         return
     try:
-        more = os.path.getsize(path) / PIXELS_A_SECOND
+        more = os.path.getsize(path) / BYTES_A_SECOND
     except OSError:
         more = 0.0
     signal.setitimer(signal.ITIMER_PROF, SECONDS + more)

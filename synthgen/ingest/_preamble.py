@@ -13,10 +13,14 @@ from synthgen.ingest._decode import SUFFIXES
 LOOKED_AT = 50
 
 
-def looks_like_dicom(path: Path) -> bool:
+def looks_like_dicom(path: Path, *, declared: bool = False) -> bool:
     """Return whether a path names DICOM files: a DICOMDIR, or a folder in whose first files there is one.
 
-    A folder with pictures among its first files is one of pictures.
+    A folder with pictures among its first files is one of pictures, unless the schema speaks of DICOM.
+
+    Args:
+        path: a file or a folder.
+        declared: the schema has `images.dicom`.
     """
     if path.is_file():
         return _has_preamble(path)
@@ -24,7 +28,7 @@ def looks_like_dicom(path: Path) -> bool:
         return False
     found = False
     for number, file in enumerate(tree(path)):
-        if file.suffix.lower() in SUFFIXES:
+        if file.suffix.lower() in SUFFIXES and not declared:
             return False
         found = found or _has_preamble(file)
         if number >= LOOKED_AT:

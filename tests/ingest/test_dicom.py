@@ -231,6 +231,8 @@ def test_a_dicomdir_names_its_files_and_may_not_point_outside() -> None:
     found = ingest.index(place / "DICOMDIR", Dicom())
     assert (len(found.frames), len(set(found.units))) == (31, 2)
     assert looks_like_dicom(place / "DICOMDIR")
+    assert looks_like_dicom(place)
+    assert not looks_like_dicom(Path(__file__).parent)
     from synthgen.ingest._dicom_files import _inside
 
     assert _inside(place, ("77654033", "CR1", "6154")) is not None

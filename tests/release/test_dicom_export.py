@@ -103,6 +103,9 @@ def test_headers_hold_the_allow_list_only_and_say_that_they_are_synthetic(kind: 
         assert list(dataset.ImageType)[:2] == ["DERIVED", "SECONDARY"]
         assert dataset.PatientIdentityRemoved == "YES"
         assert "ynthetic" in dataset.DeidentificationMethod
+        assert re.search(
+            r"sha256 [0-9a-f]{64}", dataset.ContributingEquipmentSequence[0].ContributionDescription
+        )
         purpose = dataset.ContributingEquipmentSequence[0].PurposeOfReferenceCodeSequence[0]
         assert (purpose.CodeValue, purpose.CodingSchemeDesignator) == ("109102", "DCM")
         assert kind != "SC" or dataset.ConversionType == "SYN"

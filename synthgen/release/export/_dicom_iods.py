@@ -47,7 +47,7 @@ REGIONS = {
     "SPINE": ("421060004", "Spine"),
     "WHOLEBODY": ("38266002", "Entire body"),
 }
-METHOD = "Synthetic: drawn from a model with patient-level differential privacy; no patient's image"
+METHOD = "Synthetic: drawn from a model, no patient was imaged"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Instance:
         window: centre and width in the modality's units, or None.
         burned_in: whether a screen found text-like regions.
         software: name and version of what drew it.
-        model: SHA-256 of the model or of what was drawn, in hex.
+        source: the SHA-256 of the model or of what was drawn, and which of the two it is.
     """
 
     modality: Modality
@@ -72,7 +72,7 @@ class Instance:
     window: tuple[float, float] | None
     burned_in: bool
     software: tuple[str, str]
-    model: str
+    source: str
 
 
 def build(one: Instance, pixels: np.ndarray, *, bits: int) -> Dataset:
@@ -123,14 +123,14 @@ def _marks(out: Dataset, one: Instance) -> None:
     """Say in every way that there is that no patient was imaged."""
     out.add_new(0x0008001C, "CS", "YES")  # SyntheticData, which older dictionaries do not know
     out.ImageType = ["DERIVED", "SECONDARY"]
-    out.PatientIdentityRemoved, out.DeidentificationMethod = "YES", METHOD[:64]
+    out.PatientIdentityRemoved, out.DeidentificationMethod = "YES", METHOD
     out.BurnedInAnnotation = "YES" if one.burned_in else "NO"
     out.DerivationDescription = METHOD
     made = Dataset()
     made.PurposeOfReferenceCodeSequence = Sequence([_code("109102", "DCM", "Processing Equipment")])
     made.Manufacturer, made.ManufacturerModelName = one.software[0], "generative model"
     made.SoftwareVersions = one.software[1]
-    made.ContributionDescription = f"Synthetic image, model {one.model}"
+    made.ContributionDescription = f"Synthetic image, {one.source}"
     out.ContributingEquipmentSequence = Sequence([made])
 
 

@@ -67,12 +67,13 @@ def write_dicom(
     patients = _patients(images, frame)
     digest = _digest(images)
     told = [_told(row, columns, images.schema) for row in frame.to_dict("records")]
+    source = f"cohort sha256 {digest}" if model is None else f"model sha256 {model}"
     counts: dict[str, int] = {}
     try:
         output.mkdir(parents=True, exist_ok=True)
         for place, pixels in enumerate(images.pixels):
             kind = _kind(modality, told[place], images.schema)
-            one = _instance(kind, place, patients[place], told[place], images, digest, model or digest)
+            one = _instance(kind, place, patients[place], told[place], images, digest, source)
             _write(one, pixels, spec.bits, output)
             counts[kind] = counts.get(kind, 0) + 1
         write_table(images, output / TABLE, first=images.first_id)
@@ -155,7 +156,7 @@ def _instance(
     told: dict[str, str],
     images: SyntheticImages,
     digest: str,
-    model: str,
+    source: str,
 ) -> Any:
     from synthgen.release.export import _dicom_iods
 
@@ -170,7 +171,7 @@ def _instance(
         window=None if dicom is None else dicom.window,
         burned_in=has_text(planes),
         software=("synthgen", _version()),
-        model=model,
+        source=source,
     )
 
 
