@@ -1,16 +1,20 @@
 """Print what becomes of every file of folders: by transfer syntax, how many are read, and why others are not.
 
 python scripts/show_dicom.py FOLDER...
+    python scripts/show_dicom.py --index FOLDER     seconds and peak memory of the index alone
 """
 
 from __future__ import annotations
 
+import resource
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
 from synthgen.image_spec import Dicom, Images
 from synthgen.ingest import _dicom_header
+from synthgen.ingest import dicom as ingest
 from synthgen.ingest._decode import Unusable
 from synthgen.ingest._dicom_files import find
 from synthgen.ingest._dicom_worker import Decoder
@@ -43,7 +47,18 @@ def outcomes(folder: Path, decoder: Decoder) -> Counter[tuple[str, str]]:
     return found
 
 
+def show_index(folder: Path) -> None:
+    start = time.perf_counter()
+    found = ingest.index(folder, Dicom(), without="leave_out")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    seconds = time.perf_counter() - start
+    print(f"{found.files} files, {len(found.frames)} images in {seconds:.1f} s, peak memory {peak:.2f} GiB")
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["--index"]:
+        show_index(Path(sys.argv[2]))
+        return
     total: Counter[tuple[str, str]] = Counter()
     with Decoder(Images(channels=1, size=64), Dicom()) as decoder:
         for folder in sys.argv[1:]:
