@@ -20,6 +20,7 @@ from typing import Any
 import pydicom
 from pydicom import config
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 from pydicom.uid import UID
 
 from synthgen.ingest._decode import Unusable
@@ -42,7 +43,12 @@ KEPT = (
     "Modality",
     "Manufacturer",
 )
+_META = 4096
 _DEFLATED = "1.2.840.10008.1.2.1.99"
+_TAGS = {
+    name: Tag(name)
+    for name in (*IDS, *KEPT, "Rows", "Columns", "BitsAllocated", "BurnedInAnnotation", "NumberOfFrames")
+}
 _GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
 
 NOT_DICOM, DAMAGED = "not a DICOM file", "damaged header"
@@ -188,13 +194,15 @@ class Bounded(io.RawIOBase):
         Raises:
             Unusable: more was asked for in all than is allowed.
         """
-        rest = max(0, self._size - int(self._stream.tell()))
-        size = rest if size < 0 else min(size, rest)
+        if not 0 <= size <= _META:
+            rest = max(0, self._size - int(self._stream.tell()))
+            size = rest if size < 0 else min(size, rest)
         if self._left is not None:
             self._left -= size + 8  # the seek counts too
             if self._left < 0:
                 raise Unusable(LONG)
-        return bytes(self._stream.read(size))
+        content: bytes = self._stream.read(size)
+        return content
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move on, or back."""
@@ -224,10 +232,10 @@ def _refuse_others(stream: Bounded) -> None:
 
 def _refuse_bombs(stream: Bounded) -> None:
     """Refuse a deflated file that inflates beyond bounds; pydicom would inflate it in one go."""
-    if stream.read(132)[128:] != b"DICM":
-        stream.seek(0)
-        return
+    start = stream.read(_META)
     stream.seek(0)
+    if start[128:132] != b"DICM" or _DEFLATED.encode() not in start:
+        return
     meta = _meta(stream)
     if str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
         inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
@@ -264,7 +272,8 @@ def _kept(dataset: Dataset) -> Header:
 
 
 def _text(dataset: Dataset, name: str) -> str:
-    value = dataset.get(name)
+    tag = _TAGS[name]
+    value = dataset[tag].value if tag in dataset else None
     if value is None:
         return ""
     several = isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue"

@@ -98,13 +98,13 @@ def index(
         DataError: no image can be used, or images do not say whose they are.
         ConfigError: the mapping cannot be used.
     """
-    known = {file.resolve() for file in skip}
+    known, names = {file.resolve() for file in skip}, {file.name for file in skip}
     found: list[tuple[int, Path, Header]] = []
     left: list[tuple[str, str]] = []
     passed: Counter[str] = Counter()
     number, total = 0, sum(1 for _ in _dicom_files.find(path))
     for file in _dicom_files.find(path):
-        if file is not None and file.resolve() in known:
+        if file is not None and file.name in names and file.resolve() in known:
             continue
         number += 1
         if number % _EVERY == 0:
