@@ -262,6 +262,20 @@ def release(
 
 
 @app.command()
+def export(
+    bundle: Path,
+    kind: Annotated[str, typer.Argument(metavar="FORMAT", help="dicom")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="A new folder.")],
+    modality: Annotated[str | None, typer.Option(help="CR, DX, CT, MR or SC; else the schema's.")] = None,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Write a bundle's images as DICOM files, marked as synthetic."""
+    from synthgen.release.export.bundle import export as write
+
+    return write(bundle, kind, output, modality=modality)
+
+
+@app.command()
 def verify(bundle: Path, json_: Json = False) -> dict[str, Any]:
     """Check a bundle offline: checksums, record, data against schema."""
     from synthgen.release.bundle import verify_bundle

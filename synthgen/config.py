@@ -16,7 +16,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from synthgen import plugins, yamlfile
-from synthgen.data_config import DataSection, sized
+from synthgen.data_config import DataSection, require_formats, sized
 from synthgen.errors import ConfigError
 from synthgen.schema import Schema, load_schema
 from synthgen.settings import Settings
@@ -60,10 +60,10 @@ class EvaluateSection(Settings):
 
 
 class ReleaseSection(Settings):
-    """How the release is decided and written."""
+    """How the release is decided and written; ``dicom`` is beside the bundle, for images."""
 
     policy: str = "default"
-    formats: tuple[Literal["csv", "parquet"], ...] = Field(default=("parquet",), min_length=1)
+    formats: tuple[Literal["csv", "parquet", "dicom"], ...] = Field(default=("parquet",), min_length=1)
 
 
 class RunConfig(Settings):
@@ -108,10 +108,10 @@ class Loaded:
 
     @property
     def sources(self) -> tuple[Path, ...]:
-        """All that is read: the table; or the images, and the table of their attributes if it is named."""
+        """All that is read: the table; or the images, and the tables that are named beside them."""
         images = self.config.data.images
-        beside = () if images is None or images.table is None else (self.base / images.table,)
-        return (self.table, *beside)
+        named = () if images is None else (images.table, images.patients)
+        return (self.table, *(self.base / name for name in named if name is not None))
 
 
 def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
@@ -131,6 +131,7 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
     schema_path = path.parent / config.data.source.schema_path
     schema = sized(load_schema(schema_path, unpaid=True), config.data.images, where=str(schema_path))
     require_share(config.budget, schema, where=str(path))
+    require_formats(config.release.formats, schema, where=str(path))
     _require_columns(config, schema, path, document)
     policy = config.release.policy
     if Path(policy).suffix in (".yaml", ".yml"):
@@ -207,6 +208,11 @@ def holdout_of(config: RunConfig) -> float:
     return config.evaluate.holdout if config.evaluate else 0.0
 
 
+def tables_of(config: RunConfig) -> tuple[str, ...]:
+    """Return the formats of tables that are written; a table of images goes beside any DICOM files as CSV."""
+    return tuple(kind for kind in config.release.formats if kind != "dicom") or ("csv",)
+
+
 def groups_of(config: RunConfig, schema: Schema) -> tuple[str, ...]:
     """Return the protected columns that the evaluation looks at."""
     named = config.evaluate.groups if config.evaluate else None
@@ -273,10 +279,19 @@ def _digest(config: RunConfig, schema: Schema, generator: Any, policy: str) -> s
         release = "not installed"
     is_file = Path(policy).suffix in (".yaml", ".yml")
     content = {
-        "config": config.model_dump(mode="json", by_alias=True),
+        "config": _told(config.model_dump(mode="json", by_alias=True)),
         "generator": generator.model_dump(mode="json"),
         "schema": schema.digest(),
         "policy": Path(policy).read_text(encoding="utf-8") if is_file and Path(policy).is_file() else policy,
         "version": release,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _told(config: dict[str, Any]) -> dict[str, Any]:
+    """Leave out keys that came later and say nothing, so that older runs keep their folders."""
+    images = config["data"]["images"]
+    if images is not None and images["patients"] is None and images["without_id"] == "error":
+        images.pop("patients")
+        images.pop("without_id")
+    return config

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from importlib.util import find_spec
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -28,13 +30,20 @@ class ImageSource(Settings):
 
     Attributes:
         size: pixels a side that every image is brought to. Public.
-        table: the attributes' file, where it is not the only table in the folder, or the array file's own.
+        table: the attributes' file, where it is not the only table in the folder, or the array file's own;
+            of DICOM files, a table with a row a patient that is joined to them, or a folder of OMOP tables
+            (see `synthgen.ingest.omop`).
+        patients: of DICOM files, a CSV that says whose they are: see `synthgen.ingest._dicom_ids`.
+        without_id: what becomes of DICOM files that name no patient. ``own`` takes each for a patient of its
+            own, which voids the guarantee of whoever has several.
     """
 
     path: str = Field(min_length=1)
     schema_path: str = Field(alias="schema", min_length=1)
     size: int = Field(ge=1, le=MOST_SIDE)
     table: str | None = Field(default=None, min_length=1)
+    patients: str | None = Field(default=None, min_length=1)
+    without_id: Literal["error", "leave_out", "own"] = "error"
     delimiter: str = Field(default=",", min_length=1, max_length=1)
     encoding: str = "utf-8"
     decimal: Literal[".", ","] = "."
@@ -60,6 +69,26 @@ class DataSection(Settings):
         if found is None:
             raise ValueError("Expected a table or images.")
         return found
+
+
+def require_formats(formats: Iterable[str], schema: Schema, *, where: str) -> None:
+    """Refuse DICOM files of a table, and where nothing can write them, before anything is spent.
+
+    Raises:
+        ConfigError: says which.
+    """
+    if "dicom" not in formats:
+        return
+    if schema.images is None:
+        raise ConfigError(
+            "release.formats: expected csv or parquet, since a table has no images, got dicom.", where=where
+        )
+    if find_spec("pydicom") is None:
+        raise ConfigError(
+            "release.formats: dicom expects the package pydicom, found none.",
+            where=where,
+            next_step='pip install "synthgen-medical[dicom]"',
+        )
 
 
 def sized(schema: Schema, source: ImageSource | None, *, where: str) -> Schema:

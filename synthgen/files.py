@@ -86,10 +86,15 @@ def _write_new(output: Path, text: str) -> None:
 
 def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) -> dict[str, Any]:
     """Return every violation of a schema, by column and count."""
+    from synthgen.image_cohort import is_dicom
     from synthgen.ingest.inspect import check
 
     schema = load_schema(schema_path, unpaid=True)
-    if schema.images is not None and (table.is_dir() or table.suffix == ".npz"):
+    if schema.images is not None and is_dicom(table):
+        from synthgen.dicom_cohort import check as check_dicom
+
+        found = check_dicom(table, schema)
+    elif schema.images is not None and (table.is_dir() or table.suffix == ".npz"):
         from synthgen.ingest.image_check import check_images
 
         found = check_images(table, schema, **dialect)

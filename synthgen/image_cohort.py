@@ -6,45 +6,46 @@ Only a holder of a reservation calls this, as `synthgen.spending` does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from synthgen.config import Loaded
+from synthgen.data_config import ImageSource
 from synthgen.deidentify import table as deidentify
-from synthgen.errors import SynthgenError
+from synthgen.errors import ConfigError, SynthgenError
 from synthgen.image_records import RealImages
 from synthgen.ingest import table as ingest
-from synthgen.ingest.images import read_images
+from synthgen.ingest.images import RawImages, read_images
 from synthgen.privacy.parts import keep_records, part_of
 from synthgen.records import Cohort, RealTable
 from synthgen.runs import source_digest
 
+Tell = Callable[[str, float], None]
 
-def read(loaded: Loaded, *, key: bytes, shares: Mapping[str, float]) -> Cohort:
+
+def _quiet(what: str, done: float) -> None:
+    """Report nothing."""
+
+
+def read(loaded: Loaded, *, key: bytes, shares: Mapping[str, float], tell: Tell = _quiet) -> Cohort:
     """Read the images and their attributes, strip them, and part their patients.
 
     Args:
         loaded: the config, of ``data.images``.
         key: the cohort's key.
         shares: expected share of the patients in each part.
+        tell: told how far the reading is.
 
     Raises:
         DataError: attributes do not keep to the schema, or no image can be used.
-        ConfigError: see `synthgen.ingest.images.read_images`.
+        ConfigError: see `synthgen.ingest.images.read_images` and `synthgen.dicom_cohort.read`.
     """
     source = loaded.config.data.images
     if source is None:
         raise SynthgenError("Expected a config of images, got one of a table.")
-    raw = read_images(
-        loaded.table,
-        loaded.schema,
-        table=_beside(loaded),
-        delimiter=source.delimiter,
-        encoding=source.encoding,
-        decimal=source.decimal,
-    )
+    raw = _raw(loaded, source, key, tell)
     where = str(loaded.table)
     stripped = deidentify.strip(raw.frame, loaded.schema, where=where)
     table, report = ingest.canonical(
@@ -88,5 +89,45 @@ def image_units(table: RealTable, pixels: np.ndarray) -> np.ndarray:
     return np.array(numbered, dtype=object)
 
 
-def _beside(loaded: Loaded) -> Path | None:
-    return loaded.sources[1] if len(loaded.sources) > 1 else None
+def is_dicom(path: Path) -> bool:
+    """Return whether a path names DICOM files.
+
+    Raises:
+        ConfigError: it does, and the extra is not installed.
+    """
+    if path.is_file() and path.suffix == ".npz":
+        return False
+    from synthgen.ingest._preamble import looks_like_dicom, require_extra
+
+    if not looks_like_dicom(path):
+        return False
+    require_extra()
+    return True
+
+
+def _raw(loaded: Loaded, source: ImageSource, key: bytes, tell: Tell) -> RawImages:
+    if is_dicom(loaded.table):
+        from synthgen import dicom_cohort
+
+        most = loaded.schema.unit.max_records
+        return dicom_cohort.read(
+            loaded.table,
+            loaded.schema,
+            source,
+            base=loaded.base,
+            keep=lambda units: keep_records(units, key=key, max_records=most),
+            tell=tell,
+        )
+    if source.patients is not None:
+        raise ConfigError(
+            "data.images.patients: expected DICOM files, for which it says whose they are, found others.",
+            where=str(loaded.table),
+        )
+    return read_images(
+        loaded.table,
+        loaded.schema,
+        table=None if source.table is None else loaded.base / source.table,
+        delimiter=source.delimiter,
+        encoding=source.encoding,
+        decimal=source.decimal,
+    )

@@ -16,7 +16,7 @@ from typing import Any
 
 from dp_accounting.dp_event import ComposedDpEvent, DpEvent
 
-from synthgen.config import Loaded, groups_of, target_of
+from synthgen.config import Loaded, groups_of, tables_of, target_of
 from synthgen.errors import ConfigError
 from synthgen.evaluate._base import Claim, Inputs, MetricResult
 from synthgen.evaluate._run import evaluate_all
@@ -225,7 +225,7 @@ def _record(
 
 def _files(loaded: Loaded, table: SyntheticTable) -> list[str]:
     """Return the names of a bundle's data files: tables by format, and an archive of images."""
-    kinds: list[str] = [*loaded.config.release.formats]
+    kinds: list[str] = [*tables_of(loaded.config)]
     kinds += ["zip"] if isinstance(table, SyntheticImages) else []
     return [f"{loaded.config.cohort}.{kind}" for kind in kinds]
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from synthgen.config import Loaded, holdout_of, load_config
+from synthgen.config import Loaded, holdout_of, load_config, tables_of
 from synthgen.errors import ConfigError
 from synthgen.models._base import Progress
 from synthgen.models._model import load_model
@@ -24,6 +24,7 @@ from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort, SyntheticTable
 from synthgen.release._power import few_patients, typical_noise
+from synthgen.release.export.dicom import write_dicom
 from synthgen.release.policy import load_policy
 from synthgen.runs import RunFolder, source_digest, write_json
 from synthgen.sample import draw
@@ -58,8 +59,7 @@ def run(
     from synthgen import judge
 
     folder = _folder(loaded, output, overrides, resume)
-    finished = folder.done("finished")
-    if finished is not None:
+    if (finished := folder.done("finished")) is not None:
         _require_same_data(folder, loaded)
         return finished
     clock = Stopwatch()
@@ -145,7 +145,9 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     n_records = int(noted["plan"]["patients"]) if n_records is None else n_records
     table = draw(model, schema, n_records, seed=loaded.config.seed)
     if folder.done("sample") is None:
-        write_cohort(table, folder.public, SYNTHETIC, loaded.config.release.formats)
+        write_cohort(table, folder.public, SYNTHETIC, tables_of(loaded.config))
+        if "dicom" in loaded.config.release.formats:
+            write_dicom(table, folder.public / "dicom", again=True)
         folder.mark("sample", records=n_records)
     return table
 

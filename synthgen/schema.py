@@ -110,11 +110,8 @@ class Schema(Settings):
                 raise ValueError(f"fields.{number}: {error}") from None
         self._check_since()
         self._check_order()
-        if self.images is not None and self.images.file is not None:
-            if self.images.file not in self.with_role("id") or self.images.file == self.unit.column:
-                raise ValueError(
-                    "images.file: expected a field with `role: id` that is not the unit's column"
-                )
+        if self.images is not None:
+            self.images.check(roles={field.name: field.role for field in self.fields}, unit=self.unit.column)
         for number, text in enumerate(self.rules):
             problem = self._rule_problem(text)
             if problem:
@@ -209,6 +206,8 @@ class Schema(Settings):
             for key, default in _LATER.items():
                 if holder.get(key, default) == default:
                     holder.pop(key, None)
+        if content["images"] is not None and content["images"]["dicom"] is None:
+            content["images"].pop("dicom")
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def require_complete(

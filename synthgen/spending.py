@@ -144,7 +144,7 @@ def spend(
         with clock("ingest"), held.unread():
             tell("ingest", 0.0)
             held.bind(plan, digest := source_digest(loaded.sources))
-            cohort = read_cohort(loaded, paying=plan, noise=held.noise(NoiseSource.system()))
+            cohort = read_cohort(loaded, paying=plan, noise=held.noise(NoiseSource.system()), tell=tell)
             if cohort.digest != digest:
                 raise DataError(
                     "Expected a table that nobody writes to, it changed while it was read.",
@@ -192,6 +192,7 @@ def read_cohort(
     *,
     paying: PrivacyPlan | None = None,
     noise: NoiseSource | None = None,
+    tell: Progress = quiet,
 ) -> Cohort:
     """Read the table, strip it, and part its patients. Only a holder of a reservation calls this.
 
@@ -199,11 +200,12 @@ def read_cohort(
         loaded: the config.
         paying: the plan to pay missing domains from, with the patients that train.
         noise: the reservation's source, for it.
+        tell: told how far the reading of images is.
     """
     key = Ledger.connect(loaded.config.budget.ledger, base=loaded.base).cohort(loaded.config.cohort).key
     source = loaded.config.data.table
     if source is None:
-        return image_cohort.read(loaded, key=key, shares=_shares(loaded))
+        return image_cohort.read(loaded, key=key, shares=_shares(loaded), tell=tell)
     raw = ingest.read_raw(
         loaded.table, delimiter=source.delimiter, encoding=source.encoding, decimal=source.decimal
     )

@@ -96,6 +96,19 @@ def decode_array(array: np.ndarray, spec: Images) -> np.ndarray:
     return _finished([_deep(plane, spec) for plane in planes], spec)
 
 
+def square(planes: list[np.ndarray], spec: Images) -> np.ndarray:
+    """Return planes of intensities, from 0 to 1, as ``(channel, row, column)`` of the declared form.
+
+    Raises:
+        Unusable: there are no pixels, or too many, or planes do not fit the declared channels.
+    """
+    if not planes or 0 in planes[0].shape:
+        raise Unusable(EMPTY)
+    if planes[0].size > MOST_PIXELS:
+        raise Unusable(LARGE)
+    return _finished([_resized(Image.fromarray(np.asarray(p, np.float32)), spec) for p in planes], spec)
+
+
 def _upright(image: Image.Image) -> Image.Image:
     turned = ImageOps.exif_transpose(image)
     return image if turned is None else turned

@@ -1,0 +1,57 @@
+"""Print what becomes of every file of folders: by transfer syntax, how many are read, and why others are not.
+
+python scripts/show_dicom.py FOLDER...
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from pathlib import Path
+
+from synthgen.image_spec import Dicom, Images
+from synthgen.ingest import _dicom_header
+from synthgen.ingest._decode import Unusable
+from synthgen.ingest._dicom_files import find
+from synthgen.ingest._dicom_worker import Decoder
+
+
+def syntax(path: Path) -> str:
+    """Return the name of a file's transfer syntax."""
+    with _dicom_header.quiet():
+        try:
+            return str(_dicom_header.read_dataset(path, pixels=False).file_meta.TransferSyntaxUID.name)
+        except (Unusable, *_dicom_header.BROKEN):
+            return "(none)"
+
+
+def outcomes(folder: Path, decoder: Decoder) -> Counter[tuple[str, str]]:
+    """Return files by syntax and outcome."""
+    found: Counter[tuple[str, str]] = Counter()
+    for path in find(folder):
+        if path is None:
+            found["(none)", "not there"] += 1
+            continue
+        try:
+            header = _dicom_header.read_header(path)
+            for frame in range(header.frames):
+                decoder.decode(path, frame)
+            outcome = "read"
+        except Unusable as reason:
+            outcome = str(reason)
+        found[syntax(path), outcome] += 1
+    return found
+
+
+def main() -> None:
+    total: Counter[tuple[str, str]] = Counter()
+    with Decoder(Images(channels=1, size=64), Dicom()) as decoder:
+        for folder in sys.argv[1:]:
+            total += outcomes(Path(folder), decoder)
+    for (name, outcome), count in sorted(total.items()):
+        print(f"{name:60} {outcome:34} {count:5}")
+    print(f"{'all files':95} {sum(total.values()):5}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""One DICOM header, read within bounds of bytes and memory, to the few values that a cohort needs.
+
+Nothing here trusts a length in the file. A reason why a file cannot be used is a fixed text: pydicom's own
+messages quote values, so they are neither shown nor logged.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom import config
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from synthgen.ingest._decode import Unusable
+
+MOST_BYTES = 32 * 2**20
+MOST_INFLATED = 256 * 2**20
+MOST_FRAMES = 10_000
+MOST_TAGS = 5_000
+DEFER = 1024
+IDS = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SOPInstanceUID")
+KEPT = (
+    "PatientSex",
+    "PatientAge",
+    "PatientBirthDate",
+    "StudyDate",
+    "ViewPosition",
+    "BodyPartExamined",
+    "Laterality",
+    "ImageLaterality",
+    "Modality",
+    "Manufacturer",
+)
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
+
+NOT_DICOM, DAMAGED = "not a DICOM file", "damaged header"
+NO_IMAGE, LONG = "no image in it", "header is too long"
+FRAMES, FLAGGED = f"more than {MOST_FRAMES:,} frames", "burned-in annotation flagged"
+DIRECTORY = "a directory of files"
+
+BROKEN = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    IndexError,
+    AttributeError,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    AssertionError,
+    NotImplementedError,
+    RuntimeError,  # RecursionError too: sequences nested without end
+    MemoryError,
+    struct.error,
+    zlib.error,
+    pydicom.errors.InvalidDicomError,
+    pydicom.errors.BytesLengthException,
+)
+"""What pydicom and decoders are known to raise on damaged files."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What is kept of a header, in memory only. Sensitive.
+
+    Attributes:
+        values: texts of `IDS` and `KEPT`, empty if there is none.
+        frames: number of images.
+        tags: every tag of the file, for the report of what is dropped.
+    """
+
+    values: dict[str, str]
+    frames: int
+    tags: tuple[int, ...]
+
+    def __repr__(self) -> str:
+        return "Header()"
+
+
+def read_header(path: Path) -> Header:
+    """Read one file up to its pixels.
+
+    Raises:
+        Unusable: with one of this module's reasons.
+    """
+    with quiet():
+        try:
+            dataset = read_dataset(path, pixels=False)
+            return _kept(dataset)
+        except BROKEN:
+            raise Unusable(DAMAGED) from None
+
+
+def read_dataset(path: Path, *, pixels: bool, defer: bool = True) -> Dataset:
+    """Return a file's data set, with a transfer syntax even where the file names none.
+
+    Args:
+        path: the file.
+        pixels: read on to the pixels; else no more than `MOST_BYTES` are read.
+        defer: leave out long values before the pixels.
+
+    Raises:
+        Unusable: it is no DICOM file, or too long.
+    """
+    with path.open("rb") as plain:
+        stream = Bounded(plain, None if pixels else MOST_BYTES)
+        _refuse_others(stream)
+        _refuse_bombs(stream)
+        dataset = pydicom.dcmread(
+            stream,
+            defer_size=DEFER if defer and not pixels else None,
+            stop_before_pixels=not pixels,
+            force=True,
+        )
+    if not hasattr(dataset, "file_meta"):
+        raise Unusable(DAMAGED)
+    if "TransferSyntaxUID" not in dataset.file_meta:
+        implicit, little = dataset.original_encoding
+        kinds = {(True, True): "", (False, True): ".1", (False, False): ".2"}
+        dataset.file_meta.TransferSyntaxUID = UID(f"1.2.840.10008.1.2{kinds[bool(implicit), bool(little)]}")
+    return dataset
+
+
+def listed_files(path: Path) -> list[tuple[str, ...]]:
+    """Return the components of every path that a DICOMDIR lists.
+
+    Raises:
+        Unusable: it is none, is damaged, or lists nothing.
+    """
+    with quiet():
+        try:
+            with path.open("rb") as plain:
+                stream = Bounded(plain, MOST_BYTES)
+                records = pydicom.dcmread(stream).DirectoryRecordSequence
+            found = [_parts(record.ReferencedFileID) for record in records if "ReferencedFileID" in record]
+        except BROKEN:
+            raise Unusable(DAMAGED) from None
+    if not found:
+        raise Unusable(DAMAGED)
+    return found
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep pydicom from warning, logging and validating: its texts quote the file."""
+    logger, mode = logging.getLogger("pydicom"), config.settings.reading_validation_mode
+    disabled = logger.disabled
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logger.disabled = True
+        config.settings.reading_validation_mode = config.IGNORE
+        try:
+            yield
+        finally:
+            logger.disabled = disabled
+            config.settings.reading_validation_mode = mode
+
+
+class Bounded(io.RawIOBase):
+    """A file that hands out no more than it has, and no more than a bound in all.
+
+    A damaged length of 4 GiB would else be allocated before the end of the file is met, and lengths that
+    point backwards could be followed for ever.
+    """
+
+    def __init__(self, stream: Any, most: int | None) -> None:
+        self._stream = stream
+        self._size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+        self._left = most
+
+    def read(self, size: int = -1) -> bytes:
+        """Return at most ``size`` bytes.
+
+        Raises:
+            Unusable: more was asked for in all than is allowed.
+        """
+        rest = max(0, self._size - int(self._stream.tell()))
+        size = rest if size < 0 else min(size, rest)
+        if self._left is not None:
+            self._left -= size + 8  # the seek counts too
+            if self._left < 0:
+                raise Unusable(LONG)
+        return bytes(self._stream.read(size))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move on, or back."""
+        return int(self._stream.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Return the place."""
+        return int(self._stream.tell())
+
+    def readable(self) -> bool:
+        """Say yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Say yes."""
+        return True
+
+
+def _refuse_others(stream: Bounded) -> None:
+    start = stream.read(132)
+    stream.seek(0)
+    if start[128:] != b"DICM" and (
+        len(start) < 8 or start[:2] not in _GROUPS or start[3:4] not in b"\0\1\2\3\5\x10\x16\x18"
+    ):
+        raise Unusable(NOT_DICOM)
+
+
+def _refuse_bombs(stream: Bounded) -> None:
+    """Refuse a deflated file that inflates beyond bounds; pydicom would inflate it in one go."""
+    if stream.read(132)[128:] != b"DICM":
+        stream.seek(0)
+        return
+    stream.seek(0)
+    meta = _meta(stream)
+    if str(meta.get("TransferSyntaxUID", "")) == _DEFLATED:
+        inflate, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
+        while chunk := stream.read(2**16):
+            while chunk:
+                size += len(inflate.decompress(chunk, 2**20))
+                chunk = inflate.unconsumed_tail
+                if size > MOST_INFLATED:
+                    raise Unusable(LONG)
+    stream.seek(0)
+
+
+def _meta(stream: Bounded) -> Dataset:
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+
+    read_preamble(stream, force=True)  # type: ignore[arg-type]
+    return _read_file_meta_info(stream)  # type: ignore[arg-type]
+
+
+def _kept(dataset: Dataset) -> Header:
+    if str(dataset.file_meta.get("MediaStorageSOPClassUID", "")) == "1.2.840.10008.1.3.10":
+        raise Unusable(DIRECTORY)
+    if len(dataset) == 0 and not dataset.preamble:
+        raise Unusable(NOT_DICOM)
+    if any(not _text(dataset, name) for name in ("Rows", "Columns", "BitsAllocated")):
+        raise Unusable(NO_IMAGE)
+    if _text(dataset, "BurnedInAnnotation").upper() == "YES":
+        raise Unusable(FLAGGED)
+    frames = int(_text(dataset, "NumberOfFrames") or 1)
+    if not 0 < frames <= MOST_FRAMES:
+        raise Unusable(FRAMES)
+    values = {name: _text(dataset, name) for name in (*IDS, *KEPT)}
+    return Header(values, frames, tuple(int(tag) for tag in list(dataset.keys())[:MOST_TAGS]))
+
+
+def _text(dataset: Dataset, name: str) -> str:
+    value = dataset.get(name)
+    if value is None:
+        return ""
+    several = isinstance(value, (list, tuple)) or type(value).__name__ == "MultiValue"
+    text = "\\".join(str(one) for one in value) if several else str(value)
+    return text.replace("\0", "").strip()
+
+
+def _parts(value: Any) -> tuple[str, ...]:
+    several = not isinstance(value, str)
+    return tuple(str(part).strip() for part in (value if several else [value]))
+
+
+__all__ = ["BROKEN", "Bounded", "Header", "listed_files", "quiet", "read_dataset", "read_header"]

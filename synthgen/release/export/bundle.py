@@ -1,0 +1,72 @@
+"""Read the synthetic images of a bundle back, to write them in another format."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from synthgen.errors import ConfigError, DataError
+from synthgen.image_records import SyntheticImages, file_name
+from synthgen.release._checks import FORMATS, _canonical, read_frame
+from synthgen.release._verify import SCHEMA, verify_bundle
+from synthgen.release.export.dicom import write_dicom
+from synthgen.schema import load_schema
+
+
+def export(bundle: Path, kind: str, output: Path, *, modality: str | None) -> dict[str, Any]:
+    """Write a bundle's images in a format of hospitals.
+
+    Raises:
+        ConfigError: another format, or the bundle holds no images.
+        DataError: the bundle does not verify.
+    """
+    if kind != "dicom":
+        raise ConfigError("Expected the format dicom, got another.", where="synthgen export")
+    return {"bundle": str(bundle), **write_dicom(read_images(bundle), output, modality=modality)}
+
+
+def read_images(bundle: Path) -> SyntheticImages:
+    """Return the images of a bundle with their attributes.
+
+    Raises:
+        ConfigError: there is no bundle, or it holds no images.
+        DataError: it does not verify.
+    """
+    if not (bundle / SCHEMA).is_file():
+        raise ConfigError("Expected the folder of a bundle, found none.", where=str(bundle))
+    problems = verify_bundle(bundle)
+    if problems:
+        raise DataError(
+            f"Expected a bundle that verifies, got {len(problems)} problems.",
+            where=str(bundle),
+            next_step="Run `synthgen verify` to see them.",
+        )
+    schema = load_schema(bundle / SCHEMA)
+    tables = [path for end in FORMATS for path in sorted((bundle / "data").glob(f"*.{end}"))]
+    archives = sorted((bundle / "data").glob("*.zip"))
+    if schema.images is None or not tables or not archives:
+        raise ConfigError("Expected a bundle of images, got one of a table.", where=str(bundle))
+    cells = read_frame(tables[0])
+    columns = {
+        one.name: _canonical(cells[one.name], one, schema.tokens(one.field))[0] for one in schema.columns
+    }
+    pixels = _pixels(archives[0], len(cells))
+    images = schema.images.model_copy(update={"size": pixels.shape[-1]})
+    sized = schema.model_copy(update={"images": images})
+    return SyntheticImages(sized, pd.DataFrame(columns), pixels=pixels.astype(images.dtype))
+
+
+def _pixels(path: Path, n_images: int) -> np.ndarray:
+    with zipfile.ZipFile(path) as archive:
+        stack = [
+            np.asarray(Image.open(io.BytesIO(archive.read(file_name(number)))))
+            for number in range(1, n_images + 1)
+        ]
+    whole = np.stack(stack)
+    return whole[:, None] if whole.ndim == 3 else np.moveaxis(whole, -1, 1)
