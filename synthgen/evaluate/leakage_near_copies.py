@@ -31,8 +31,8 @@ DEFINITION = (
     f"A near copy of a record is a synthetic one within {NEAR} of its distance to the nearest reference"
     " record (Gower on public bounds); a patient counts if any record has one. difference: training minus"
     " holdout patients (Newcombe). holdout_excess: of the holdout patients, the share near to as many"
-    " synthetic rows as there are training patients, in expectation over which rows, minus the share near to one record"
-    " of each of those, who are others (Newcombe)."
+    " synthetic rows as there are training patients, in expectation over which rows, minus the share"
+    " near to one record of each of those, who are others (Newcombe)."
 )
 
 
