@@ -22,7 +22,7 @@ Fit = Callable[[Any, NoiseSource], object]
 
 @dataclass(frozen=True)
 class Answer:
-    """One draw: what went in, what came out, and the noise's parameter (sigma, or epsilon over twice units)."""
+    """One draw: what went in, what came out, and its sigma, or a choice's epsilon over twice units."""
 
     exact: np.ndarray
     noisy: np.ndarray

@@ -35,7 +35,8 @@ class OneRun:
         mu: lower bound of mu of Gaussian DP by the f-DP version, which guesses every coin.
         ceiling_mu: that bound if all guesses had been right.
         claimed: the epsilon that is claimed.
-        verdict: ``violation``, ``no power`` if even the ceiling does not exceed the claim, or ``no violation``.
+        verdict: ``violation``, ``no power`` if even the ceiling does not exceed the claim, or
+            ``no violation``.
     """
 
     canaries: int
@@ -254,7 +255,7 @@ def power(
 def runs_needed(
     true_positive: float, false_positive: float, claim: Curve, *, wanted: float = 0.9, most: int = 20_000
 ) -> int | None:
-    """Return the least number of fits, to 10 %, with which the audit has the wanted power; None beyond most."""
+    """Return the least number of fits, to 10 %, that gives the wanted power; None beyond ``most``."""
     n = 20
     while n <= most:
         if power(n, true_positive, false_positive, claim) >= wanted:

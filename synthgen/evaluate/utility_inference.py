@@ -28,10 +28,10 @@ FEATURES = 60
 WANTED = 0.90
 DEFINITION = (
     "Logistic regression of the target's last category (of more than two: its commonest) on all other"
-    " columns, fitted to synthetic, to training and to holdout records, one of each patient. overlap: mean"
-    " share of the 95 % intervals of synthetic and training coefficients in common (Karr et al. 2006, The"
-    " American Statistician 60:224). sign: share of coefficients clearly apart from 0 in training whose"
-    " sign agrees. coverage: share of coefficients whose synthetic interval, widened by sqrt(1 + m/n), holds the"
+    " columns, fitted to synthetic, training and holdout records, one of each patient. overlap: mean share of"
+    " the 95 % intervals of synthetic and training coefficients in common (Karr et al. 2006, The American"
+    " Statistician 60:224). sign: share of coefficients clearly apart from 0 in training whose sign agrees."
+    " coverage: share of coefficients whose synthetic interval, widened by sqrt(1 + m/n), holds the"
     " holdout's, whose own error is added (Raab, Nowok and Dibben 2017, J. Privacy and Confidentiality 7:67)."
     " Wilson's intervals over coefficients, as if independent. Decruyenaere et al. (2023), arXiv:2312.07837."
 )
