@@ -123,7 +123,9 @@ def _numbers(head: Head, results: Sequence[MetricResult], content: ReportContent
                 severity, style = _measured(estimate, gated=name in content.thresholds)
             status = badge(severity, style)
             rows.append([f"{result.title}: {key}", *_figures(estimate), threshold, status])
-    columns = ["measure", "value", "95 % interval", "patients", "threshold", "status"]
+    adaptive = content.record is not None and content.record["evaluation"]["adaptive"]
+    interval = "95 % interval (adaptive: may not cover)" if adaptive else "95 % interval"
+    columns = ["measure", "value", interval, "patients", "threshold", "status"]
     return table(f"{head.capitalize()}: all figures", columns, rows, numbers=(1, 2, 3))
 
 
