@@ -38,6 +38,7 @@ def smallest(sizes: tuple[int, ...], seeds: int) -> dict[str, int | None]:
     from tests.evaluate.controls import INDEPENDENT, inputs_of, judge
 
     rules = [rule for rule in load_policy("default").rules if rule.threshold is not None and rule.key]
+    rules = [rule for rule in rules if rule.metric != "fidelity_rules"]  # this cohort's schema has no rule
     passed: dict[str, dict[int, bool]] = {rule.name: {} for rule in rules} | {"the whole verdict": {}}
     for n in sizes:
         for name in passed:

@@ -49,7 +49,7 @@ def fairness_grid(results: Sequence[MetricResult], margins: Mapping[str, tuple[f
     if not groups:
         return Html("")
     said = {group: [words.get(group, "") for _, words in asked] for group in groups}
-    groups.sort(key=lambda group: sorted((-_RANK.get(text, -1) for text in said[group])))
+    groups.sort(key=lambda group: sorted(-_RANK.get(text, -1) for text in said[group]))
     rows = [
         [group, *(badge(text, _STYLE[text]) if text else "" for text in said[group])]
         for group in groups[:MOST]
