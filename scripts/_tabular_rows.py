@@ -19,7 +19,7 @@ HEAD = (
     *("table", "eps", "who", "tvd1", "tvd2", "sd", "AUC lr", "sd", "AUC gb", "sd"),
     *("gap", "sd", "s", "cpu", "GiB", "measured"),
 )
-WIDTHS = (9, 4, 20, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6, 6, 5, 12)
+WIDTHS = (9, 4, 24, 7, 7, 7, 7, 7, 7, 7, 7, 7, 6, 6, 5, 12)
 
 
 def cells_of(row: Row) -> list[str]:
@@ -49,7 +49,9 @@ def line_of(cells: list[str]) -> str:
 def all_kept() -> list[Row]:
     """Return what is kept: `marginal`, our other generators, the peers, by table and epsilon."""
     ours = json.loads((RESULTS / "tabular_marginal.json").read_text(encoding="utf-8"))["rows"]
-    rows = [*ours, *_peers.kept(OTHERS), *_peers.kept()]
+    others = _peers.kept(OTHERS)
+    again = {(row["table"], row["epsilon"]) for row in others if row["peer"] == OURS}
+    rows = [row for row in ours if (row["table"], row["epsilon"]) not in again] + others + _peers.kept()
     return sorted(rows, key=lambda row: (row["table"], row["epsilon"]))
 
 

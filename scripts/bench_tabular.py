@@ -2,6 +2,7 @@
 
     python scripts/bench_tabular.py [--quick] [--full] [--json FILE] [--bench ../shared/bench]
     python scripts/bench_tabular.py --also diffusion gan network pategan auto --only
+    python scripts/bench_tabular.py --also diffusion --only --set pretraining=0 --keep
     python scripts/bench_tabular.py --show
 
 Ours are fitted 3 times a row (mean and sd), their noise drawn from the operating system, each fit in a
@@ -52,7 +53,14 @@ Score = Callable[[str, Any], Row]
 
 def ours(generator: str, name: str, epsilon: float, *, fits: int, options: Row, bench: Path) -> Row:
     """Fit `marginal`, or another of our generators, a few times and score what each draws."""
-    row: Row = {"peer": generator, "table": name, "epsilon": epsilon, "delta": fitting.DELTA, "fits": fits}
+    changed = ", ".join(f"{key} {value}" for key, value in options.items())
+    row: Row = {
+        "peer": f"{generator}: {changed}" if changed else generator,
+        "table": name,
+        "epsilon": epsilon,
+        "delta": fitting.DELTA,
+        "fits": fits,
+    }
     row |= {"options": options, "status": "scored", "date": _machine.today(), "load_start": _machine.load()}
     scores = [fitting.fit(generator, name, epsilon, seed, options, bench) for seed in range(fits)]
     row |= {key: float(np.mean([score[key] for score in scores])) for key in MEASURES}
@@ -148,7 +156,9 @@ def arguments_of() -> argparse.Namespace:
     parser.add_argument("--tables", nargs="+", default=list(TABLES), choices=list(TABLES))
     parser.add_argument("--json", type=Path)
     parser.add_argument("--keep", action="store_true", help="write ours into scripts/results")
-    parser.add_argument("--set", action="append", default=[], help="option=value of the generator")
+    parser.add_argument(
+        "--set", action="append", default=[], help="option=value of `marginal`; with --only, of the others"
+    )
     arguments = parser.parse_args()
     arguments.bench = arguments.bench.resolve()
     return arguments
@@ -171,7 +181,14 @@ def rows_of(arguments: argparse.Namespace) -> Iterator[Row]:
             if not arguments.refresh and not arguments.only:
                 yield ours(shown.OURS, name, epsilon, fits=fits, options=options, bench=arguments.bench)
             for generator in arguments.also:
-                row = ours(generator, name, epsilon, fits=fits, options={}, bench=arguments.bench)
+                row = ours(
+                    generator,
+                    name,
+                    epsilon,
+                    fits=fits,
+                    options=options if arguments.only else {},
+                    bench=arguments.bench,
+                )
                 if arguments.keep:
                     _peers.keep(row, shown.OTHERS)
                 yield row
