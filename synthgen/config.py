@@ -227,19 +227,20 @@ def target_of(config: RunConfig, schema: Schema) -> str | None:
 
 
 def _require_columns(config: RunConfig, schema: Schema, path: Path, document: Any) -> None:
-    """Refuse a target or group that is no category, with the line of the key that names it."""
+    """Refuse a group that is no category, or a target that is no column, with the line that names it."""
     if config.evaluate is None:
         return
     labels = {column.name: column.kind == "category" for column in schema.columns}
     asked = [("groups", name) for name in groups_of(config, schema)]
     for key, name in (*asked, ("target", target_of(config, schema))):
-        if name is not None and not labels.get(name, False):
+        usable = [n for n, category in labels.items() if category or key == "target"]
+        if name is not None and name not in usable:
             line = yamlfile.line_of(document, ("evaluate", key))
             raise ConfigError(
-                f"evaluate.{key}: expected one of {[n for n, label in labels.items() if label]}, "
+                f"evaluate.{key}: expected one of {usable}, "
                 f"got {f'the number {name!r}' if name in labels else 'another name'}.",
                 where=f"{path}:{line}" if line else str(path),
-                next_step="Name a column with categories, or leave it out.",
+                next_step="Name one of these columns, or leave it out.",
             )
 
 

@@ -192,7 +192,8 @@ def evaluate_tables(
     schema = table.schema
     labels = schema.with_role("label")
     groups = tuple(name for name in schema.with_role("protected") if schema.column(name).kind == "category")
-    target = next((name for name in labels if schema.column(name).kind == "category"), None)
+    categories = [name for name in labels if schema.column(name).kind == "category"]
+    target = next(iter([*categories, *labels]), None)
     claimed = None if claim is None else Claim(claim[0], claim[1])
     inputs = Inputs(schema, train, holdout, reference, table, target, groups, claimed)
     rules = load_policy(policy)

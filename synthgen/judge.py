@@ -17,7 +17,7 @@ from typing import Any
 from dp_accounting.dp_event import ComposedDpEvent, DpEvent
 
 from synthgen.config import Loaded, groups_of, tables_of, target_of
-from synthgen.errors import ConfigError
+from synthgen.errors import ConfigError, GateRefused
 from synthgen.evaluate._base import Claim, Inputs, MetricResult
 from synthgen.evaluate._run import evaluate_all
 from synthgen.evaluate._store import results_to_json
@@ -73,7 +73,7 @@ def evaluate_run(
     policy = load_policy(loaded.policy)
     results: tuple[MetricResult, ...] = ()
     if loaded.config.evaluate is not None:
-        ledger.note(loaded.config.cohort, kind="look", content={"run": loaded.digest[:16]})
+        _look(ledger, loaded, policy)
     looks = ledger.looks(loaded.config.cohort)
     spent = ledger.spent(loaded.config.cohort)
     mu = mu_of([spent.event], spent.delta)
@@ -100,10 +100,26 @@ def evaluate_run(
         loaded, plan, ledger, table, verdict, policy, cohort_patients=patients, looks=looks, mu=mu
     )
     judged = Judged(verdict, results, record, looks)
-    folder.write("evaluation.json", {"verdict": verdict.to_json(), "results": results_to_json(results)})
+    evaluation = {"verdict": verdict.to_json(), "results": results_to_json(results)}
+    folder.write("evaluation.json", {**evaluation, "looks": looks, "adaptive": looks > 1})
     folder.write("record.json", record)
     _reports(loaded, folder, judged, policy, cohort, table)
     return judged
+
+
+def _look(ledger: Ledger, loaded: Loaded, policy: Policy) -> None:
+    """Enter a numbered look at the holdout, before it is used; beyond the policy's number it is refused."""
+    cohort = loaded.config.cohort
+    before = ledger.looks(cohort)
+    if policy.most_looks is not None and before >= policy.most_looks:
+        raise GateRefused(
+            f"Expected at most {policy.most_looks} looks at the holdout of {cohort!r}, as the policy "
+            f"{policy.name!r} allows, got another after {before}.",
+            where="release.policy",
+            next_step="Release what was judged, or let the steward change most_looks for a recorded reason.",
+        )
+    content = {"run": loaded.digest[:16], "look": before + 1, "policy": policy.name}
+    ledger.note(cohort, kind="look", content=content)
 
 
 def stored(folder: RunFolder) -> Judged:
@@ -138,6 +154,8 @@ def outcome(loaded: Loaded, judged: Judged) -> dict[str, Any]:
         "delta": loaded.config.budget.delta,
         "unit": loaded.schema.unit.level,
         "heads": verdict["heads"],
+        "looks": judged.looks,
+        "adaptive": judged.looks > 1,
     }
 
 

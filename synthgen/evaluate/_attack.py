@@ -18,7 +18,7 @@ import pandas as pd
 
 from synthgen.evaluate._auc import delong
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult
-from synthgen.evaluate._design import group_codes
+from synthgen.evaluate._design import partitions
 from synthgen.evaluate._intervals import insufficient
 from synthgen.evaluate._patients import maximum_by_patient, sample_patients
 from synthgen.evaluate._rates import advantage, halves, needed, true_positive_rates
@@ -27,10 +27,13 @@ from synthgen.records import RealTable
 MAX_MEMBERS = 4_000
 MAX_OTHERS = 10_000
 MIN_PATIENTS = 50
+SEED = 7
+"""Of whom an attack is tried on and of its learners: fixed, so that attacks meet the same patients."""
 MARGIN = 0.09
 """Advantage that a planted leak must provably reach: the margin of the default policy's gate."""
 Scorer = Callable[[pd.DataFrame, pd.DataFrame], np.ndarray]
-"""Takes the planted records (maybe none) and the suspects; returns a score a suspect, high for members."""
+"""Takes the planted records (maybe none) and the suspects; returns a score a suspect, high for members, or
+features, ``(suspect, feature)``, from which a classifier learns who is a member, cross-fitted."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,35 @@ class Suspects:
         both = pd.concat([self.members.frame, self.others.frame], ignore_index=True)
         scores = scorer(planted, both)
         cut = len(self.members)
-        return _by_patient(scores[:cut], self.members), _by_patient(scores[cut:], self.others)
+        members, others = _by_patient(scores[:cut], self.members), _by_patient(scores[cut:], self.others)
+        return (members, others) if scores.ndim == 1 else _cross_fitted(members, others)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What an attack says of each patient, and what it says once copies were planted. Sensitive.
+
+    Attributes:
+        suspects: whom it was tried on.
+        members: a score a training patient.
+        others: a score a holdout patient.
+        plant: returns both again, with copies of half of the members among the synthetic records. It must
+            not hold on to the inputs, while which an attack's scores are remembered.
+    """
+
+    suspects: Suspects
+    members: np.ndarray
+    others: np.ndarray
+    plant: Callable[[], tuple[np.ndarray, np.ndarray]]
+
+
+def score(inputs: Inputs, scorer: Scorer, *, rng: np.random.Generator) -> Scores | None:
+    """Return the patients' scores; None if there are too few of them, no reference, or nothing synthetic."""
+    suspects = Suspects.draw(inputs, rng=rng)
+    if not suspects.enough or len(inputs.synthetic) == 0 or len(inputs.reference) == 0:
+        return None
+    members, others = suspects.scores(scorer, suspects.planted.iloc[:0])
+    return Scores(suspects, members, others, lambda: suspects.scores(scorer, suspects.planted))
 
 
 def run(
@@ -94,12 +125,26 @@ def run(
         ``beyond_claim_10pct`` and so on: the true positive rate minus the most that the claim allows
         (not applicable without a claim).
     """
-    suspects = Suspects.draw(inputs, rng=rng)
-    if not suspects.enough or len(inputs.synthetic) == 0 or len(inputs.reference) == 0:
+    found = score(inputs, scorer, rng=rng)
+    return report(inputs, found, name=name, title=title, definition=definition, limits=limits, rng=rng)
+
+
+def report(
+    inputs: Inputs,
+    found: Scores | None,
+    *,
+    name: str,
+    title: str,
+    definition: str,
+    limits: Mapping[str, Any],
+    rng: np.random.Generator,
+) -> MetricResult:
+    """Return what an attack's scores prove; see `run`."""
+    if found is None:
         note = f"The attack needs {MIN_PATIENTS} patients a side, a reference, and synthetic records."
         return _result(name, title, definition, {"advantage": insufficient(0)}, note=note)
-    members, others = suspects.scores(scorer, suspects.planted.iloc[:0])
-    planted = advantage(*suspects.scores(scorer, suspects.planted), rng=rng)
+    members, others = found.members, found.others
+    planted = advantage(*found.plant(), rng=rng)
     detected = planted.low > MARGIN
     caps = {"members": len(members), "non_members": len(others), **limits}
     details = {
@@ -122,7 +167,7 @@ def run(
         title,
         definition,
         estimates,
-        groups=_by_group(inputs, suspects, members, others),
+        groups=by_groups(inputs, found, rng=rng),
         control=_non_members_among_themselves(others, rng),
         details=details,
         note=note,
@@ -130,8 +175,32 @@ def run(
 
 
 def _by_patient(scores: np.ndarray, table: RealTable) -> np.ndarray:
+    """Return each patient's largest score, or largest value of each feature."""
     codes, n_units = table.unit_codes()
-    return maximum_by_patient(scores, codes, n_units)
+    if scores.ndim == 1:
+        return maximum_by_patient(scores, codes, n_units)
+    return np.column_stack([maximum_by_patient(feature, codes, n_units) for feature in scores.T])
+
+
+def _cross_fitted(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a classifier says of each patient that has learnt from the other half of them."""
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with sklearn
+
+    rng = np.random.default_rng(SEED)
+    sides = halves(len(members), rng), halves(len(others), rng)
+    scores = np.zeros(len(members)), np.zeros(len(others))
+    for fold in (False, True):
+        known = [patients[side != fold] for patients, side in zip((members, others), sides, strict=True)]
+        truth = np.repeat([1, 0], [len(part) for part in known])
+        model = HistGradientBoostingClassifier(
+            max_iter=40, max_leaf_nodes=6, learning_rate=0.1, early_stopping=False, random_state=SEED
+        )
+        with threadpool_limits(limits=1):
+            model.fit(np.concatenate(known), truth)
+            for held, patients, side in zip(scores, (members, others), sides, strict=True):
+                held[side == fold] = model.predict_proba(patients[side == fold])[:, 1]
+    return scores
 
 
 def _non_members_among_themselves(others: np.ndarray, rng: np.random.Generator) -> float:
@@ -140,20 +209,21 @@ def _non_members_among_themselves(others: np.ndarray, rng: np.random.Generator) 
     return delong(others[half], others[~half]).value
 
 
-def _by_group(
-    inputs: Inputs, suspects: Suspects, members: np.ndarray, others: np.ndarray
-) -> dict[str, dict[str, Estimate]]:
-    """Return the AUROC within each group of a protected column, a patient's first record deciding."""
-    found: dict[str, Estimate] = {}
-    for name in inputs.groups:
-        column = inputs.schema.column(name)
-        mine, names = group_codes(column, _first_records(suspects.members)[name])
-        theirs, _ = group_codes(column, _first_records(suspects.others)[name])
+def by_groups(inputs: Inputs, found: Scores, *, rng: np.random.Generator) -> dict[str, dict[str, Estimate]]:
+    """Return AUROC and advantage within each group and crossing of two, a patient's first record deciding."""
+    areas: dict[str, Estimate] = {}
+    advantages: dict[str, Estimate] = {}
+    frames = (_first_records(found.suspects.members), _first_records(found.suspects.others))
+    both = zip(*(partitions(inputs.schema, frame, inputs.groups) for frame in frames), strict=True)
+    for (mine, names), (theirs, _) in both:
         for i in np.union1d(mine, theirs):
-            inside, outside = members[mine == i], others[theirs == i]
-            enough = min(len(inside), len(outside)) >= MIN_PATIENTS
-            found[names[i]] = delong(inside, outside) if enough else insufficient(len(inside) + len(outside))
-    return {"auc": found} if found else {}
+            inside, outside = found.members[mine == i], found.others[theirs == i]
+            if min(len(inside), len(outside)) < MIN_PATIENTS:
+                areas[names[i]] = advantages[names[i]] = insufficient(len(inside) + len(outside))
+                continue
+            areas[names[i]] = delong(inside, outside)
+            advantages[names[i]] = advantage(inside, outside, rng=rng)
+    return {"auc": areas, "advantage": advantages} if areas else {}
 
 
 def _first_records(table: RealTable) -> pd.DataFrame:

@@ -7,9 +7,7 @@ remembered while the inputs live, so that two metrics share them and stay pure f
 
 from __future__ import annotations
 
-import functools
 import warnings
-import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +19,7 @@ from synthgen.evaluate._auc import weighted_auc
 from synthgen.evaluate._base import Estimate, Inputs
 from synthgen.evaluate._design import euclidean, ordinal
 from synthgen.evaluate._intervals import from_draws
+from synthgen.evaluate._memo import remembered as remembered
 from synthgen.evaluate._patients import one_record_each, sample_rows
 from synthgen.schema import Schema
 
@@ -101,25 +100,6 @@ def applicable(inputs: Inputs) -> str:
     return ""
 
 
-def remembered(predict: Callable[[Inputs], Predictions]) -> Callable[[Inputs], Predictions]:
-    """Return a function that fits once while its inputs live."""
-
-    @functools.wraps(predict)
-    def predictions(inputs: Inputs) -> Predictions:
-        key = (predict, id(inputs))
-        held = _memo.get(key)
-        if held is not None and held[0]() is inputs:
-            return held[1]
-        made = predict(inputs)
-        _memo[key] = (weakref.ref(inputs, lambda _: _memo.pop(key, None)), made)
-        return made
-
-    return predictions
-
-
-_memo: dict[tuple[Any, int], tuple[weakref.ref[Inputs], Predictions]] = {}
-
-
 def estimates_of(auc: Mapping[tuple[str, str], np.ndarray], n: int) -> dict[str, Estimate]:
     """Return each learner's AUC in both arms and their gap, and the mean gap.
 
@@ -141,16 +121,32 @@ def estimates_of(auc: Mapping[tuple[str, str], np.ndarray], n: int) -> dict[str,
 @remembered
 def predictions(inputs: Inputs) -> Predictions:
     """Return both arms' predictions, fitted once while these inputs live."""
-    target = str(inputs.target)
-    rng = np.random.default_rng(SEED)
+    arms = training(inputs)
+    return predicted(inputs, arms, n_rows=min(len(frame) for frame in arms.values()))
+
+
+def training(inputs: Inputs) -> dict[str, pd.DataFrame]:
+    """Return as many real as synthetic records of known label: what the arms learn from."""
+    target, rng = str(inputs.target), np.random.default_rng(SEED)
     train = inputs.train.select(_known(inputs.train.frame, target))
-    holdout = inputs.holdout.select(_known(inputs.holdout.frame, target))
     synthetic = inputs.synthetic.frame[_known(inputs.synthetic.frame, target)].reset_index(drop=True)
     rows = min(len(synthetic), train.unit_codes()[1], MAX_ROWS)
-    arms = {"real": one_record_each(train, rows, rng=rng), "synthetic": sample_rows(synthetic, rows, rng=rng)}
+    return {"real": one_record_each(train, rows, rng=rng), "synthetic": sample_rows(synthetic, rows, rng=rng)}
+
+
+def predicted(inputs: Inputs, arms: Mapping[str, pd.DataFrame], *, n_rows: int) -> Predictions:
+    """Return what every learner says of the holdout after learning from each arm.
+
+    Args:
+        inputs: see `Inputs`.
+        arms: training records by arm.
+        n_rows: what the answer states as their number.
+    """
+    target = str(inputs.target)
+    holdout = inputs.holdout.select(_known(inputs.holdout.frame, target))
     units, n_units = holdout.unit_codes()
     found = {
-        (learner, arm): fit(inputs.schema, target, frame, holdout.frame, rows)
+        (learner, arm): fit(inputs.schema, target, frame, holdout.frame, len(frame))
         for learner, fit in _FITS.items()
         for arm, frame in arms.items()
     }
@@ -161,7 +157,7 @@ def predictions(inputs: Inputs) -> Predictions:
         n_units=n_units,
         weights=holdout.unit_weights(),
         probability=found,
-        n_rows=rows,
+        n_rows=n_rows,
     )
 
 

@@ -14,7 +14,9 @@ import pandas as pd
 from synthgen.evaluate import _attack
 from synthgen.evaluate._base import Inputs, MetricResult
 from synthgen.evaluate._design import ordinal
+from synthgen.evaluate._memo import remembered
 from synthgen.evaluate._patients import sample_rows
+from synthgen.schema import Schema
 
 MAX_SYNTHETIC = 50_000
 MAX_REFERENCE = 50_000
@@ -33,39 +35,44 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`.
-        rng: draws suspects, splits and the trees' seed, and samples where a cap is met.
+        rng: splits patients in halves. Suspects and trees have fixed seeds, so that attacks compare.
 
     Returns:
         See `synthgen.evaluate._attack.run`.
     """
-    synthetic = sample_rows(inputs.synthetic.frame, MAX_SYNTHETIC, rng=rng)
-    reference = sample_rows(inputs.reference.frame, MAX_REFERENCE, rng=rng)
-    seed = int(rng.integers(2**31))
-
-    def score(planted: pd.DataFrame, suspects: pd.DataFrame) -> np.ndarray:
-        seen = pd.concat([synthetic, planted], ignore_index=True) if len(planted) else synthetic
-        return _probability_synthetic(inputs, seen, reference, suspects, seed)
-
-    return _attack.run(
+    return _attack.report(
         inputs,
-        score,
+        scores(inputs),
         name="leakage_density_ratio",
         title="Attack by density ratio",
         definition=DEFINITION,
-        limits={"synthetic": len(synthetic), "reference": len(reference), "trees": TREES},
+        limits={"synthetic": MAX_SYNTHETIC, "reference": MAX_REFERENCE, "trees": TREES},
         rng=rng,
     )
 
 
+@remembered
+def scores(inputs: Inputs) -> _attack.Scores | None:
+    """Return what the attack says of each patient, once while the inputs live."""
+    rng, schema = np.random.default_rng(_attack.SEED), inputs.schema
+    synthetic = sample_rows(inputs.synthetic.frame, MAX_SYNTHETIC, rng=rng)
+    reference = sample_rows(inputs.reference.frame, MAX_REFERENCE, rng=rng)
+
+    def score(planted: pd.DataFrame, suspects: pd.DataFrame) -> np.ndarray:
+        seen = pd.concat([synthetic, planted], ignore_index=True) if len(planted) else synthetic
+        return _probability_synthetic(schema, seen, reference, suspects, _attack.SEED)
+
+    return _attack.score(inputs, score, rng=np.random.default_rng(_attack.SEED))
+
+
 def _probability_synthetic(
-    inputs: Inputs, synthetic: pd.DataFrame, reference: pd.DataFrame, suspects: pd.DataFrame, seed: int
+    schema: Schema, synthetic: pd.DataFrame, reference: pd.DataFrame, suspects: pd.DataFrame, seed: int
 ) -> np.ndarray:
     from sklearn.ensemble import ExtraTreesClassifier
 
-    names = [column.name for column in inputs.schema.columns]
+    names = [column.name for column in schema.columns]
     first, second, points = (
-        np.nan_to_num(ordinal(inputs.schema, part, names)[0], nan=-1.0)
-        for part in (synthetic, reference, suspects)
+        np.nan_to_num(ordinal(schema, part, names)[0], nan=-1.0) for part in (synthetic, reference, suspects)
     )
     model = ExtraTreesClassifier(
         n_estimators=TREES, max_features="sqrt", class_weight="balanced", n_jobs=-1, random_state=seed

@@ -12,6 +12,7 @@ import pandas as pd
 from synthgen.evaluate import _attack
 from synthgen.evaluate._base import Inputs, MetricResult
 from synthgen.evaluate._design import euclidean
+from synthgen.evaluate._memo import remembered
 from synthgen.evaluate._patients import sample_rows
 
 MAX_SYNTHETIC = 100_000
@@ -32,34 +33,41 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`.
-        rng: draws suspects and splits, and samples where a cap is met.
+        rng: splits patients in halves. The suspects have a fixed seed, so that attacks compare.
 
     Returns:
         See `synthgen.evaluate._attack.run`.
     """
-    names = [column.name for column in inputs.schema.columns]
-    synthetic = euclidean(inputs.schema, sample_rows(inputs.synthetic.frame, MAX_SYNTHETIC, rng=rng), names)
-    reference = euclidean(inputs.schema, sample_rows(inputs.reference.frame, MAX_REFERENCE, rng=rng), names)
+    return _attack.report(
+        inputs,
+        scores(inputs),
+        name="leakage_nearest_neighbour",
+        title="Attack by nearest neighbour",
+        definition=DEFINITION,
+        limits={"synthetic": MAX_SYNTHETIC, "reference": MAX_REFERENCE},
+        rng=rng,
+    )
+
+
+@remembered
+def scores(inputs: Inputs) -> _attack.Scores | None:
+    """Return what the attack says of each patient, once while the inputs live."""
+    rng, schema = np.random.default_rng(_attack.SEED), inputs.schema
+    names = [column.name for column in schema.columns]
+    synthetic = euclidean(schema, sample_rows(inputs.synthetic.frame, MAX_SYNTHETIC, rng=rng), names)
+    reference = euclidean(schema, sample_rows(inputs.reference.frame, MAX_REFERENCE, rng=rng), names)
     known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def score(planted: pd.DataFrame, suspects: pd.DataFrame) -> np.ndarray:
-        points = euclidean(inputs.schema, suspects, names)
+        points = euclidean(schema, suspects, names)
         if len(points) not in known:  # the suspects of the positive control are the same
             known[len(points)] = nearest(points, synthetic), nearest(points, reference)
         close, foreign = known[len(points)]
         if len(planted):
-            close = np.minimum(close, nearest(points, euclidean(inputs.schema, planted, names)))
+            close = np.minimum(close, nearest(points, euclidean(schema, planted, names)))
         return np.asarray(np.log(foreign + FLOOR) - np.log(close + FLOOR))
 
-    return _attack.run(
-        inputs,
-        score,
-        name="leakage_nearest_neighbour",
-        title="Attack by nearest neighbour",
-        definition=DEFINITION,
-        limits={"synthetic": len(synthetic), "reference": len(reference)},
-        rng=rng,
-    )
+    return _attack.score(inputs, score, rng=np.random.default_rng(_attack.SEED))
 
 
 def nearest(points: np.ndarray, base: np.ndarray) -> np.ndarray:

@@ -102,7 +102,7 @@ class Config(ImagingSettings):
             require("merf", "torch")
 
         def pixels(left: float) -> PrivacyPlan:
-            return self._pixels(schema, epsilon=left, delta=delta, patients=patients)
+            return self.pixels_plan(schema, epsilon=left, delta=delta, patients=patients)
 
         return with_attributes(self, schema, pixels, epsilon=epsilon, delta=delta, patients=patients)
 
@@ -139,7 +139,8 @@ class Config(ImagingSettings):
         }
         return FittedEmbedding(data.schema, model, str(self.attributes["name"]), drawn, learnt)
 
-    def _pixels(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
+    def pixels_plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
+        """Return the plan of the pixels alone; see `plan`."""
         from dp_accounting import dp_event
 
         rho = calibrate_rho(epsilon, delta)

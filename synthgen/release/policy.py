@@ -93,12 +93,15 @@ class Policy(Settings):
         name: its name.
         title: what it is for.
         wrongful_refusal: largest probability that a release without any harm is refused, over all rules.
+        most_looks: looks at a cohort's holdout, over all its runs, beyond which another is refused; None
+            allows any number. Each fit is charged in full either way, whatever its verdict.
         rules: the thresholds.
     """
 
     name: str
     title: str
     wrongful_refusal: float = Key(gt=0, lt=0.5)
+    most_looks: int | None = Key(default=None, ge=1)
     rules: tuple[Rule, ...] = Key(min_length=1)
 
     @model_validator(mode="after")

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from synthgen.evaluate import _learners, fairness_utility_gap, utility_tstr
+from synthgen.evaluate import _learners, _memo, fairness_utility_gap, utility_tstr
 from synthgen.evaluate._base import Inputs
 from synthgen.records import SyntheticTable
 
@@ -103,7 +103,7 @@ def test_learners_are_fitted_once_while_the_inputs_live(inputs: Inputs) -> None:
     first = _learners.predictions(mine)
     fairness_utility_gap.evaluate(mine, rng=np.random.default_rng(0))
     assert _learners.predictions(mine) is first
-    held = len(_learners._memo)
+    held = len(_memo._memo)
     del mine
     gc.collect()
-    assert len(_learners._memo) == held - 1
+    assert len(_memo._memo) == held - 1

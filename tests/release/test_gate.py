@@ -50,9 +50,22 @@ def harmless() -> dict[str, MetricResult]:
             {"log_ratio": {"F": about(0.05), "M": about(0)}},
         ),
         result("fairness_utility_gap", {"worst": about(0.0)}, {"gap": {"F": about(0.0), "M": about(0.0)}}),
+        result(
+            "fairness_equalised_odds",
+            {"worst": about(0.0)},
+            {rate: {"F": about(0.0), "M": about(0.01)} for rate in ("true_positive", "false_positive")},
+        ),
+        result("fairness_calibration", {"worst": about(0.0)}, {"ece": {"F": about(0.0), "M": about(0.01)}}),
+        result("fairness_fidelity", {"worst": about(0.0)}, {"excess": {"F": about(0.0), "M": about(0.01)}}),
+        result("utility_regression", {"target.gap": replace(NONE, n=0, status="not-applicable")}),
+        result("utility_inference", {"coverage": about(0.95)}),
         result("leakage_claim", {"epsilon": about(0.9, 0.0), "looks": about(1, 0.0)}),
         result("leakage_nearest_neighbour", attack),
         result("leakage_density_ratio", attack),
+        result("leakage_classifier", attack),
+        result("leakage_strongest", attack, {"group_advantage": {"F": about(0.0), "M": about(0.0)}}),
+        result("leakage_attribute_inference", {"worst": about(0.01)}),
+        result("leakage_near_copies", {"difference": about(0.0), "holdout_excess": about(0.0)}),
         result("leakage_exact_match", {"difference": about(0.0), "holdout_excess": about(0.0)}),
     ]
     return {one.name: one for one in made}
@@ -94,6 +107,9 @@ PLAIN = [
     ("utility_brier", "mean.gap", 0.05, 1),
     ("leakage_nearest_neighbour", "advantage", 0.09, 1),
     ("leakage_density_ratio", "advantage", 0.09, 1),
+    ("leakage_classifier", "advantage", 0.09, 1),
+    ("leakage_strongest", "advantage", 0.09, 1),
+    ("leakage_attribute_inference", "worst", 0.09, 1),
 ]
 
 
@@ -170,7 +186,7 @@ def test_a_rate_that_too_few_patients_can_answer_is_said_with_how_many_it_takes(
 
 def test_without_a_claim_nothing_is_asked_about_it(policy: Policy) -> None:
     held = harmless()
-    names = ("leakage_nearest_neighbour", "leakage_density_ratio")
+    names = ("leakage_nearest_neighbour", "leakage_density_ratio", "leakage_classifier")
     silent = {
         name: replace(
             held[name],
@@ -215,7 +231,7 @@ def test_nothing_at_all_cannot_be_signed(policy: Policy) -> None:
 
 
 def test_attacks_without_power_sign_nothing_but_may_still_refuse(policy: Policy) -> None:
-    names = ("leakage_nearest_neighbour", "leakage_density_ratio")
+    names = ("leakage_nearest_neighbour", "leakage_density_ratio", "leakage_classifier")
     held = harmless()
     powerless = {name: replace(held[name], status="insufficient", note="It misses copies.") for name in names}
     verdict = judged(policy, **powerless)
@@ -315,6 +331,10 @@ def test_every_threshold_of_the_default_policy_names_its_source(policy: Policy) 
     assert set(policy.margins()) == {
         "fairness_representation.log_ratio",
         "fairness_utility_gap.gap",
+        "fairness_equalised_odds.true_positive",
+        "fairness_equalised_odds.false_positive",
+        "fairness_calibration.ece",
+        "leakage_strongest.group_advantage",
         "fidelity_precision_coverage.precision",
         "fidelity_precision_coverage.coverage",
     }

@@ -9,6 +9,7 @@ from typing import Any
 from synthgen.evaluate._base import HEADS, Estimate, Head, MetricResult
 from synthgen.release._words import plain_odds, rounded
 from synthgen.release.report._content import ReportContent
+from synthgen.release.report._fairness import fairness_grid
 from synthgen.release.report._html import Html, badge, element, join, paragraph, table
 from synthgen.release.report._pictures import pictures
 from synthgen.release.report._public import (
@@ -104,7 +105,8 @@ def _head(head: Head, content: ReportContent) -> Html:
     charts = join(chart for result in results for chart in pictures(result, content.margins))
     worst = [_worst_pairs(result) for result in results]
     told = [_about(result) for result in results]
-    return join([question, _numbers(head, results, content), charts, *worst, *told])
+    glance = fairness_grid(content.results, content.margins) if head == "fairness" else Html("")
+    return join([question, glance, _numbers(head, results, content), charts, *worst, *told])
 
 
 def _numbers(head: Head, results: Sequence[MetricResult], content: ReportContent) -> Html:
@@ -123,7 +125,9 @@ def _numbers(head: Head, results: Sequence[MetricResult], content: ReportContent
                 severity, style = _measured(estimate, gated=name in content.thresholds)
             status = badge(severity, style)
             rows.append([f"{result.title}: {key}", *_figures(estimate), threshold, status])
-    columns = ["measure", "value", "95 % interval", "patients", "threshold", "status"]
+    adaptive = content.record is not None and content.record["evaluation"]["adaptive"]
+    interval = "95 % interval (adaptive: may not cover)" if adaptive else "95 % interval"
+    columns = ["measure", "value", interval, "patients", "threshold", "status"]
     return table(f"{head.capitalize()}: all figures", columns, rows, numbers=(1, 2, 3))
 
 

@@ -66,6 +66,10 @@ def _axis(result: MetricResult, key: str) -> str:
         "gap": "change of AUC within the group minus the overall change; below 0: worse",
         "precision": "precision within the group, synthetic / real; 1: as real records",
         "coverage": "coverage within the group, synthetic / real; 1: as real records",
+        "true_positive": "change of the rate at which positives are found, minus everybody's",
+        "false_positive": "change of the rate at which negatives are called positive, minus everybody's",
+        "ece": "change of calibration error within the group; above 0: worse",
+        "group_advantage": "advantage of the strongest attack within the group; 0: chance",
         "auc": "attack's area under the ROC curve; 0.5: chance",
     }
     return known.get(key, key.replace("_", " "))

@@ -1,0 +1,111 @@
+"""Fairness: for whom do predicted risks stop meaning what they say?
+
+A model that learnt from synthetic records may rank a group's patients well and yet promise them too
+little risk. The error of calibration is a sum of absolute values and grows with sampling error, alike
+for both arms, so what is judged is its change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
+from synthgen.evaluate._by_group import groups_of, named, patients, sums
+from synthgen.evaluate._intervals import from_draws, insufficient
+from synthgen.evaluate._learners import LEARNERS, Predictions, applicable, predictions
+from synthgen.evaluate._patients import multiplicities
+
+DRAWS = 200
+BINS = 10
+DEFINITION = (
+    f"ece: expected calibration error over {BINS} equal widths of predicted risk within a group, trained on"
+    " synthetic minus trained on real records, mean over learners. risk: mean predicted risk within the"
+    " group, likewise; the observed risk is the same for both. Signed, patient bootstrap. Groups under 50"
+    " positive or negative patients are insufficient. Naeini, Cooper and Hauskrecht (2015), AAAI 29:2901."
+)
+
+
+def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
+    """Compare calibration within each group, before and after.
+
+    Args:
+        inputs: see `Inputs`; the fits are those of ``utility_tstr``.
+        rng: draws the patient bootstrap.
+
+    Returns:
+        ``overall`` and ``worst`` (the group whose calibration error grows most); ``groups["ece"]`` and
+        ``groups["risk"]``: every group and crossing of two, -1 to 1.
+    """
+    why = applicable(inputs) or ("" if inputs.groups else "No protected column was named.")
+    if why:
+        return _result({}, {}, status="not-applicable", note=why)
+    found = predictions(inputs)
+    everyone = np.ones(len(found.truth), dtype=bool)
+    labels = found.classes(everyone) if found.n_rows >= 2 else []
+    draws = multiplicities(found.n_units, DRAWS, rng=rng)
+    errors: dict[str, Estimate] = {}
+    risks: dict[str, Estimate] = {}
+    for label in labels:
+        for group, mask in groups_of(inputs, found):
+            name = named(found, inputs, label, group)
+            n = patients(found, mask)
+            if label not in found.classes(mask):
+                errors[name] = risks[name] = insufficient(n)
+                continue
+            errors[name] = from_draws(_change(found, label, mask, draws), n=n)
+            risks[name] = from_draws(_risk(found, label, mask, draws), n=n)
+    known = {group: estimate for group, estimate in errors.items() if estimate.status == "ok"}
+    groups = {"ece": errors, "risk": risks}
+    if not known:
+        note = "No group has 50 positive and 50 negative patients."
+        return _result({"worst": insufficient(found.n_units)}, groups, status="insufficient", note=note)
+    worst = max(known, key=lambda group: known[group].value)
+    overall = np.mean([_change(found, label, everyone, draws) for label in labels], axis=0)
+    estimates = {"overall": from_draws(overall, n=found.n_units), "worst": known[worst]}
+    return _result(estimates, groups, details={"worst_group": worst, "bins": BINS})
+
+
+def calibration_error(
+    found: Predictions, label: int, key: tuple[str, str], mask: np.ndarray, draws: np.ndarray
+) -> np.ndarray:
+    """Return the expected calibration error of one learner and arm among masked records, by draw."""
+    chance = found.probability[key][mask, label]
+    off = (chance - (found.truth[mask] == label)) * found.weights[mask]
+    cells = np.minimum((chance * BINS).astype(int), BINS - 1)
+    units, places = np.unique(found.units[mask], return_inverse=True)
+    by_cell = np.bincount(places * BINS + cells, weights=off, minlength=len(units) * BINS)
+    gaps = np.abs(draws[:, units] @ by_cell.reshape(-1, BINS)).sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(gaps / sums(found, mask.astype(float), draws))
+
+
+def _change(found: Predictions, label: int, mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return the error of the synthetic arm minus that of the real one, mean over learners, by draw."""
+    gaps = [
+        calibration_error(found, label, (learner, "synthetic"), mask, draws)
+        - calibration_error(found, label, (learner, "real"), mask, draws)
+        for learner in LEARNERS
+    ]
+    return np.asarray(np.mean(gaps, axis=0))
+
+
+def _risk(found: Predictions, label: int, mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return the mean predicted risk of the synthetic arm minus that of the real one, by draw."""
+    step = np.zeros(len(mask))
+    for learner in LEARNERS:
+        step += found.probability[learner, "synthetic"][:, label]
+        step -= found.probability[learner, "real"][:, label]
+    total = sums(found, mask.astype(float), draws)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(sums(found, np.where(mask, step / len(LEARNERS), 0.0), draws) / total)
+
+
+def _result(
+    estimates: Mapping[str, Estimate], groups: Mapping[str, Mapping[str, Estimate]], **more: Any
+) -> MetricResult:
+    held = {key: found for key, found in groups.items() if found}
+    title = "Change of calibration"
+    return result("fairness_calibration", title, DEFINITION, estimates, better="lower", groups=held, **more)

@@ -1,0 +1,100 @@
+"""Fairness: whose columns are distorted more than everybody's?
+
+A generator may keep the cohort's marginals and still blur a small group's. Within each group the
+synthetic records are compared with the holdout's, and read against what as many real training records
+reach, since total variation grows as the group shrinks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
+from synthgen.evaluate._design import cell_codes, n_cells, partitions
+from synthgen.evaluate._intervals import from_draws, insufficient
+from synthgen.evaluate._patients import multiplicities, one_record_each, sample_rows
+from synthgen.evaluate._tables import BLOCKS, Side
+
+MAX_ROWS = 20_000
+MIN_PATIENTS = 50
+BINS = 10
+DRAWS = 200
+DEFINITION = (
+    "Mean over columns of the total variation of cell shares (10 equal widths for numbers, missing a cell)"
+    " from the holdout's within a group, of synthetic records minus of as many training patients' records;"
+    " above 0: worse than real. Bootstrap over 50 blocks of patients. Groups under 50 patients or synthetic"
+    " records are insufficient; the group's own columns are left out."
+)
+
+
+def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
+    """Compare marginals within each group.
+
+    Args:
+        inputs: see `Inputs`; one record of each patient.
+        rng: draws records, blocks and the patient bootstrap.
+
+    Returns:
+        ``worst``: the group with the largest excess; ``groups["excess"]``: every group and crossing of two.
+    """
+    if not inputs.groups:
+        return _result({}, {}, status="not-applicable", note="No protected column was named.")
+    frames = {
+        "synthetic": sample_rows(inputs.synthetic.frame, MAX_ROWS, rng=rng),
+        "train": one_record_each(inputs.train, MAX_ROWS, rng=rng),
+        "holdout": one_record_each(inputs.holdout, MAX_ROWS, rng=rng),
+    }
+    codes = {side: _codes(inputs, frame) for side, frame in frames.items()}
+    draws = {side: multiplicities(BLOCKS, DRAWS, rng=rng) for side in frames}
+    found: dict[str, Estimate] = {}
+    split = {side: list(partitions(inputs.schema, frame, inputs.groups)) for side, frame in frames.items()}
+    for p, (_, names) in enumerate(split["holdout"]):
+        for i in np.union1d(split["holdout"][p][0], split["train"][p][0]):
+            members = {side: np.flatnonzero(split[side][p][0] == i) for side in frames}
+            others = [j for j, c in enumerate(inputs.schema.columns) if f"{c.name}=" not in names[i]]
+            found[names[i]] = _excess(inputs, codes, members, draws, others, rng)
+    known = {group: estimate for group, estimate in found.items() if estimate.status == "ok"}
+    if not known:
+        note = f"No group has {MIN_PATIENTS} patients and synthetic records."
+        return _result({"worst": insufficient(0)}, found, status="insufficient", note=note)
+    worst = max(known, key=lambda group: known[group].value)
+    return _result({"worst": known[worst]}, found, details={"worst_group": worst})
+
+
+def _codes(inputs: Inputs, frame: pd.DataFrame) -> np.ndarray:
+    columns = inputs.schema.columns
+    return np.column_stack([cell_codes(column, frame[column.name], bins=BINS) for column in columns])
+
+
+def _excess(
+    inputs: Inputs,
+    codes: Mapping[str, np.ndarray],
+    members: Mapping[str, np.ndarray],
+    draws: Mapping[str, np.ndarray],
+    columns: list[int],
+    rng: np.random.Generator,
+) -> Estimate:
+    """Return one group's excess, equal numbers of synthetic and training records drawn."""
+    rows = min(len(members["synthetic"]), len(members["train"]))
+    if min(rows, len(members["holdout"])) < MIN_PATIENTS or not columns:
+        return insufficient(min(rows, len(members["holdout"])))
+    sides = {"holdout": Side.of_rows(codes["holdout"][members["holdout"]], rng=rng)}
+    for side in ("synthetic", "train"):
+        sides[side] = Side.of_rows(codes[side][rng.permutation(members[side])[:rows]], rng=rng)
+    sizes = [n_cells(column, bins=BINS) for column in inputs.schema.columns]
+    total = np.zeros(DRAWS + 1)
+    for column in columns:
+        shares = {side: table.shares((column,), sizes, draws[side]) for side, table in sides.items()}
+        for side, sign in (("synthetic", 1), ("train", -1)):
+            total += sign * np.abs(shares[side] - shares["holdout"]).sum(axis=1) / 2
+    return from_draws(total / len(columns), n=len(members["holdout"]))
+
+
+def _result(estimates: Mapping[str, Estimate], found: Mapping[str, Estimate], **more: Any) -> MetricResult:
+    groups = {"excess": found} if found else {}
+    title = "Fidelity by group"
+    return result("fairness_fidelity", title, DEFINITION, estimates, better="lower", groups=groups, **more)

@@ -1,0 +1,128 @@
+"""Leakage: do synthetic records lie closer to a patient than any foreign patient's record does?
+
+A copy with a little noise on it is no exact match, and a generator that saw training, holdout and
+reference alike gives every attack the same answer on both sides. Nearness has a control that such a
+generator cannot spoil: other real records. Whatever a generator's density is, a record that it drew
+without seeing a patient falls next to that patient no more often, on average over patients, than a real
+record does: the mean over patients of (synthetic density / real density) is at most 1.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
+from synthgen.evaluate._design import euclidean
+from synthgen.evaluate._intervals import difference_of_shares, insufficient, wilson
+from synthgen.evaluate._neighbours import CHUNK, k_nearest
+from synthgen.evaluate._patients import one_record_each, sample_patients, sample_rows
+from synthgen.evaluate.leakage_exact_match import chance_of_a_match
+from synthgen.records import RealTable
+
+MAX_SYNTHETIC = 50_000
+MAX_REFERENCE = 20_000
+MAX_PATIENTS = 4_000
+MIN_PATIENTS = 50
+NEAR = 0.25
+"""Of the distance to the nearest foreign record: a synthetic record within it is a near copy."""
+ALL_ROWS = True
+DEFINITION = (
+    f"A near copy of a record is a synthetic one within {NEAR} of its distance to the nearest reference"
+    " record (Gower on public bounds); a patient counts if any record has one. difference: training minus"
+    " holdout patients (Newcombe). holdout_excess: of the holdout patients, the share near to as many"
+    " synthetic rows as there are training patients, in expectation over which rows, minus the share"
+    " near to one record of each of those, who are others (Newcombe)."
+)
+
+
+def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
+    """Count near copies of patients.
+
+    Args:
+        inputs: see `Inputs`.
+        rng: draws patients, halves of the reference, and rows where a cap is met.
+
+    Returns:
+        ``difference`` and ``holdout_excess`` (-1 to 1), ``train`` and ``holdout`` (0 to 1), of patients.
+    """
+    train = sample_patients(inputs.train, MAX_PATIENTS, rng=rng)
+    holdout = sample_patients(inputs.holdout, MAX_PATIENTS, rng=rng)
+    n_foreign = min(inputs.reference.unit_codes()[1], MAX_REFERENCE)
+    patients = train.unit_codes()[1], holdout.unit_codes()[1]
+    if min(*patients, n_foreign, len(inputs.synthetic)) < MIN_PATIENTS:
+        note = f"It takes {MIN_PATIENTS} patients a side, as many foreign ones, and synthetic records."
+        return _result({"difference": insufficient(sum(patients))}, 0, note=note)
+    drawn = _points(inputs, sample_rows(inputs.synthetic.frame, MAX_SYNTHETIC, rng=rng))
+    foreign = _points(inputs, one_record_each(inputs.reference, n_foreign, rng=rng))
+    rivals = _points(inputs, one_record_each(inputs.train, MAX_SYNTHETIC, rng=rng))
+    hits = [_copied(part, _points(inputs, part.frame), drawn, foreign) for part in (train, holdout)]
+    value, low, high = difference_of_shares(hits[0], patients[0], hits[1], patients[1])
+    estimates = {
+        "difference": Estimate(value, low, high, n=sum(patients)),
+        "train": _share(hits[0], patients[0]),
+        "holdout": _share(hits[1], patients[1]),
+        "holdout_excess": _holdout_excess(holdout, drawn, foreign, rivals, _points(inputs, holdout.frame)),
+    }
+    return _result(estimates, len(drawn))
+
+
+def _points(inputs: Inputs, frame: pd.DataFrame) -> np.ndarray:
+    return euclidean(inputs.schema, frame, [column.name for column in inputs.schema.columns])
+
+
+def _copied(part: RealTable, points: np.ndarray, drawn: np.ndarray, foreign: np.ndarray) -> int:
+    """Return how many patients have a near copy."""
+    near = k_nearest(points, drawn)[0][:, 0] < NEAR * k_nearest(points, foreign)[0][:, 0]
+    return len(np.unique(part.units[near]))
+
+
+def _holdout_excess(
+    holdout: RealTable, drawn: np.ndarray, foreign: np.ndarray, rivals: np.ndarray, points: np.ndarray
+) -> Estimate:
+    """Return what synthetic rows lie near to of the holdout beyond what as many real records do."""
+    radius = NEAR * k_nearest(points, foreign)[0][:, 0]
+    size = min(len(drawn), len(rivals))
+    codes, n = holdout.unit_codes()
+    near = []
+    for rows in (drawn, rivals):
+        missed = np.ones(n)
+        np.multiply.at(missed, codes, 1 - chance_of_a_match(within(points, radius, rows), len(rows), size))
+        near.append(float((1 - missed).sum()))
+    return Estimate(*difference_of_shares(near[0], n, near[1], n), n=n)
+
+
+def within(points: np.ndarray, radius: np.ndarray, base: np.ndarray) -> np.ndarray:
+    """Return how many rows of ``base`` lie closer to each point than its radius.
+
+    Example:
+        >>> within(np.float32([[0], [5]]), np.array([2.0, 0.0]), np.float32([[1], [1.5], [5]]))
+        array([2, 0])
+    """
+    norms = np.einsum("ij,ij->i", base, base)
+    counts = np.zeros(len(points), dtype=np.int64)
+    squared = radius**2 - np.einsum("ij,ij->i", points, points)
+    for at in range(0, len(points), CHUNK[0]):
+        rows = slice(at, at + CHUNK[0])
+        for start in range(0, len(base), CHUNK[1]):
+            few = slice(start, start + CHUNK[1])
+            between = norms[few] - 2 * (points[rows] @ base[few].T)
+            counts[rows] += (between < squared[rows, None]).sum(axis=1)
+    return np.where(radius > 0, counts, 0)
+
+
+def _share(hits: int, n: int) -> Estimate:
+    return Estimate(hits / n, *wilson(hits, n), n=n)
+
+
+def _result(estimates: dict[str, Estimate], rows: int, *, note: str = "") -> MetricResult:
+    return result(
+        "leakage_near_copies",
+        "Near copies of records",
+        DEFINITION,
+        estimates,
+        better="lower",
+        details={"synthetic": rows},
+        status="insufficient" if note else "ok",
+        note=note,
+    )

@@ -1,0 +1,141 @@
+"""The mechanism of `imaging_diffusion`, step by step: attributes, drafts, votes, spectrum, noised steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from synthgen.image_records import RealImages, intensities
+from synthgen.models import _embedding_fit as embedding_fit
+from synthgen.models import _image_denoiser as network
+from synthgen.models import _spectrum, _votes
+from synthgen.models._base import Progress
+from synthgen.models._conditioning import Conditioning
+from synthgen.models._embedding import FittedEmbedding
+from synthgen.models._imaging import fit_attributes
+from synthgen.models.imaging_diffusion import DRAFTS, PHANTOMS, TRIAL, Config, FittedDiffusion
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.plan import PrivacyPlan
+from synthgen.train.module import fit as train
+from synthgen.train.plan import TrainingPlan
+from synthgen.train.steps import MemoryBook
+from synthgen.train.units import Patients, TensorRecords
+
+POOL = 3000
+BATCH, RATE = 128, 2e-3
+ROUGH = 0.3  # noise above which drafts teach the network too
+
+
+def fit(
+    config: Config, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progress
+) -> FittedDiffusion:
+    """Run the mechanism with the plan's numbers. See `imaging_diffusion.Config.fit` for the guarantee."""
+    numbers: Mapping[str, Any] = plan.parameters
+    table = fit_attributes(
+        config, data, plan, noise=noise, progress=lambda what, done: tell(f"attributes: {what}", 0.05 * done)
+    )
+    tell("drafts", 0.05)
+    learnt = embedding_fit.learn(data, numbers["drafts"], noise=noise)
+    kept = ("channels", "size", "cosines", "power", "cells", "refill", "augment")
+    drawn = {key: numbers["drafts"][key] for key in kept}
+    drafts = FittedEmbedding(data.schema, table, str(config.attributes["name"]), drawn, learnt)
+    tell("votes", 0.08)
+    voted = _votes.vote(data, numbers["votes"], noise=noise, seed=config.seed)
+    sharp = _spectrum.measure(data, rho=numbers["spectrum"]["rho"], noise=noise)
+    tell("pretraining", 0.12)
+    rng = np.random.default_rng(config.seed)
+    shown = drafts.sample(DRAFTS, rng=rng)
+    net = _pretrained(config, shown, voted, tell)
+    tell("noised steps", 0.6)
+    _noised_steps(config, net, data, numbers, noise)
+    tell("spectrum", 0.97)
+    made = FittedDiffusion(
+        drafts, net, np.ones(_spectrum.Bands(data.pixels.shape[-1]).number), _numbers(config)
+    )
+    trial = drafts.attributes.sample(TRIAL, rng=rng)
+    images = made.finished(intensities(drafts.render(trial, rng=rng).pixels, data.schema), trial, rng=rng)
+    gains = _spectrum.Bands(images.shape[-1]).gains(np.clip(images, 0, 1), sharp)
+    tell("done", 1.0)
+    return FittedDiffusion(drafts, net, gains, made.numbers)
+
+
+def _numbers(config: Config) -> dict[str, float]:
+    return {"strength": config.strength, "calls": config.calls, "guidance": config.guidance}
+
+
+def _pretrained(config: Config, shown: Any, voted: _votes.Voted, tell: Progress) -> network.ImageDenoiser:
+    """Return a denoiser trained on phantoms and drafts. Free: all of it was paid for, or is public."""
+    schema = shown.schema
+    conditioning, channels = Conditioning.of(schema), shown.pixels.shape[1]
+    size, rng = shown.pixels.shape[-1], np.random.default_rng(config.seed + 1)
+    classes, guides = conditioning.class_of(shown.frame), conditioning.guides_of(shown.frame)
+    picked = rng.integers(0, len(shown), POOL)
+    made = np.repeat(voted.draw(classes[picked], size, rng)[:, None], channels, axis=1)
+    pool = torch.from_numpy(np.concatenate([made, intensities(shown.pixels, schema)]) * 2 - 1).float()
+    said = torch.from_numpy(np.concatenate([classes[picked], classes]))
+    guide = torch.from_numpy(np.concatenate([guides[picked], guides])).float()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        net = network.ImageDenoiser(
+            channels=channels,
+            size=size,
+            classes=conditioning.n_classes,
+            guides=conditioning.n_guides,
+            width=config.width,
+        )
+
+        def draw(n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+            """Return phantoms at all noise levels, and drafts where noise hides what they lack."""
+            from_made = torch.rand(n) < PHANTOMS / 4
+            rows = torch.where(from_made, torch.randint(POOL, (n,)), POOL + torch.randint(len(shown), (n,)))
+            sigma = network.levels(n, low=network.LOWEST, high=network.HIGHEST)
+            sigma = torch.where(from_made, sigma, sigma.clamp(min=ROUGH))
+            heard = torch.where(torch.rand(n) < config.dropout, net.classes, said[rows])
+            return pool[rows], heard, guide[rows], sigma
+
+        network.pretrain(
+            net, draw, steps=config.pretraining, batch=BATCH, learning_rate=RATE,
+            tell=lambda done: tell("pretraining", 0.12 + 0.48 * done),
+        )  # fmt: skip
+    return net
+
+
+def _noised_steps(
+    config: Config,
+    net: network.ImageDenoiser,
+    data: RealImages,
+    numbers: Mapping[str, Any],
+    noise: NoiseSource,
+) -> None:
+    """Spend the steps of the plan; the weights become their running average."""
+    steps = TrainingPlan.from_json(numbers["training"])
+    if numbers["trained"] == "part":
+        net.requires_grad_(False)
+        for parameter in network.small_part(net):
+            parameter.requires_grad_(True)
+    highest = min(network.HIGHEST, max(2.0 * config.strength, 0.1))
+    module = network.ImageTraining(
+        net, steps, learning_rate=config.learning_rate, ema_decay=config.ema_decay,
+        highest=highest, dropout=config.dropout,
+    )  # fmt: skip
+    conditioning = Conditioning.of(data.schema)
+    records = TensorRecords(
+        {
+            "images": torch.from_numpy(intensities(data.pixels, data.schema) * 2 - 1),
+            "classes": torch.from_numpy(conditioning.class_of(data.frame)),
+            "guides": torch.from_numpy(conditioning.guides_of(data.frame)).float(),
+        }
+    )
+    train(
+        module, Patients(records, data.units), book=MemoryBook(steps), noise=noise,
+        options={"accelerator": "cpu"},
+    )  # fmt: skip
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(module.average.get(name, parameter))
+    net.requires_grad_(True)
+    module.eval()

@@ -1,0 +1,132 @@
+"""Our generators on two neighbouring data sets, for the audit of the code by transcripts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from synthgen import plugins
+from synthgen.evaluate._transcript import Tap, log_ratio
+from synthgen.image_records import RealImages
+from synthgen.models import _marginal_fit
+from synthgen.privacy.accountant import tradeoff
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.plan import PrivacyPlan
+from synthgen.privacy.queries import LATTICE
+from synthgen.records import RealTable
+from synthgen.schema import Schema
+from tests import phantoms
+
+FIELDS = [
+    {"name": "pid", "type": "string", "role": "id"},
+    {"name": "a", "type": "string", "constraints": {"enum": ["x", "y"]}},
+    {"name": "b", "type": "string", "constraints": {"enum": ["u", "v"]}, "role": "label"},
+]
+CROWD, COPIES = 20, 8
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """A generator with its plan, and the same data with and without one patient."""
+
+    config: Any
+    plan: PrivacyPlan
+    with_patient: Any
+    without: Any
+
+    def score(self, *, member: bool, sigma_times: float = 1.0, seed: int) -> float:
+        tap = Tap(NoiseSource.for_tests(seed), sigma_times=sigma_times)
+
+        def fit(data: Any, noise: NoiseSource) -> object:
+            return self.config.fit(data, self.plan, noise=noise)
+
+        return log_ratio(fit, self.with_patient, self.without, member=member, tap=tap)
+
+    def scores(self, n: int, *, sigma_times: float = 1.0, seed: int = 0) -> tuple[list[float], list[float]]:
+        """Return the attacker's scores of n fits with the patient, and of n without."""
+        arms = [
+            [
+                self.score(member=member, sigma_times=sigma_times, seed=2 * (seed + i) + member)
+                for i in range(n)
+            ]
+            for member in (True, False)
+        ]
+        return arms[0], arms[1]
+
+    def claim(self) -> Callable[[float], float]:
+        """Return the claimed trade-off curve; remembered at rates of four digits, rounded up."""
+
+        @cache
+        def at(rounded: float) -> float:
+            return tradeoff([self.plan.event], rounded)
+
+        return lambda rate: at(min(1.0, math.ceil(rate * 10_000) / 10_000))
+
+    def rates(self, times: float) -> tuple[float, float]:
+        """Return true and false positive rate that the plan's rho allows, were its noise so much smaller.
+
+        Nine tenths of rho go to answers that one patient moves by all they may, the rest to selections.
+        """
+        mu = times * math.sqrt(2 * 0.9 * rho_of(self.plan))
+        return float(norm.cdf(mu / 2)), float(norm.cdf(-mu / 2))
+
+
+def rho_of(plan: PrivacyPlan) -> float:
+    """Return the rho of a plan whose event is one of zCDP, or several."""
+    events = getattr(plan.event, "events", [plan.event])
+    return float(sum(event.rho for event in events))
+
+
+def marginal(epsilon: float, *, copies: int = 1) -> Mechanism:
+    """Return the marginal generator; the patient is alone in every cell, with ``copies`` equal records."""
+    unit = {"column": "pid", "max_records": copies}
+    schema = Schema.model_validate_json(json.dumps({"unit": unit, "fields": FIELDS}))
+    config = plugins.load("synthgen.models", "marginal", prefix="tabular_").Config()
+    plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=CROWD)
+
+    def data(k: int) -> RealTable:
+        labels = {"a": ["x", "y"], "b": ["u", "v"]}
+        frame = pd.DataFrame(
+            {
+                name: pd.Categorical([first] * CROWD + [other] * k, categories=[first, other])
+                for name, (first, other) in labels.items()
+            }
+        )
+        names = [column.name for column in schema.columns]
+        return RealTable(schema, frame[names], np.array([f"p{i}" for i in range(CROWD)] + ["c"] * k))
+
+    return Mechanism(config, plan, data(copies), data(0))
+
+
+def embedding(epsilon: float) -> Mechanism:
+    """Return the generator of images; the patient is all white among greys, and alone in the attributes."""
+    schema = phantoms.schema_of(size=8, max_records=1)
+    crowd = phantoms.cohort(CROWD, images=(1, 1))
+    crowd = RealImages(schema, crowd.frame, crowd.units, pixels=crowd.pixels[:, :, ::2, ::2].copy())
+    keep = np.arange(len(crowd)) > 0
+    pixels = crowd.pixels.copy()
+    pixels[0] = 255
+    config = plugins.load("synthgen.models", "embedding", prefix="imaging_").Config()
+    plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=CROWD)
+    everyone = RealImages(schema, crowd.frame, crowd.units, pixels=pixels)
+    return Mechanism(config, plan, everyone, everyone.select(keep))
+
+
+@contextlib.contextmanager
+def records_count_in_full() -> Iterator[None]:
+    """Plant a fault: each of a patient's records weighs as much as a patient."""
+    kept = _marginal_fit.lattice_weights
+    _marginal_fit.lattice_weights = lambda codes, n_units: np.full(len(codes), LATTICE, dtype=np.int64)
+    try:
+        yield
+    finally:
+        _marginal_fit.lattice_weights = kept
