@@ -96,7 +96,8 @@ def main() -> None:
         rows.append(row)
         slowest = sorted(row["metrics"].items(), key=lambda item: -item[1])[:4]
         print(
-            f"{row['records']:,} x {COLUMNS}: {row['seconds']:.0f} s ({row['cpu']:.0f} of the processor), {row['gib']:.1f} GiB{grown}; {slowest}"
+            f"{row['records']:,} x {COLUMNS}: {row['seconds']:.0f} s ({row['cpu']:.0f} of the processor), "
+            f"{row['gib']:.1f} GiB{grown}; {slowest}"
         )
     if asked.json is not None:
         asked.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

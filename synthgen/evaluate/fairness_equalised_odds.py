@@ -21,9 +21,9 @@ DRAWS = 200
 RATES = {"true_positive": True, "false_positive": False}
 DEFINITION = (
     "Rate at which a group's positives (negatives) are called positive, minus that of all patients, trained"
-    " on synthetic minus trained on real records, mean over learners; as many records are called positive as"
-    " are. Signed, patient bootstrap with thresholds held fixed. Groups under 50 patients of the kind are"
-    " insufficient. Hardt, Price and Srebro (2016), arXiv:1610.02413."
+    " on synthetic minus trained on real records, mean over learners; as many records are called positive"
+    " as are. Signed, patient bootstrap with thresholds and training records held fixed. Groups under 50"
+    " patients of the kind are insufficient. Hardt, Price and Srebro (2016), arXiv:1610.02413."
 )
 
 

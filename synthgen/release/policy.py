@@ -128,12 +128,13 @@ class Policy(Settings):
         return {rule.name: rule.words for rule in self.rules}
 
     def margins(self) -> Mapping[str, tuple[float, ...]]:
-        """Return the bounds of the rules over groups as numbers, by ``<metric>.<groups>``."""
-        return {
-            rule.name: (-rule.threshold, rule.threshold) if rule.harm == "outside" else (rule.threshold,)
-            for rule in self.rules
-            if rule.groups is not None and rule.threshold is not None
-        }
+        """Return the bounds of the rules over groups, or where they warn, by ``<metric>.<groups>``."""
+        found: dict[str, tuple[float, ...]] = {}
+        for rule in self.rules:
+            bound = rule.threshold if rule.threshold is not None else rule.warn
+            if rule.groups is not None and bound is not None:
+                found[rule.name] = (-bound, bound) if rule.harm == "outside" else (bound,)
+        return found
 
 
 def load_policy(name_or_path: str | Path) -> Policy:

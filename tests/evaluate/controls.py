@@ -114,7 +114,7 @@ CONTROLS = (
         "flips one group's label",
         flipped_label,
         ("fairness",),
-        ("fairness_utility_gap", "fairness_equalised_odds"),
+        ("fairness_utility_gap",),
         2500,
     ),
     Control("marginals only", marginals_only, ("fidelity", "utility"), ("utility_tstr",)),

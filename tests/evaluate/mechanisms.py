@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from synthgen import plugins
-from synthgen.evaluate._transcript import Tap, log_ratio
+from synthgen.evaluate._transcript import Replay, Tap, log_ratio
 from synthgen.image_records import RealImages
 from synthgen.models import _marginal_fit
 from synthgen.privacy.accountant import tradeoff
@@ -71,19 +71,20 @@ class Mechanism:
 
         return lambda rate: at(min(1.0, math.ceil(rate * 10_000) / 10_000))
 
+    def mu(self) -> float:
+        """Return how far apart one fit's noisy answers lie with and without the patient, in their noise."""
+        tap = Tap(NoiseSource.for_tests(12345))
+        self.config.fit(self.without, self.plan, noise=tap)
+        replay = Replay(tap.answers)
+        self.config.fit(self.with_patient, self.plan, noise=replay)
+        pairs = zip(tap.answers, replay.exact, strict=True)
+        squares = [(((a.exact - other) / a.scale) ** 2).sum() for a, other in pairs if not a.is_choice]
+        return math.sqrt(float(sum(squares)))
+
     def rates(self, times: float) -> tuple[float, float]:
-        """Return true and false positive rate that the plan's rho allows, were its noise so much smaller.
-
-        Nine tenths of rho go to answers that one patient moves by all they may, the rest to selections.
-        """
-        mu = times * math.sqrt(2 * 0.9 * rho_of(self.plan))
+        """Return the attack's true and false positive rate, were the noise so many times smaller."""
+        mu = times * self.mu()
         return float(norm.cdf(mu / 2)), float(norm.cdf(-mu / 2))
-
-
-def rho_of(plan: PrivacyPlan) -> float:
-    """Return the rho of a plan whose event is one of zCDP, or several."""
-    events = getattr(plan.event, "events", [plan.event])
-    return float(sum(event.rho for event in events))
 
 
 def marginal(epsilon: float, *, copies: int = 1) -> Mechanism:

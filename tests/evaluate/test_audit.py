@@ -21,7 +21,7 @@ from synthgen.records import SyntheticTable
 from tests.evaluate.conftest import FIELDS, make_schema
 from tests.evaluate.mechanisms import COPIES, Mechanism, embedding, marginal, records_count_in_full
 
-WANTED = 0.9
+WANTED, MOST_FITS = 0.9, 3000
 FAULTS: dict[str, tuple[float, dict[str, Any], Callable[[], Any]]] = {
     "no noise": (1000.0, {"sigma_times": 1e-6}, contextlib.nullcontext),
     "half the noise": (2.0, {"sigma_times": 0.5}, contextlib.nullcontext),
@@ -125,7 +125,7 @@ def audited(mechanism: Mechanism, n: int, *, fault: str = "") -> audit.ManyRuns:
 
 
 def planned(mechanism: Mechanism, fault: str, label: str) -> int:
-    """Print and return how many fits a side catch a fault with the wanted power, from the plan alone."""
+    """Print and return how many fits a side catch a fault with the wanted power, from one fit."""
     rates, claim = mechanism.rates(FAULTS[fault][0]), mechanism.claim()
     n = audit.runs_needed(*rates, claim, wanted=WANTED)
     assert n is not None
@@ -167,6 +167,8 @@ def test_each_fault_is_caught_with_the_power_that_was_computed(
         pytest.skip("Its weights are tested with the generator; the planted fault is the tables'.")
     mechanism = make(epsilon, **({"copies": COPIES} if fault == "K copies" else {}))
     n = planned(mechanism, fault, f"{make.__name__} at {epsilon:g}")
+    if n > MOST_FITS:
+        pytest.skip(f"It would take {n} fits a side, hours of them; the same code is audited at epsilon 10.")
     assert audited(mechanism, n, fault=fault).violated
 
 

@@ -334,6 +334,7 @@ def test_every_threshold_of_the_default_policy_names_its_source(policy: Policy) 
         "fairness_equalised_odds.true_positive",
         "fairness_equalised_odds.false_positive",
         "fairness_calibration.ece",
+        "fairness_fidelity.excess",
         "leakage_strongest.group_advantage",
         "fidelity_precision_coverage.precision",
         "fidelity_precision_coverage.coverage",
