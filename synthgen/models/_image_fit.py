@@ -113,23 +113,13 @@ def _noised_steps(
 ) -> None:
     """Spend the steps of the plan; the weights become their running average."""
     steps = TrainingPlan.from_json(numbers["training"])
-    if numbers["trained"] == "part":
-        net.requires_grad_(False)
-        for parameter in network.small_part(net):
-            parameter.requires_grad_(True)
+    _frozen(net, numbers["trained"])
     highest = min(network.HIGHEST, max(2.0 * config.strength, 0.1))
     module = network.ImageTraining(
         net, steps, learning_rate=config.learning_rate, ema_decay=config.ema_decay,
         highest=highest, dropout=config.dropout,
     )  # fmt: skip
-    conditioning = Conditioning.of(data.schema)
-    records = TensorRecords(
-        {
-            "images": torch.from_numpy(intensities(data.pixels, data.schema) * 2 - 1),
-            "classes": torch.from_numpy(conditioning.class_of(data.frame)),
-            "guides": torch.from_numpy(conditioning.guides_of(data.frame)).float(),
-        }
-    )
+    records = records_of(data)
     train(
         module, Patients(records, data.units), book=MemoryBook(steps), noise=noise,
         options={"accelerator": "cpu"},
@@ -139,3 +129,23 @@ def _noised_steps(
             parameter.copy_(module.average.get(name, parameter))
     net.requires_grad_(True)
     module.eval()
+
+
+def _frozen(net: network.ImageDenoiser, trained: str) -> None:
+    """Leave to the noised steps what they may change: all of the network, or its small part."""
+    if trained == "part":
+        net.requires_grad_(False)
+        for parameter in network.small_part(net):
+            parameter.requires_grad_(True)
+
+
+def records_of(data: RealImages) -> TensorRecords:
+    """Return images from -1 to 1 with classes and guides. Sensitive."""
+    conditioning = Conditioning.of(data.schema)
+    return TensorRecords(
+        {
+            "images": torch.from_numpy(intensities(data.pixels, data.schema) * 2 - 1),
+            "classes": torch.from_numpy(conditioning.class_of(data.frame)),
+            "guides": torch.from_numpy(conditioning.guides_of(data.frame)).float(),
+        }
+    )

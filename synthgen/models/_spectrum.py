@@ -35,7 +35,7 @@ class Bands:
     def edges(self) -> np.ndarray:
         """Borders of the rings, in half periods a side: each is a half wider than the last one."""
         found = [0.5]
-        while found[-1] < self.size * math.sqrt(2):
+        while found[-1] <= (self.size - 1) * math.sqrt(2):
             found.append(max(found[-1] + 1.0, 1.5 * found[-1]))
         return np.array(found)
 
@@ -57,7 +57,9 @@ class Bands:
             turned = dctn(np.asarray(images[start : start + _CHUNK], float), axes=(2, 3), norm="ortho")
             power = (turned**2).mean(axis=1) / self.size**2
             rings = [power[:, places == i].mean(axis=1) for i in range(self.number)]
-            parts.append(np.log10(np.stack(rings, axis=1) + 10**LEAST))
+            parts.append(
+                np.log10(np.stack(rings, axis=1) + 10**LEAST) if rings else np.zeros((len(power), 0))
+            )
         return np.concatenate(parts)
 
     def filtered(self, images: np.ndarray, gains: np.ndarray) -> np.ndarray:

@@ -176,7 +176,7 @@ def _air(x: np.ndarray, y: np.ndarray, p: dict[str, np.ndarray], soft: np.ndarra
 def _cloud(n: int, side: int, rng: np.random.Generator) -> np.ndarray:
     """Return noise of length scales between two pixels and a quarter of the picture, of deviation about 1."""
     total = np.zeros((n, side, side), dtype=np.float32)
-    for cells in (4, 8, side // 4):
+    for cells in (4, 8, max(side // 4, 1)):
         coarse = rng.standard_normal((n, cells, cells)).astype(np.float32)
         where = np.minimum(np.arange(side) * cells // side, cells - 1)
         block = coarse[:, where][:, :, where]

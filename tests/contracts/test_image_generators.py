@@ -19,8 +19,14 @@ from tests.phantoms import cohort, schema_of
 NAMES = plugins.names("synthgen.models", prefix="imaging_")
 
 
+SMALL: dict[str, dict[str, Any]] = {
+    "diffusion": {"width": 8, "pretraining": 20, "steps": 2, "calls": 2, "prior": ["leaves"]}
+}
+
+
 def config_of(name: str) -> Any:
-    return plugins.load("synthgen.models", name, prefix="imaging_").Config()
+    """Return a generator's settings, with less training where its defaults take minutes."""
+    return plugins.load("synthgen.models", name, prefix="imaging_").Config(**SMALL.get(name, {}))
 
 
 @pytest.fixture(scope="module")
