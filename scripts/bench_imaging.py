@@ -39,6 +39,7 @@ from synthgen.schema import Schema
 GENERATORS: dict[str, dict[str, Any]] = {
     "embedding": {"name": "embedding"},
     "dp-merf": {"name": "embedding", "method": "merf"},
+    "diffusion": {"name": "diffusion"},
 }
 FIGURES = (
     "network.synthetic",
