@@ -1,13 +1,13 @@
 """Print what becomes of every file of folders: by transfer syntax, how many are read, and why others are not.
 
 python scripts/show_dicom.py FOLDER...
-    python scripts/show_dicom.py --index FOLDER     seconds and peak memory of the index alone
+python scripts/show_dicom.py --index FOLDER     seconds and peak memory of the index alone
 """
 
 from __future__ import annotations
 
+import argparse
 import resource
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -56,13 +56,19 @@ def show_index(folder: Path) -> None:
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--index"]:
-        show_index(Path(sys.argv[2]))
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER")
+    parser.add_argument("--index", action="store_true", help="time the index alone")
+    asked = parser.parse_args()
+    if asked.index:
+        show_index(asked.folders[0])
         return
     total: Counter[tuple[str, str]] = Counter()
     with Decoder(Images(channels=1, size=64), Dicom()) as decoder:
-        for folder in sys.argv[1:]:
-            total += outcomes(Path(folder), decoder)
+        for folder in asked.folders:
+            total += outcomes(folder, decoder)
     for (name, outcome), count in sorted(total.items()):
         print(f"{name:60} {outcome:34} {count:5}")
     print(f"{'all files':95} {sum(total.values()):5}")
