@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,11 @@ from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding import FittedEmbedding
 from synthgen.models._imaging import fit_attributes
+from synthgen.models._noised_steps import spend
 from synthgen.models.imaging_diffusion import DRAFTS, PHANTOMS, TRIAL, Config, FittedDiffusion
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
-from synthgen.train.module import fit as train
 from synthgen.train.plan import TrainingPlan
-from synthgen.train.steps import MemoryBook
 from synthgen.train.units import Patients, TensorRecords
 
 POOL = 3000
@@ -60,7 +60,7 @@ def fit(
     images = made.finished(intensities(drafts.render(trial, rng=rng).pixels, data.schema), trial, rng=rng)
     gains = _spectrum.Bands(images.shape[-1]).gains(np.clip(images, 0, 1), sharp)
     tell("done", 1.0)
-    return FittedDiffusion(drafts, net, gains, made.numbers)
+    return replace(made, gains=gains)
 
 
 def _numbers(config: Config) -> dict[str, float]:
@@ -120,15 +120,8 @@ def _noised_steps(
         highest=highest, dropout=config.dropout,
     )  # fmt: skip
     records = records_of(data)
-    train(
-        module, Patients(records, data.units), book=MemoryBook(steps), noise=noise,
-        options={"accelerator": "cpu"},
-    )  # fmt: skip
-    with torch.no_grad():
-        for name, parameter in module.named_parameters():
-            parameter.copy_(module.average.get(name, parameter))
+    spend(module, Patients(records, data.units), noise=noise)
     net.requires_grad_(True)
-    module.eval()
 
 
 def _frozen(net: network.ImageDenoiser, trained: str) -> None:

@@ -54,7 +54,11 @@ def train(module: PrivateModule, warm: FittedMarginal, data: RealTable, *, noise
     """
     sizes = [merging.n_coarse for merging in warm.merging.values()]
     records = CellRecords(torch.from_numpy(warm.encode(data).astype(np.int64)), sizes)
-    patients = Patients(records, data.units)
+    spend(module, Patients(records, data.units), noise=noise)
+
+
+def spend(module: PrivateModule, patients: Patients, *, noise: NoiseSource) -> None:
+    """Make the plan's steps; see `train`."""
     fit(module, patients, book=MemoryBook(module.plan), noise=noise, options={"accelerator": "cpu"})
     with torch.no_grad():
         for name, parameter in module.named_parameters():

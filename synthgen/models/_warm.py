@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -28,6 +28,7 @@ from synthgen.settings import Settings
 
 if TYPE_CHECKING:
     import pandas as pd
+    from dp_accounting.dp_event import DpEvent
 
     from synthgen.train.plan import TrainingPlan
 
@@ -83,21 +84,12 @@ class WarmSettings(Settings):
         """
         from dp_accounting import dp_event
 
-        from synthgen.train.plan import TrainingPlan
-
         require(self.name, "torch", "pytorch_lightning")
         whole = calibrate_rho(epsilon, delta)
         share = self.share or (SHARE_LARGE if whole >= tabular_marginal.LARGE_RHO else SHARE_SMALL)
-        paid, records = dp_event.ZCDpEvent(whole * share), min(schema.unit.max_records, MOST_RECORDS)
-        steps = TrainingPlan.calibrate(
-            patients=patients,
-            expected_units=max(1.0, min(float(self.batch), LARGEST_RATE * patients)),
-            steps=self.steps,
-            epsilon=epsilon,
-            delta=delta,
-            rows_per_unit=records * self.draws,
-            records_per_unit=records,
-            beside=[paid],
+        paid = dp_event.ZCDpEvent(whole * share)
+        steps = steps_beside(
+            paid, schema, self, epsilon=epsilon, delta=delta, patients=patients, max_grad_norm=1.0
         )
         numbers = tabular_marginal.Config().numbers(schema, paid.rho, patients)
         return PrivacyPlan(
@@ -111,12 +103,71 @@ class WarmSettings(Settings):
             parameters={"marginal": numbers, "training": steps.to_json()},
             stages=(
                 *(replace(s, share=s.share * share) for s in tabular_marginal.stages_of(numbers, delta)),
-                _stage(steps, share=1.0 - share, delta=delta),
+                steps_stage(steps, share=1.0 - share, delta=delta),
             ),
         )
 
 
-def _stage(steps: TrainingPlan, *, share: float, delta: float) -> Stage:
+class StepSettings(Protocol):
+    """What a generator with noised steps lets its user choose."""
+
+    @property
+    def steps(self) -> int:
+        """Noised steps."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """Patients that a step draws on average, at most."""
+        ...
+
+    @property
+    def draws(self) -> int:
+        """Noise draws of each record in a step."""
+        ...
+
+
+def steps_beside(
+    paid: DpEvent,
+    schema: Schema,
+    settings: StepSettings,
+    *,
+    epsilon: float,
+    delta: float,
+    patients: int,
+    max_grad_norm: float,
+) -> TrainingPlan:
+    """Return the noised steps that, with what stands beside them, cost at most ``epsilon``.
+
+    Args:
+        paid: what else the same epsilon pays for.
+        schema: the cohort's public description.
+        settings: steps, patients a step at most, and noise draws a record.
+        epsilon: of both together, at ``delta``.
+        delta: probability of failure.
+        patients: public number of patients that will train.
+        max_grad_norm: L2 norm that a patient's gradient is clipped to.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+    from synthgen.train.plan import TrainingPlan
+
+    records = min(schema.unit.max_records, MOST_RECORDS)
+    return TrainingPlan.calibrate(
+        patients=patients,
+        expected_units=max(1.0, min(float(settings.batch), LARGEST_RATE * patients)),
+        steps=settings.steps,
+        epsilon=epsilon,
+        delta=delta,
+        max_grad_norm=max_grad_norm,
+        rows_per_unit=records * settings.draws,
+        records_per_unit=records,
+        beside=[paid],
+    )
+
+
+def steps_stage(steps: TrainingPlan, *, share: float, delta: float) -> Stage:
     """Return the noised steps for the reader; their noise is a gradient's, not a count's."""
     detail = (
         f"{steps.steps} steps of {steps.expected_units:.0f} patients on average, "

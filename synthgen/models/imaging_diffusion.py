@@ -35,6 +35,7 @@ from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding import FittedEmbedding
 from synthgen.models._extras import require
 from synthgen.models._imaging import ImagingSettings, with_attributes
+from synthgen.models._warm import steps_beside, steps_stage
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of, epsilon_of_rho
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan, Stage
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "Fitted", "load"]
 WEIGHTS, META = "denoiser.safetensors", "denoiser.json"
-LARGEST_RATE, MOST_RECORDS = 0.125, 2
 DRAFTS, TRIAL = 4000, 1000
 PHANTOMS = 3  # parts of a pretraining batch that are phantoms, of four
 SIGNAL_ALL = 60_000.0
@@ -142,8 +142,6 @@ class Config(ImagingSettings):
     def _pixels(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         from dp_accounting import dp_event
 
-        from synthgen.train.plan import TrainingPlan
-
         rho = calibrate_rho(epsilon, delta)
         conditioning = Conditioning.of(schema)
         parts = {"votes": rho * self.share_votes, "spectrum": rho * self.share_spectrum}
@@ -153,17 +151,8 @@ class Config(ImagingSettings):
         )
         parts["drafts"] = float(drafts.parameters["rho_pixels"])
         paid = dp_event.ZCDpEvent(sum(parts.values()))
-        records = min(schema.unit.max_records, MOST_RECORDS)
-        steps = TrainingPlan.calibrate(
-            patients=patients,
-            expected_units=max(1.0, min(float(self.batch), LARGEST_RATE * patients)),
-            steps=self.steps,
-            epsilon=epsilon,
-            delta=delta,
-            max_grad_norm=CLIP,
-            rows_per_unit=records * self.draws,
-            records_per_unit=records,
-            beside=[paid],
+        steps = steps_beside(
+            paid, schema, self, epsilon=epsilon, delta=delta, patients=patients, max_grad_norm=CLIP
         )
         votes = _votes.numbers_of(parts["votes"], patients, conditioning.n_classes, list(self.prior))
         signal = patients * (2.0 * rho) ** 0.5
@@ -202,14 +191,11 @@ class Config(ImagingSettings):
 
         share = parts["drafts"] / rho
         told = [replace(s, name=f"drafts: {s.name}", share=s.share * share) for s in drafts.stages]
+        rings = _spectrum.Bands(int(drafts.parameters["size"])).number
         shown = f"{votes['candidates']} phantoms a class, {votes['rounds']} rounds"
         told.append(stage("votes", "votes", votes["rounds"], shown))
-        told.append(stage("spectrum", "spectrum", 10, "how sharp images are"))
-        detail = (
-            f"{steps.steps} steps of {steps.expected_units:.0f} patients on average, "
-            f"noise multiplier {steps.noise_multiplier:.3f}"
-        )
-        told.append(Stage("noised steps", epsilon_of([steps.event], delta), self.share_steps, None, detail))
+        told.append(stage("spectrum", "spectrum", max(rings, 1), "how sharp images are"))
+        told.append(steps_stage(steps, share=self.share_steps, delta=delta))
         return tuple(told)
 
     def fit(
