@@ -1,6 +1,8 @@
 """`imaging_diffusion`: what is asked of patients, what it costs, and that nothing else is."""
 
+import contextlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from synthgen.privacy.queries import LATTICE
 from synthgen.sample import draw
 from synthgen.train.gradients import UnitGradients
 from synthgen.train.plan import TrainingPlan
+from tests.models.test_deep import Meter
 from tests.phantoms import cohort, joined, schema_of, worst
 
 SMALL: dict[str, Any] = {"width": 8, "pretraining": 10, "steps": 2, "calls": 2, "prior": ["leaves", "chest"]}
@@ -60,6 +63,35 @@ def test_a_patient_moves_each_vote_and_each_ring_by_one(n_images: int, kind: str
             assert 0 < move <= LATTICE
             spent += LATTICE**2 / (2 * sigma**2)
         assert spent == pytest.approx(0.5)
+
+
+class Booked(Meter):
+    """Keeps what each answer was said to cost, beside what the noised steps drew."""
+
+    def __init__(self) -> None:
+        super().__init__(NoiseSource.for_tests(0))
+        self.asked: list[float] = []
+
+    def asking(self, rho: float, about: Any) -> Any:
+        self.asked.append(rho)
+        return contextlib.nullcontext()
+
+
+def test_what_a_whole_fit_draws_costs_what_the_plan_books() -> None:
+    data, config, meter = cohort(60), Config(**SMALL), Booked()
+    plan = config.plan(data.schema, epsilon=2.0, delta=1e-5, patients=60)
+    config.fit(data, plan, noise=meter)
+    attributes, pixels = plan.event.events
+    paid, steps = pixels.events
+    drawn = math.fsum(meter.asked)  # a small table of attributes may leave some of its part
+    assert 0.9 * (attributes.rho + paid.rho) < drawn <= (attributes.rho + paid.rho) * (1 + 1e-9)
+    training = plan.parameters["training"]
+    assert len(meter.gaussians) == len(meter.rates) == steps.count == training["steps"] == SMALL["steps"]
+    assert {s for _, s in meter.gaussians} == {training["noise_multiplier"] * CLIP}
+    assert meter.units == {60}  # a coin a patient, not an image
+    assert set(meter.rates) == {training["sample_rate"]} == {steps.event.sampling_probability}
+    assert steps.event.event.noise_multiplier == training["noise_multiplier"]
+    assert 1.9 < epsilon_of([plan.event], 1e-5, adaptive=True) <= 2.0
 
 
 def test_a_whole_vote_costs_its_rho() -> None:
