@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
+from synthgen.models._device import device_of
 from synthgen.train.module import PrivateModule
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.units import Batch
@@ -189,8 +190,9 @@ class ImageTraining(PrivateModule):
         ema_decay: float,
         highest: float,
         dropout: float,
+        physical_units: int = 64,
     ) -> None:
-        super().__init__(plan, physical_units=64, ema_decay=ema_decay)
+        super().__init__(plan, physical_units=physical_units, ema_decay=ema_decay)
         self.net, self.learning_rate, self.highest, self.dropout = net, learning_rate, highest, dropout
 
     def private_model(self) -> nn.Module:
@@ -235,25 +237,28 @@ def denoised(
         rng: draws the noise; open.
 
     Returns:
-        Intensities, float32; they may lie a little outside 0 to 1.
+        Intensities, float32; they may lie a little outside 0 to 1. The same on each run on one machine.
     """
+    device = device_of("auto")
+    net.to(device)
     scheduler: Any = EDMDPMSolverMultistepScheduler(  # type: ignore[no-untyped-call]
         sigma_min=LOWEST, sigma_max=strength, sigma_data=SIGMA_DATA, num_train_timesteps=1000
     )
     out = [np.zeros((0, *drafts.shape[1:]), dtype=np.float32)]
     for start in range(0, len(drafts), CHUNK):
         rows = slice(start, start + CHUNK)
-        said = torch.from_numpy(classes[rows].astype(np.int64))
-        guide = torch.from_numpy(guides[rows].astype(np.float32))
+        said = torch.from_numpy(classes[rows].astype(np.int64)).to(device)
+        guide = torch.from_numpy(guides[rows].astype(np.float32)).to(device)
         noise = rng.standard_normal(drafts[rows].shape).astype(np.float32)
-        x = torch.from_numpy(2.0 * drafts[rows].astype(np.float32) - 1.0 + strength * noise)
+        x = torch.from_numpy(2.0 * drafts[rows].astype(np.float32) - 1.0 + strength * noise).to(device)
         scheduler.set_timesteps(steps)
         for i, t in enumerate(scheduler.timesteps):
-            sigma = torch.full((len(x),), float(scheduler.sigmas[i]))
+            sigma = torch.full((len(x),), float(scheduler.sigmas[i]), device=device)
             raw = net(x, sigma, said, guide)
             if guidance:
                 free = net(x, sigma, torch.full_like(said, net.classes), guide)
                 raw = raw + guidance * (raw - free)
             x = scheduler.step(raw, t, x).prev_sample
-        out.append(((x + 1.0) / 2.0).numpy())
+        out.append(((x + 1.0) / 2.0).cpu().numpy())
+    net.cpu()
     return np.concatenate(out)

@@ -16,6 +16,7 @@ from synthgen.models import _image_denoiser as network
 from synthgen.models import _spectrum, _votes
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
+from synthgen.models._device import device_of
 from synthgen.models._embedding import FittedEmbedding
 from synthgen.models._imaging import fit_attributes
 from synthgen.models._noised_steps import spend
@@ -27,6 +28,7 @@ from synthgen.train.units import Patients, TensorRecords
 
 POOL = 3000
 BATCH, RATE = 128, 2e-3
+AT_ONCE = {"cpu": 64, "cuda": 512}  # patients in memory
 ROUGH = 0.3  # noise above which drafts teach the network too
 
 
@@ -51,7 +53,7 @@ def fit(
     shown = drafts.sample(DRAFTS, rng=rng)
     net = _pretrained(config, shown, voted, tell)
     tell("noised steps", 0.6)
-    _noised_steps(config, net, data, numbers, noise)
+    _noised_steps(config, net, data, numbers, noise, tell)
     tell("spectrum", 0.97)
     made = FittedDiffusion(
         drafts, net, np.ones(_spectrum.Bands(data.pixels.shape[-1]).number), _numbers(config)
@@ -73,11 +75,13 @@ def _pretrained(config: Config, shown: Any, voted: _votes.Voted, tell: Progress)
     conditioning, channels = Conditioning.of(schema), shown.pixels.shape[1]
     size, rng = shown.pixels.shape[-1], np.random.default_rng(config.seed + 1)
     classes, guides = conditioning.class_of(shown.frame), conditioning.guides_of(shown.frame)
-    picked = rng.integers(0, len(shown), POOL)
+    picked, device = rng.integers(0, len(shown), POOL), device_of(config.device)
     made = np.repeat(voted.draw(classes[picked], size, rng)[:, None], channels, axis=1)
-    pool = torch.from_numpy(np.concatenate([made, intensities(shown.pixels, schema)]) * 2 - 1).float()
-    said = torch.from_numpy(np.concatenate([classes[picked], classes]))
-    guide = torch.from_numpy(np.concatenate([guides[picked], guides])).float()
+    pool = (
+        torch.from_numpy(np.concatenate([made, intensities(shown.pixels, schema)]) * 2 - 1).float().to(device)
+    )
+    said = torch.from_numpy(np.concatenate([classes[picked], classes])).to(device)
+    guide = torch.from_numpy(np.concatenate([guides[picked], guides])).float().to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = network.ImageDenoiser(
@@ -86,22 +90,23 @@ def _pretrained(config: Config, shown: Any, voted: _votes.Voted, tell: Progress)
             classes=conditioning.n_classes,
             guides=conditioning.n_guides,
             width=config.width,
-        )
+        ).to(device)
 
         def draw(n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
             """Return phantoms at all noise levels, and drafts where noise hides what they lack."""
-            from_made = torch.rand(n) < PHANTOMS / 4
-            rows = torch.where(from_made, torch.randint(POOL, (n,)), POOL + torch.randint(len(shown), (n,)))
-            sigma = network.levels(n, low=network.LOWEST, high=network.HIGHEST)
+            from_made = torch.rand(n, device=device) < PHANTOMS / 4
+            phantom, draft = (torch.randint(most, (n,), device=device) for most in (POOL, len(shown)))
+            rows = torch.where(from_made, phantom, POOL + draft)
+            sigma = network.levels(n, low=network.LOWEST, high=network.HIGHEST, device=device)
             sigma = torch.where(from_made, sigma, sigma.clamp(min=ROUGH))
-            heard = torch.where(torch.rand(n) < config.dropout, net.classes, said[rows])
+            heard = torch.where(torch.rand(n, device=device) < config.dropout, net.classes, said[rows])
             return pool[rows], heard, guide[rows], sigma
 
         network.pretrain(
             net, draw, steps=config.pretraining, batch=BATCH, learning_rate=RATE,
             tell=lambda done: tell("pretraining", 0.12 + 0.48 * done),
         )  # fmt: skip
-    return net
+    return net.cpu()
 
 
 def _noised_steps(
@@ -110,17 +115,20 @@ def _noised_steps(
     data: RealImages,
     numbers: Mapping[str, Any],
     noise: NoiseSource,
+    tell: Progress,
 ) -> None:
     """Spend the steps of the plan; the weights become their running average."""
-    steps = TrainingPlan.from_json(numbers["training"])
+    steps, device = TrainingPlan.from_json(numbers["training"]), device_of(config.device)
     _frozen(net, numbers["trained"])
     highest = min(network.HIGHEST, max(2.0 * config.strength, 0.1))
     module = network.ImageTraining(
         net, steps, learning_rate=config.learning_rate, ema_decay=config.ema_decay,
-        highest=highest, dropout=config.dropout,
+        highest=highest, dropout=config.dropout, physical_units=AT_ONCE[device.type],
     )  # fmt: skip
-    records = records_of(data)
-    spend(module, Patients(records, data.units), noise=noise)
+    spend(
+        module, Patients(records_of(data), data.units), noise=noise, device=device,
+        tell=lambda done: tell("noised steps", 0.6 + 0.36 * done),
+    )  # fmt: skip
     net.requires_grad_(True)
 
 

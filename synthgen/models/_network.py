@@ -20,7 +20,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from synthgen.errors import ConfigError
 from synthgen.models._estimate import Measurement, total_of
 from synthgen.models._junction import Attributes
 from synthgen.models._mixture import Mixture
@@ -262,21 +261,6 @@ def explain(
         optimizer.step()
         schedule.step()
     return reached
-
-
-def device_of(name: str) -> torch.device:
-    """Return a device that is there.
-
-    Raises:
-        ConfigError: torch finds no such device.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "Expected a CUDA device, torch finds none.",
-            where="generator.device",
-            next_step="Choose device: cpu; it changes the speed, not the guarantee.",
-        )
-    return torch.device(name)
 
 
 def _normed(table: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from synthgen.encode.table import Encoder
 from synthgen.models import _marginal_fit as marginal
 from synthgen.models import _zeros
 from synthgen.models._base import Progress
+from synthgen.models._device import device_of
 from synthgen.models._estimate import DISCREPANCY, Measurement, total_of
 from synthgen.models._fitted_network import FittedNetwork
 from synthgen.models._junction import Attributes
@@ -83,7 +84,7 @@ class State:
         """Return the network, made at the first call, and all that it should explain."""
         from synthgen.models import _network  # torch takes seconds to import
 
-        device = _network.device_of(self.training.device)
+        device = device_of(self.training.device)
         if self.network is None:
             self.network = _network.Network(
                 self.sizes,
@@ -105,9 +106,7 @@ def fit(
     progress: Progress | None = None,
 ) -> FittedNetwork:
     """Run the mechanism with the plan's numbers. See `tabular_network.Config.fit` for the guarantee."""
-    from synthgen.models import _network  # torch takes seconds to import
-
-    _network.device_of(training.device)  # asked before anything is drawn
+    device_of(training.device)  # asked before anything is drawn
     tell = progress or (lambda what, done: None)
     schema = data.schema
     encoder = Encoder.of(schema, fine_cells=numbers["fine_cells"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
@@ -57,9 +59,33 @@ def train(module: PrivateModule, warm: FittedMarginal, data: RealTable, *, noise
     spend(module, Patients(records, data.units), noise=noise)
 
 
-def spend(module: PrivateModule, patients: Patients, *, noise: NoiseSource) -> None:
-    """Make the plan's steps; see `train`."""
-    fit(module, patients, book=MemoryBook(module.plan), noise=noise, options={"accelerator": "cpu"})
+class Ticks(pl.Callback):
+    """Tells after each step which part of the steps is done."""
+
+    def __init__(self, tell: Callable[[float], None]) -> None:
+        self._tell = tell
+
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
+        """Tell."""
+        self._tell(pl_module.steps_done / pl_module.plan.steps)
+
+
+def spend(
+    module: PrivateModule,
+    patients: Patients,
+    *,
+    noise: NoiseSource,
+    device: torch.device | None = None,
+    tell: Callable[[float], None] | None = None,
+) -> None:
+    """Make the plan's steps; see `train`. Whatever the device, the module lies on the CPU afterwards."""
+    options: dict[str, Any] = {"accelerator": "cpu"}
+    if device is not None and device.type == "cuda":
+        options = {"accelerator": "gpu", "devices": 1}
+    if tell is not None:
+        options["callbacks"] = [Ticks(tell)]
+    fit(module, patients, book=MemoryBook(module.plan), noise=noise, options=options)
+    module.cpu()
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             parameter.copy_(module.average.get(name, parameter))

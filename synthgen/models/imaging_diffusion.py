@@ -32,6 +32,7 @@ from synthgen.models import _embedding as embedding
 from synthgen.models import _spectrum, _votes, imaging_embedding
 from synthgen.models._base import Progress, TableModel
 from synthgen.models._conditioning import Conditioning
+from synthgen.models._device import Device, device_of
 from synthgen.models._embedding import FittedEmbedding
 from synthgen.models._extras import require
 from synthgen.models._imaging import ImagingSettings, with_attributes
@@ -79,6 +80,7 @@ class Config(ImagingSettings):
         calls: calls of the network to draw an image.
         guidance: how far beyond its class an image is drawn.
         seed: of initial weights, of pretraining, and of what sees no record.
+        device: where it trains; asked for before anything is reserved.
     """
 
     name: Literal["diffusion"] = "diffusion"
@@ -99,6 +101,7 @@ class Config(ImagingSettings):
     calls: int = Field(default=6, ge=2, le=1000)
     guidance: float = Field(default=0.0, ge=0, le=20)
     seed: int = 0
+    device: Device = "auto"
 
     @model_validator(mode="after")
     def _agree(self) -> Config:
@@ -126,9 +129,12 @@ class Config(ImagingSettings):
 
         Raises:
             ValueError: ``epsilon`` or ``delta`` is out of range.
-            ConfigError: the schema declares no images, or the packages that train are not installed.
+            ConfigError: the schema declares no images, the packages that train are not installed, or the
+                device is not there.
         """
         require(self.name, "torch", "pytorch_lightning", "diffusers")
+        if self.device == "cuda":
+            device_of(self.device)
         if schema.images is None or schema.images.size is None:
             raise ConfigError(
                 "Expected a schema that declares images and their size, got none.", where="schema"

@@ -20,6 +20,7 @@ from synthgen.models import _marginal_fit as counting
 from synthgen.models import _network_fit as fitting
 from synthgen.models import tabular_marginal as marginal
 from synthgen.models._base import Progress
+from synthgen.models._device import Device
 from synthgen.models._extras import require
 from synthgen.models._fitted_network import FittedNetwork, load
 from synthgen.privacy.noise import NoiseSource
@@ -80,7 +81,7 @@ class Config(Settings):
     rate: float = Field(default=5e-3, gt=0, le=1)
     penalty: float = Field(default=0.1, ge=0, le=100)
     pair_penalty: float = Field(default=3.0, ge=0, le=1000)
-    device: Literal["cpu", "cuda"] = "cpu"
+    device: Device = "cpu"
     resample: bool = False
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
