@@ -78,10 +78,13 @@ def measure(data: RealImages, *, rho: float, noise: NoiseSource) -> np.ndarray:
     """Return each ring's mean logarithm of power; NaN where noise hides it.
 
     Guarantee:
-        ``rho``-zCDP: one marginal a ring, each of an equal part of ``rho``, which a patient moves by at most
-        `LATTICE`.
+        ``rho``-zCDP, at 0 of which no record is read: one marginal a ring, each of an equal part of ``rho``,
+        which a patient moves by at most `LATTICE`.
     """
-    bands, weights = Bands(data.pixels.shape[-1]), lattice_weights(*data.unit_codes())
+    bands = Bands(data.pixels.shape[-1])
+    if not rho:
+        return np.full(bands.number, np.nan)
+    weights = lattice_weights(*data.unit_codes())
     powers = bands.powers(intensities(data.pixels, data.schema))
     step = (LARGEST - LEAST) / N_CELLS
     cells = np.clip(((powers - LEAST) / step).astype(np.int64), 0, N_CELLS - 1)

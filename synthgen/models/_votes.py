@@ -99,6 +99,8 @@ class Voted:
 
 def numbers_of(rho: float, patients: int, classes: int, families: list[str]) -> dict[str, Any]:
     """Return the votes' public numbers: as many candidates as noise of their counts allows to tell apart."""
+    if not rho:
+        return {"rho": 0.0, "rounds": 0, "candidates": MOST, "families": families}
     sigma = math.sqrt(ROUNDS / (2.0 * rho))
     n = min(max(round(patients / classes / (CLEAR * sigma)), FEWEST), MOST)
     return {"rho": rho, "rounds": ROUNDS, "candidates": n, "families": families}
@@ -108,9 +110,9 @@ def vote(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource, se
     """Let patients vote, round after round.
 
     Guarantee:
-        ``rho``-zCDP with the ``rho`` of ``numbers``: each round is one marginal over (class, candidate),
-        which a patient moves by at most `LATTICE` in L2, whatever its images and their classes; candidates
-        depend on earlier noisy counts and on ``seed`` alone.
+        ``rho``-zCDP with the ``rho`` of ``numbers``, at 0 of which no record is read: each round is one
+        marginal over (class, candidate), which a patient moves by at most `LATTICE` in L2, whatever its
+        images and their classes; candidates depend on earlier noisy counts and on ``seed`` alone.
 
     Args:
         data: training images. Sensitive.
@@ -119,6 +121,8 @@ def vote(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource, se
         seed: of candidates; open.
     """
     rng, names = np.random.default_rng(seed), list(numbers["families"])
+    if not numbers["rho"]:
+        return _unasked(names, int(numbers["candidates"]), Conditioning.of(data.schema).n_classes, rng)
     size, n = data.pixels.shape[-1], int(numbers["candidates"])
     conditioning = Conditioning.of(data.schema)
     classes, weights = conditioning.class_of(data.frame), lattice_weights(*data.unit_codes())
@@ -143,6 +147,12 @@ def vote(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource, se
             reach = REACH * SHRINK**turn
             shown = [_next(s, p, n, reach, rng) for s, p in zip(shown, chances, strict=True)]
     return Voted(names, shown, chances)
+
+
+def _unasked(names: list[str], n: int, classes: int, rng: np.random.Generator) -> Voted:
+    """Return what is drawn where nobody was asked: all of the cubes, alike."""
+    even = np.full(n, 1.0 / n)
+    return Voted(names, [first(names, n, rng) for _ in range(classes)], [even] * classes)
 
 
 def first(names: list[str], n: int, rng: np.random.Generator) -> Candidates:

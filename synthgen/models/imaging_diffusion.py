@@ -52,6 +52,7 @@ WEIGHTS, META = "denoiser.safetensors", "denoiser.json"
 DRAFTS, TRIAL = 4000, 1000
 PHANTOMS = 3  # parts of a pretraining batch that are phantoms, of four
 SIGNAL_ALL = 60_000.0
+LEAST_DRAFTS = 0.01
 REFILL = 0.3
 """Half of what an embedding alone fills in; the denoiser draws the rest. On PneumoniaMNIST at epsilon
 10: AUC .933 and coverage .51 beside .918 and .45 with all of it."""
@@ -62,8 +63,8 @@ class Config(ImagingSettings):
 
     Attributes:
         prior: families of phantoms (`synthgen.phantoms`), declared public; patients' votes choose among them.
-        share_votes: part of the pixels' rho for the votes.
-        share_spectrum: part for how sharp images are.
+        share_votes: part of the pixels' rho for the votes; at 0 nobody is asked and all phantoms count alike.
+        share_spectrum: part for how sharp images are; at 0 nobody is asked and nothing is filtered.
         share_steps: part for the noised steps; the rest buys the drafts.
         steps: noised steps.
         batch: patients that a step draws on average, at most; a small cohort draws an eighth of itself.
@@ -85,8 +86,8 @@ class Config(ImagingSettings):
 
     name: Literal["diffusion"] = "diffusion"
     prior: list[str] = Field(default_factory=lambda: ["chest", "leaves"], min_length=1)
-    share_votes: float = Field(default=0.2, gt=0, lt=1)
-    share_spectrum: float = Field(default=0.03, gt=0, lt=1)
+    share_votes: float = Field(default=0.2, ge=0, lt=1)
+    share_spectrum: float = Field(default=0.03, ge=0, lt=1)
     share_steps: float = Field(default=0.2, gt=0, lt=1)
     steps: int = Field(default=40, ge=1, le=1_000_000)
     batch: int = Field(default=512, ge=1, le=2**20)
@@ -105,9 +106,9 @@ class Config(ImagingSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> Config:
-        if self.share_votes + self.share_spectrum + self.share_steps > 0.9:
+        if self.share_votes + self.share_spectrum + self.share_steps > 1.0 - LEAST_DRAFTS:
             raise ValueError(
-                "share_votes + share_spectrum + share_steps must leave at least 0.1 for the drafts"
+                f"share_votes + share_spectrum + share_steps must leave {LEAST_DRAFTS} for the drafts"
             )
         unknown = sorted(set(self.prior) - set(phantoms.names()))
         if unknown:
@@ -198,9 +199,11 @@ class Config(ImagingSettings):
         share = parts["drafts"] / rho
         told = [replace(s, name=f"drafts: {s.name}", share=s.share * share) for s in drafts.stages]
         rings = _spectrum.Bands(int(drafts.parameters["size"])).number
-        shown = f"{votes['candidates']} phantoms a class, {votes['rounds']} rounds"
-        told.append(stage("votes", "votes", votes["rounds"], shown))
-        told.append(stage("spectrum", "spectrum", max(rings, 1), "how sharp images are"))
+        if votes["rho"]:
+            shown = f"{votes['candidates']} phantoms a class, {votes['rounds']} rounds"
+            told.append(stage("votes", "votes", votes["rounds"], shown))
+        if parts["spectrum"]:
+            told.append(stage("spectrum", "spectrum", max(rings, 1), "how sharp images are"))
         told.append(steps_stage(steps, share=self.share_steps, delta=delta))
         return tuple(told)
 

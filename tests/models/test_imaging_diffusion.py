@@ -71,9 +71,11 @@ class Booked(Meter):
     def __init__(self) -> None:
         super().__init__(NoiseSource.for_tests(0))
         self.asked: list[float] = []
+        self.about: list[Any] = []
 
     def asking(self, rho: float, about: Any) -> Any:
         self.asked.append(rho)
+        self.about.append(about)
         return contextlib.nullcontext()
 
 
@@ -100,6 +102,18 @@ def test_a_whole_vote_costs_its_rho() -> None:
     _votes.vote(data, numbers, noise=spy, seed=0)
     assert len(spy.queries) == numbers["rounds"]
     assert sum(LATTICE**2 / (2 * sigma**2) for _, sigma in spy.queries) == pytest.approx(0.3)
+
+
+def test_parts_without_a_share_ask_nobody() -> None:
+    data, meter = cohort(40), Booked()
+    config = Config(**SMALL, share_votes=0.0, share_spectrum=0.0, share_steps=0.98, strength=10.0)
+    plan = config.plan(data.schema, epsilon=2.0, delta=1e-5, patients=40)
+    assert not {"votes", "spectrum"} & {stage.name for stage in plan.stages}
+    fitted = config.fit(data, plan, noise=meter)
+    attributes, pixels = plan.event.events
+    assert math.fsum(meter.asked) <= (attributes.rho + pixels.events[0].rho) * (1 + 1e-9)
+    assert not {"votes", "spectrum"} & {about[0] for about in meter.about}
+    assert (fitted.gains == 1).all()
 
 
 def test_1_a_patient_of_any_images_moves_a_step_by_one_clip() -> None:
@@ -251,5 +265,5 @@ def test_any_declared_form_is_drawn(size: int, channels: int, bits: int) -> None
 def test_unknown_priors_and_shares_that_leave_nothing_are_refused() -> None:
     with pytest.raises(ValueError, match="expected some of"):
         Config(prior=["photographs"])
-    with pytest.raises(ValueError, match="must leave at least"):
-        Config(share_votes=0.6, share_steps=0.35)
+    with pytest.raises(ValueError, match="for the drafts"):
+        Config(share_votes=0.6, share_steps=0.38)
