@@ -1,4 +1,4 @@
-"""The benchmarks' fixed networks, trained on drawn images, asked about real ones; no verdict rests on them."""
+"""Fixed networks of benchmarks: trained on drawn images, asked about real ones. No verdict rests on them."""
 
 from __future__ import annotations
 
