@@ -12,9 +12,8 @@ sum of clipped gradients moves by at most ``max_grad_norm`` when a unit joins or
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -181,9 +180,21 @@ class UnitGradients:
                 p.grad = kept[name]
 
 
-def _full_precision(like: Tensor) -> AbstractContextManager[Any]:
-    """Turn autocast off: gradients are taken, measured and summed in float32 at least."""
-    return torch.autocast(like.device.type, enabled=False)
+@contextmanager
+def _full_precision(like: Tensor) -> Iterator[None]:
+    """Take, measure and sum gradients in float32 at least: no autocast, and no TF32 on a GPU.
+
+    In TF32, which convolutions on a GPU have unless told otherwise, a unit's norm and its gradient in the
+    sum are rounded apart by a thousandth, and the sum would move by more than the clipping norm.
+    """
+    matrices, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matrices.allow_tf32, convolutions.allow_tf32
+    matrices.allow_tf32 = convolutions.allow_tf32 = False
+    try:
+        with torch.autocast(like.device.type, enabled=False):
+            yield
+    finally:
+        matrices.allow_tf32, convolutions.allow_tf32 = before
 
 
 def clip_weights(norms: Tensor, slack: Tensor, max_grad_norm: float) -> Tensor:

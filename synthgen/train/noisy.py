@@ -63,6 +63,7 @@ class NoisySum:
 
     def add(self, clipped: ClippedSum) -> None:
         """Add a physical batch."""
+        self._follow()
         start = 0
         for name, parameter in self._parameters.items():
             stop = start + parameter.numel()
@@ -71,10 +72,19 @@ class NoisySum:
 
     def clear(self) -> None:
         """Forget what was added: a step that was interrupted."""
+        self._follow()
         self._sum.zero_()
+
+    def _follow(self) -> None:
+        """Lie where the parameters lie: a Trainer moves them to its device before the first step."""
+        first = next(iter(self._parameters.values()))
+        if self._sum.device != first.device:
+            self._sum = self._sum.to(first.device)
+            self._gradients = [torch.zeros_like(p) for p in self._parameters.values()]
 
     def release(self) -> None:
         """Add the noise, divide, write each parameter's ``grad``, and start anew. Once a logical step."""
+        self._follow()
         if _world.rank() == 0:
             self.prepare()
             drawn, self._drawn = self._drawn, None  # before it is used: noise serves one release only
