@@ -78,6 +78,11 @@ class ImageModel(Protocol):
     """A fitted image generator: attributes first, pixels given them. Publishable."""
 
     @property
+    def schema(self) -> Schema:
+        """The cohort's public description."""
+        ...
+
+    @property
     def attributes(self) -> TableModel:
         """What draws the attributes; hard rules and conditions are its affair alone."""
         ...

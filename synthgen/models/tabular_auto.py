@@ -11,7 +11,6 @@ The rule, and the measurements it came from (`scripts/bench_tabular.py`, `script
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from synthgen import plugins
-from synthgen.errors import ConfigError
 from synthgen.models._base import GivenModel, Progress, TableConfig, TableModel
+from synthgen.models._choice import read_choice, write_choice
 from synthgen.models.tabular_marginal import LARGE_RHO
 from synthgen.privacy.accountant import calibrate_rho
 from synthgen.privacy.noise import NoiseSource
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Config", "Fitted", "choose", "load"]
-CHOICE = "choice.json"
 MANY = 20_000
 
 
@@ -101,7 +99,7 @@ class FittedAuto:
     def save(self, folder: Path) -> None:
         """Write the chosen generator's files, and which one it is."""
         self.model.save(folder)
-        (folder / CHOICE).write_text(json.dumps({"generator": self.name}) + "\n", encoding="utf-8")
+        write_choice(folder, self.name)
 
 
 Fitted = FittedAuto
@@ -113,8 +111,5 @@ def load(folder: Path, schema: Schema) -> FittedAuto:
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
     """
-    try:
-        name = str(json.loads((folder / CHOICE).read_text(encoding="utf-8"))["generator"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError("Expected a saved model that was chosen by rule.", where=str(folder)) from error
+    name = read_choice(folder)
     return FittedAuto(name, cast(TableModel, _module(name).load(folder, schema)))
