@@ -23,7 +23,7 @@ from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort, SyntheticTable
-from synthgen.release._power import few_patients, typical_noise
+from synthgen.release._power import few_patients, loose_delta, typical_noise
 from synthgen.release.export.dicom import write_dicom
 from synthgen.release.policy import load_policy
 from synthgen.runs import RunFolder, source_digest, write_json
@@ -293,6 +293,7 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
         "expected_error": {
             str(size): None if noise is None else round(1.96 * noise / size, 4) for size in (100, 1000)
         },
-        "warnings": few_patients(plan.patients, noise, epsilon=plan.epsilon, delta=plan.delta),
+        "warnings": few_patients(plan.patients, noise, epsilon=plan.epsilon, delta=plan.delta)
+        + loose_delta(plan.patients, plan.delta),
         "seconds": round(8 + (0.9 + 2e-6 * plan.patients) * len(loaded.schema.columns), 0),
     }

@@ -59,9 +59,32 @@ def few_patients(patients: int, noise: float | None, *, epsilon: float, delta: f
     return [text + (f", or epsilon {enough:.2g} with these." if enough < 100 else ".")]
 
 
+def loose_delta(patients: int, delta: float) -> list[str]:
+    """Return a warning if delta allows what nobody would call private.
+
+    Args:
+        patients: declared number of patients that train.
+        delta: probability of failure.
+
+    Example:
+        >>> loose_delta(70_000, 1e-6)
+        []
+        >>> loose_delta(70_000, 1e-4)[0].split(":")[0]
+        'DELTA TOO LARGE'
+    """
+    if delta * patients < 1:
+        return []
+    return [
+        f"DELTA TOO LARGE: {delta:.2g} is not below one over {patients:,} training patients. A "
+        "mechanism that publishes some patients' records whole keeps to such a delta. Choose it below "
+        f"{0.1 / patients:.1g}."
+    ]
+
+
 def warnings_of(record: Mapping[str, Any]) -> list[str]:
     """Return the warnings of a privacy record. See `few_patients`."""
     plan, claim = record["plan"], record["claim"]
     n_paid = len(plan["parameters"].get("preprocessing", {}).get("columns", ()))
     noise = typical_noise(stage["noise"] for stage in plan["stages"][n_paid:])
-    return few_patients(plan["patients"], noise, epsilon=claim["epsilon"], delta=claim["delta"])
+    few = few_patients(plan["patients"], noise, epsilon=claim["epsilon"], delta=claim["delta"])
+    return few + loose_delta(plan["patients"], claim["delta"])
