@@ -52,11 +52,20 @@ class SampleSection(Settings):
 
 
 class EvaluateSection(Settings):
-    """How the release is judged. Without this section nothing is held out and nothing can be signed."""
+    """How the release is judged. Without this section nothing is held out and nothing can be signed.
+
+    Attributes:
+        holdout: part of the patients that is held out.
+        target: label column that utility is measured on.
+        groups: protected columns.
+        canaries: fabricated patients in the twin fit of the audit; 0 for no audit; None follows a public
+            rule (`synthgen.audits`).
+    """
 
     holdout: float = Field(default=0.2, gt=0, lt=0.9)
     target: str | None = None
     groups: tuple[str, ...] | None = None
+    canaries: int | None = Field(default=None, ge=0, le=100_000)
 
 
 class ReleaseSection(Settings):
@@ -295,4 +304,6 @@ def _told(config: dict[str, Any]) -> dict[str, Any]:
     if images is not None and images["patients"] is None and images["without_id"] == "error":
         images.pop("patients")
         images.pop("without_id")
+    if config["evaluate"] is not None and config["evaluate"]["canaries"] is None:
+        config["evaluate"].pop("canaries")
     return config

@@ -16,11 +16,13 @@ from typing import Any
 
 from dp_accounting.dp_event import ComposedDpEvent, DpEvent
 
+from synthgen import audits
 from synthgen.config import Loaded, groups_of, tables_of, target_of
 from synthgen.errors import ConfigError, GateRefused
 from synthgen.evaluate._base import Claim, Inputs, MetricResult
 from synthgen.evaluate._run import evaluate_all
 from synthgen.evaluate._store import results_to_json
+from synthgen.evaluate._twin import TwinAudit
 from synthgen.image_records import SyntheticImages
 from synthgen.models._base import Progress
 from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
@@ -72,7 +74,9 @@ def evaluate_run(
     ledger = Ledger.connect(loaded.config.budget.ledger, base=loaded.base)
     policy = load_policy(loaded.policy)
     results: tuple[MetricResult, ...] = ()
+    audit: TwinAudit | None = None
     if loaded.config.evaluate is not None:
+        audit = audits.audit_of(loaded, folder, plan, tell)
         _look(ledger, loaded, policy)
     looks = ledger.looks(loaded.config.cohort)
     spent = ledger.spent(loaded.config.cohort)
@@ -88,6 +92,7 @@ def evaluate_run(
             target=target_of(loaded.config, loaded.schema),
             groups=groups_of(loaded.config, loaded.schema),
             claim=claim,
+            audit=audit,
         )
         results = tuple(
             evaluate_all(
@@ -97,8 +102,9 @@ def evaluate_run(
     verdict = decide(results, policy)
     patients = loaded.config.budget.patients or cohort.n_units
     record = _record(
-        loaded, plan, ledger, table, verdict, policy, cohort_patients=patients, looks=looks, mu=mu
-    )
+        loaded, plan, ledger, table, verdict, policy,
+        cohort_patients=patients, looks=looks, mu=mu, audit=audit,
+    )  # fmt: skip
     judged = Judged(verdict, results, record, looks)
     evaluation = {"verdict": verdict.to_json(), "results": results_to_json(results)}
     folder.write("evaluation.json", {**evaluation, "looks": looks, "adaptive": looks > 1})
@@ -212,6 +218,7 @@ def _record(
     cohort_patients: int,
     looks: int,
     mu: float,
+    audit: TwinAudit | None,
 ) -> dict[str, Any]:
     spent = ledger.spent(loaded.config.cohort)
     counted = replace_one_epsilon(lambda delta: epsilon_of([plan.event], delta), plan.delta)
@@ -238,6 +245,7 @@ def _record(
         ),
         schema=loaded.schema,
         files={name: len(table) for name in _files(loaded, table)},
+        audit=None if audit is None else audits.told(audit),
     )
 
 

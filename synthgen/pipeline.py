@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from synthgen.audits import canaries_of
 from synthgen.config import Loaded, holdout_of, load_config, tables_of
 from synthgen.errors import ConfigError
 from synthgen.models._base import Progress
@@ -290,6 +291,7 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
         "steps": plan.parameters.get("rounds"),
         "parameters": dict(plan.parameters),
         "records": plan.patients if n_records is None else n_records,
+        "canaries": canaries_of(loaded, plan),
         "expected_error": {
             str(size): None if noise is None else round(1.96 * noise / size, 4) for size in (100, 1000)
         },

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
+
+if TYPE_CHECKING:
+    from synthgen.evaluate._twin import TwinAudit
 
 Head = Literal["fidelity", "utility", "fairness", "leakage"]
 HEADS: tuple[Head, ...] = ("fidelity", "utility", "fairness", "leakage")
@@ -53,6 +56,7 @@ class Inputs:
         target: label column for utility, or None.
         groups: protected columns.
         claim: the claimed guarantee, or None for a table of another generator without one.
+        audit: what a twin fit of the same plan showed; None where there is no generator to fit.
     """
 
     schema: Schema
@@ -63,6 +67,7 @@ class Inputs:
     target: str | None = None
     groups: tuple[str, ...] = ()
     claim: Claim | None = None
+    audit: TwinAudit | None = None
 
 
 @dataclass(frozen=True)

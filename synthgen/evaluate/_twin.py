@@ -1,14 +1,17 @@
 """Audit a plan in one run: canaries by secret coins in a twin that is fitted to simulated records only.
 
 The twin costs no budget and is never released: its cohort is drawn from the public schema. It has the
-plan, and so the noise, of the release. The attacker sees what a recipient of the release sees, a
-synthetic table, and so the bound is far below what the plan allows; the strongest attack on the code is
-`synthgen.evaluate._transcript`.
+release's plan, and so its noise. A guarantee holds for every cohort, so the twin's may be smaller than the
+plan's: that is cheaper, and each canary weighs more. The attacker sees what a recipient of the release
+sees, synthetic records, and so the bound is far below what the plan allows; the strongest attack on the
+code is `synthgen.evaluate._transcript`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,75 +19,189 @@ import pandas as pd
 from synthgen.encode.simulate import simulate
 from synthgen.evaluate._design import euclidean
 from synthgen.evaluate._neighbours import k_nearest
-from synthgen.evaluate.audit import OneRun, one_run
+from synthgen.evaluate._twin_images import patterns, pictures, places
+from synthgen.evaluate.audit import OneRun, best_run
+from synthgen.image_records import RealImages, SyntheticImages
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
-from synthgen.records import RealTable
+from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
 
 FLOOR = 0.01
-GUESSED = 0.2
-"""Share of the coins that are guessed: the attack is surest of the highest and lowest scores."""
+DRAWS, EDGE = 4, 0.1
+"""Draws for each canary, since no two are alike; and how near to a bound, as a part of the range."""
+SHARES = (0.2, 0.9)
+"""Parts of the coins that are guessed: the highest and lowest scores, or nearly all. All could not be right
+even about a copier, since as many are guessed in as out and coins do not fall so evenly."""
+CONFIDENCE = 0.999
+"""Of the bounds that a release is refused by: one without harm is, once in a thousand at most."""
+CANARIES = 1000
+RECORDS_EACH = 5
+"""Synthetic records that the attacker sees, for each canary."""
+Drawn = Callable[[RealTable], SyntheticTable]
+"""Fits the twin to a cohort and draws from it."""
+Points = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TwinAudit:
+    """What the audit of a plan found, or why there was none. From public and simulated values alone.
+
+    Attributes:
+        found: the bounds; None if no twin was fitted.
+        crowd: simulated patients of the twin beside its canaries.
+        records: synthetic records that the attacker saw.
+        reason: why no twin was fitted; empty if one was.
+    """
+
+    found: OneRun | None
+    crowd: int = 0
+    records: int = 0
+    reason: str = ""
+
+    @property
+    def note(self) -> str:
+        """Why nothing is shown; empty if something is."""
+        found = self.found
+        if found is None or found.verdict != "no power":
+            return self.reason
+        return (
+            f"No power: were all guesses about {found.canaries:,} canaries right, they would show epsilon "
+            f"{found.ceiling:.3g}, below the claimed {found.claimed:.3g}. Finding nothing shows nothing."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values."""
+        bounds = {} if self.found is None else asdict(self.found)
+        return {"bounds": bounds, "crowd": self.crowd, "records": self.records, "reason": self.reason}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> TwinAudit:
+        """Return what `to_json` wrote."""
+        found = OneRun(**content["bounds"]) if content["bounds"] else None
+        return cls(found, content["crowd"], content["records"], content["reason"])
+
+
+class Generator(Protocol):
+    """What is audited: fits by a plan (see `synthgen.models._base`)."""
+
+    def fit(self, data: Any, plan: PrivacyPlan, *, noise: NoiseSource) -> Any:
+        """Fit."""
+        ...
 
 
 def canaries(schema: Schema, n: int, *, rng: np.random.Generator) -> pd.DataFrame:
-    """Return fabricated outliers: every number at one of its bounds, every category drawn evenly.
+    """Return fabricated outliers, no two alike: numbers near one of their bounds, categories drawn evenly.
 
-    Hard rules may be broken: a canary stands for whoever is least like the others.
+    Hard rules may be broken: a canary stands for whoever is least like the others. A schema of few values
+    has fewer than ``n``.
     """
     columns: dict[str, Any] = {}
     for column in schema.columns:
         if column.kind == "category":
-            values = rng.integers(0, len(column.labels), n)
+            values = rng.integers(0, len(column.labels), DRAWS * n)
             columns[column.name] = pd.Categorical.from_codes(values, pd.Index(column.labels))
         else:
-            columns[column.name] = np.where(rng.random(n) < 0.5, column.minimum, column.maximum).astype(float)
-    return pd.DataFrame(columns)
+            inward = EDGE * (column.maximum - column.minimum) * rng.random(DRAWS * n)
+            inward = inward if column.kind == "number" else np.floor(inward)
+            low, high = column.minimum + inward, column.maximum - inward
+            columns[column.name] = np.where(rng.random(DRAWS * n) < 0.5, low, high).astype(float)
+    return pd.DataFrame(columns).drop_duplicates(ignore_index=True).iloc[:n]
 
 
-def audit_table(
-    config: Any,
+def audit_twin(
+    config: Generator,
     plan: PrivacyPlan,
     schema: Schema,
     *,
     n_canaries: int,
-    n_records: int,
     rng: np.random.Generator,
     noise: NoiseSource,
     coin: NoiseSource,
-) -> OneRun:
-    """Fit a twin of a table generator with canaries, guess who was in, and bound epsilon.
+    confidence: float = CONFIDENCE,
+) -> TwinAudit:
+    """Fit a twin of a generator with canaries, guess who was in, and bound epsilon.
+
+    Guarantee:
+        Reads no real record and no number that was counted on any: schema, settings, plan and simulated
+        patients only. Of a generator that keeps to its plan the bound exceeds the claim with probability at
+        most ``1 - confidence``.
 
     Args:
         config: the generator's settings.
-        plan: the release's plan; the twin's cohort has its number of patients, canaries among them.
-        schema: the release's schema.
-        n_canaries: canaries, about half of which are in.
-        n_records: synthetic records that the attacker sees.
+        plan: the release's plan.
+        schema: the release's schema, of a table or of images.
+        n_canaries: canaries, about half of which are in; fewer where the schema has fewer distinct patients.
+            As many simulated patients stand beside them.
         rng: draws cohort and canaries in the open, and the twin's records.
         noise: the fit's noise.
         coin: the canaries' secret coins.
+        confidence: of the bounds.
 
     Returns:
         See `synthgen.evaluate.audit.one_run`.
-
-    Raises:
-        ValueError: there are more canaries than patients.
     """
-    if n_canaries > plan.patients:
-        raise ValueError(f"Expected at most {plan.patients} canaries, the plan's patients, got {n_canaries}.")
-    coins = coin.poisson_mask(n_canaries, rate=0.5)
+    n_records = RECORDS_EACH * n_canaries
     fabricated = canaries(schema, n_canaries, rng=rng)
-    inside = fabricated[coins]
-    crowd = simulate(schema, plan.patients - len(inside), rng=rng).frame
-    cohort = pd.concat([crowd, inside], ignore_index=True)[[c.name for c in schema.columns]]
-    ids = np.array([f"twin{i}" for i in range(len(cohort))])
-    twin = config.fit(RealTable(schema, cohort, ids), plan, noise=noise)
-    drawn = twin.sample(n_records, rng=rng).frame
-    foreign = simulate(schema, n_records, rng=rng).frame
-    names = [column.name for column in schema.columns]
-    points, base, other = (euclidean(schema, frame, names) for frame in (fabricated, drawn, foreign))
-    close, far = (k_nearest(points, rows)[0][:, 0] for rows in (base, other))
+    if schema.images is not None:
+        fabricated = fabricated.sample(n_canaries, replace=True, random_state=rng, ignore_index=True)
+    coins = coin.poisson_mask(len(fabricated), rate=0.5)
+
+    def drawn(cohort: RealTable) -> SyntheticTable:
+        table: SyntheticTable = config.fit(cohort, plan, noise=noise).sample(n_records, rng=rng)
+        return table
+
+    seen = _tables if schema.images is None else _pictures
+    points, base, foreign = seen(schema, fabricated, coins, n_records, drawn, rng)
+    close, far = (k_nearest(points, rows)[0][:, 0] for rows in (base, foreign))
     scores = np.log(far + FLOOR) - np.log(close + FLOOR)
-    guesses = max(2, round(GUESSED * n_canaries))
-    return one_run(scores, coins, epsilon=plan.epsilon, delta=plan.delta, guesses=guesses)
+    found = best_run(
+        scores, coins, epsilon=plan.epsilon, delta=plan.delta, shares=SHARES, confidence=confidence
+    )
+    return TwinAudit(found, crowd=len(coins), records=n_records)
+
+
+def _tables(
+    schema: Schema,
+    fabricated: pd.DataFrame,
+    coins: np.ndarray,
+    n_records: int,
+    drawn: Drawn,
+    rng: np.random.Generator,
+) -> Points:
+    """Return canaries, the twin's records and foreign ones as points."""
+    names = [column.name for column in schema.columns]
+    foreign = simulate(schema, n_records, rng=rng).frame
+    cohort, units = _people(schema, fabricated[coins], len(coins), rng)
+    records = drawn(RealTable(schema, cohort, units)).frame
+    points, base, other = (euclidean(schema, frame, names) for frame in (fabricated, records, foreign))
+    return points, base, other
+
+
+def _pictures(
+    schema: Schema,
+    fabricated: pd.DataFrame,
+    coins: np.ndarray,
+    n_records: int,
+    drawn: Drawn,
+    rng: np.random.Generator,
+) -> Points:
+    """Return canaries, the twin's images and foreign ones as points: of pixels alone."""
+    odd, crowd = patterns(schema, len(coins), rng=rng), pictures(schema, len(coins), rng=rng)
+    foreign = pictures(schema, n_records, rng=rng)
+    cohort, units = _people(schema, fabricated[coins], len(crowd), rng)
+    images = drawn(RealImages(schema, cohort, units, pixels=np.concatenate([crowd, odd[coins]])))
+    if not isinstance(images, SyntheticImages):
+        raise ValueError(f"Expected synthetic images of a generator of images, got {type(images).__name__}.")
+    points, base, other = (places(pixels, schema) for pixels in (odd, images.pixels, foreign))
+    return points, base, other
+
+
+def _people(
+    schema: Schema, fabricated: pd.DataFrame, crowd: int, rng: np.random.Generator
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Return a simulated crowd with the canaries behind it, one record a patient, and the patients."""
+    frame = pd.concat([simulate(schema, crowd, rng=rng).frame, fabricated], ignore_index=True)
+    return frame[[column.name for column in schema.columns]], np.array(
+        [f"twin{i}" for i in range(len(frame))]
+    )

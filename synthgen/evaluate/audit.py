@@ -10,7 +10,8 @@ whose outputs are told apart against the claimed trade-off curve. It sees a nois
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from synthgen.evaluate._intervals import CONFIDENCE, clopper_pearson
 
 MOST = 60.0
 """Largest epsilon, and mu, that is looked for."""
+Verdict = Literal["violation", "no violation", "no power"]
 Curve = Callable[[float], float]
 """A claimed trade-off curve: the largest true positive rate at a false positive rate."""
 
@@ -35,8 +37,7 @@ class OneRun:
         mu: lower bound of mu of Gaussian DP by the f-DP version, which guesses every coin.
         ceiling_mu: that bound if all guesses had been right.
         claimed: the epsilon that is claimed.
-        verdict: ``violation``, ``no power`` if even the ceiling does not exceed the claim, or
-            ``no violation``.
+        confidence: of the bounds.
     """
 
     canaries: int
@@ -47,7 +48,14 @@ class OneRun:
     mu: float
     ceiling_mu: float
     claimed: float
-    verdict: str
+    confidence: float = CONFIDENCE
+
+    @property
+    def verdict(self) -> Verdict:
+        """``violation``, ``no power`` if even the ceiling does not exceed the claim, or ``no violation``."""
+        if self.epsilon > self.claimed:
+            return "violation"
+        return "no violation" if self.ceiling > self.claimed else "no power"
 
 
 def one_run(
@@ -89,8 +97,43 @@ def one_run(
     bound, ceiling = (epsilon_bound(m, count, hits, delta=delta, tail=tail) for hits in (right, count))
     all_right = int((~coins[order[: m // 2]]).sum() + coins[order[m // 2 :]].sum())
     mu, ceiling_mu = (mu_bound(m, hits, tail=tail) for hits in (all_right, m))
-    verdict = "violation" if bound > epsilon else "no violation" if ceiling > epsilon else "no power"
-    return OneRun(m, count, right, bound, ceiling, mu, ceiling_mu, epsilon, verdict)
+    return OneRun(m, count, right, bound, ceiling, mu, ceiling_mu, epsilon, confidence)
+
+
+def best_run(
+    scores: np.ndarray,
+    coins: np.ndarray,
+    *,
+    epsilon: float,
+    delta: float,
+    shares: Sequence[float],
+    confidence: float = CONFIDENCE,
+) -> OneRun:
+    """Bound epsilon from one fit by the best of several numbers of guesses.
+
+    A weak leak shows in the surest guesses, a gross one in all of them, whose ceiling is the highest.
+
+    Guarantee:
+        that of `one_run`: the error is shared among the numbers (Bonferroni), which are fixed beforehand.
+
+    Args:
+        scores: see `one_run`.
+        coins: see `one_run`.
+        epsilon: what is claimed, at ``delta``.
+        delta: probability of failure.
+        shares: parts of the coins that are guessed.
+        confidence: of the bounds.
+    """
+    each = 1 - (1 - confidence) / len(shares)
+    runs = [
+        one_run(
+            scores, coins, epsilon=epsilon, delta=delta,
+            guesses=max(2, round(share * len(coins))), confidence=each,
+        )
+        for share in shares
+    ]  # fmt: skip
+    best = max(runs, key=lambda run: run.epsilon)
+    return replace(best, ceiling=max(run.ceiling for run in runs), confidence=confidence)
 
 
 def p_value(m: int, guesses: int, right: int, *, epsilon: float, delta: float) -> float:

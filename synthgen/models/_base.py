@@ -73,6 +73,15 @@ class TableConfig(Protocol):
         ...
 
 
+def columns_of_a_quick_twin(config: object, plan: PrivacyPlan) -> int:
+    """Return how many columns a fit to a few patients may have to take seconds: public, for the audit's twin.
+
+    A generator says so by a method ``twin_columns(plan)``; of one without, every fit takes long.
+    """
+    told = getattr(config, "twin_columns", None)
+    return int(told(plan)) if callable(told) else 0
+
+
 @runtime_checkable
 class ImageModel(Protocol):
     """A fitted image generator: attributes first, pixels given them. Publishable."""

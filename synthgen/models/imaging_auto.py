@@ -17,7 +17,13 @@ import numpy as np
 
 from synthgen import plugins
 from synthgen.image_records import RealImages, SyntheticImages
-from synthgen.models._base import ImageConfig, ImageModel, Progress, TableModel
+from synthgen.models._base import (
+    ImageConfig,
+    ImageModel,
+    Progress,
+    TableModel,
+    columns_of_a_quick_twin,
+)
 from synthgen.models._choice import read_choice, write_choice
 from synthgen.models._imaging import PACKAGE, ImagingSettings
 from synthgen.privacy.accountant import calibrate_rho
@@ -67,6 +73,10 @@ class Config(ImagingSettings):
         """Spend the plan, by the generator that it names: the guarantee is that generator's."""
         name = str(plan.parameters["chosen"])
         return FittedAuto(name, self._chosen(name).fit(data, plan, noise=noise, progress=progress))
+
+    def twin_columns(self, plan: PrivacyPlan) -> int:
+        """Return what the chosen generator says of itself: see `synthgen.audits`."""
+        return columns_of_a_quick_twin(self._chosen(str(plan.parameters["chosen"])), plan)
 
     def _chosen(self, name: str) -> ImageConfig:
         return cast(ImageConfig, _module(name).Config(attributes=self.attributes))

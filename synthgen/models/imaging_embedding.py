@@ -22,7 +22,7 @@ from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages
 from synthgen.models import _embedding_fit as fitting
 from synthgen.models import _merf, _moments
-from synthgen.models._base import Progress
+from synthgen.models._base import Progress, columns_of_a_quick_twin
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding import FittedEmbedding, load
 from synthgen.models._extras import require
@@ -138,6 +138,10 @@ class Config(ImagingSettings):
             for key in ("channels", "size", "cosines", "power", "cells", "refill", "augment")
         }
         return FittedEmbedding(data.schema, model, str(self.attributes["name"]), drawn, learnt)
+
+    def twin_columns(self, plan: PrivacyPlan) -> int:
+        """Return what the attributes' generator says of itself: see `synthgen.audits`."""
+        return columns_of_a_quick_twin(self.table_config(), plan) if self.method == "gaussian" else 0
 
     def pixels_plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         """Return the plan of the pixels alone; see `plan`."""

@@ -19,7 +19,13 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 
 from synthgen import plugins
-from synthgen.models._base import GivenModel, Progress, TableConfig, TableModel
+from synthgen.models._base import (
+    GivenModel,
+    Progress,
+    TableConfig,
+    TableModel,
+    columns_of_a_quick_twin,
+)
 from synthgen.models._choice import read_choice, write_choice
 from synthgen.models.tabular_marginal import LARGE_RHO
 from synthgen.privacy.accountant import calibrate_rho
@@ -64,6 +70,10 @@ class Config(Settings):
         config: TableConfig = _module(name).Config()
         plan = config.plan(schema, epsilon=epsilon, delta=delta, patients=patients)
         return replace(plan, parameters={**plan.parameters, "chosen": name})
+
+    def twin_columns(self, plan: PrivacyPlan) -> int:
+        """Return what the chosen generator says of itself: see `synthgen.audits`."""
+        return columns_of_a_quick_twin(_module(str(plan.parameters["chosen"])).Config(), plan)
 
     def fit(
         self, data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None

@@ -69,6 +69,25 @@ class Composition:
 
 
 @dataclass(frozen=True)
+class Audit:
+    """What a twin fit of the plan to simulated patients showed.
+
+    Attributes:
+        verdict: ``violation``, ``no violation``, ``no power``, or ``not run``.
+        reason: why it was not run, or shows nothing; empty otherwise.
+        crowd: simulated patients beside the canaries.
+        records: synthetic records that the attacker saw.
+        bounds: the bounds with what they rest on (see `synthgen.release._record.BoundsBlock`), or None.
+    """
+
+    verdict: Literal["violation", "no violation", "no power", "not run"]
+    reason: str = ""
+    crowd: int = 0
+    records: int = 0
+    bounds: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
 class Override:
     """A release against the gate: who answers for it, why, and when (ISO)."""
 

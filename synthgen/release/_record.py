@@ -188,6 +188,35 @@ class EvaluationBlock(Settings):
     residual_risk_threshold: float | None
 
 
+class BoundsBlock(Settings):
+    """Lower bounds at ``confidence`` by right guesses of canaries' coins, and what all right would show."""
+
+    canaries: int = Key(ge=1)
+    guesses: int = Key(ge=1)
+    right: int = Key(ge=0)
+    epsilon: float = Key(ge=0)
+    ceiling: float = Key(ge=0)
+    mu: float = Key(ge=0)
+    ceiling_mu: float = Key(ge=0)
+    claimed: float = Positive
+    confidence: float = Key(gt=0, lt=1)
+
+
+class AuditBlock(Settings):
+    """The audit of the plan on a twin that was fitted to simulated patients: no real record was read.
+
+    ``verdict`` is ``not run`` (``reason`` says why), ``violation``, ``no violation`` (no evidence of safety),
+    or ``no power`` where ``ceiling`` lies below the claim. The released fit holds no canary.
+    """
+
+    verdict: Literal["violation", "no violation", "no power", "not run"]
+    reason: str
+    crowd: int = Key(ge=0)
+    records: int = Key(ge=0)
+    bounds: BoundsBlock | None
+    released_fit_has_canaries: Literal[False]
+
+
 class OverrideBlock(Settings):
     """Who released against the gate, why, and when."""
 
@@ -219,5 +248,6 @@ class Record(Settings):
     software: dict[str, str] = Key(min_length=1)
     statement: Statement
     evaluation: EvaluationBlock
+    audit: AuditBlock | None
     verdict: VerdictBlock
     deviations: tuple[str, ...]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 
 def rounded(value: float) -> str:
@@ -73,6 +75,33 @@ def plain_mu(mu: float) -> str:
         "By the whole curve, the best possible attack, wrongly naming 1 % of outsiders, finds at most "
         f"{percent(found)} of the patients who took part."
     )
+
+
+def audit_sentences(record: Mapping[str, Any]) -> list[str]:
+    """Return what the audit of a record found, what that is worth, and how it was done; empty without one."""
+    audit = record.get("audit")
+    if audit is None:
+        return []
+    bounds = audit["bounds"]
+    if bounds is None:
+        return ["Not audited.", audit["reason"]]
+    claimed, ceiling = rounded(bounds["claimed"]), rounded(bounds["ceiling"])
+    found = {
+        "violation": f"VIOLATION: the guarantee of epsilon {claimed} does not hold.",
+        "no violation": f"No violation of epsilon {claimed} was found, which is no evidence of safety.",
+        "no power": f"No power: the audit cannot see a violation of epsilon {claimed}.",
+    }
+    level, right, guesses = 100 * bounds["confidence"], bounds["right"], bounds["guesses"]
+    return [
+        found[audit["verdict"]],
+        f"Lower bounds at {level:.4g} % confidence: epsilon {rounded(bounds['epsilon'])}, "
+        f"mu {rounded(bounds['mu'])}. Had every guess been right: epsilon {ceiling}, "
+        f"mu {rounded(bounds['ceiling_mu'])}.",
+        f"A twin was fitted by the same plan to {audit['crowd']:,} simulated patients, with "
+        f"{bounds['canaries']:,} fabricated outliers put in or left out by secret coins; {right:,} of "
+        f"{guesses:,} coins were guessed from {audit['records']:,} of its records. No real record was read, "
+        "and the released fit holds no fabricated patient.",
+    ]
 
 
 _QUANTILE_1 = -2.3263478740408408  # standard normal quantile of 1 %

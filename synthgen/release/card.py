@@ -12,7 +12,7 @@ from typing import Any
 
 from synthgen.fields import Column
 from synthgen.release._power import warnings_of
-from synthgen.release._words import percent, plain_odds, rounded, unit_sentence
+from synthgen.release._words import audit_sentences, percent, plain_odds, rounded, unit_sentence
 from synthgen.release.record import record_digest
 from synthgen.schema import Schema
 
@@ -54,6 +54,7 @@ def data_card(record: Mapping[str, Any], schema: Schema, words: CardWords | None
         f"# {basic['name']}\n\n{basic['description']}",
         _what(record, schema),
         _guarantee(record),
+        _audit(record),
         _verdict(record),
         _uses(record, words),
         _columns(schema),
@@ -61,7 +62,7 @@ def data_card(record: Mapping[str, Any], schema: Schema, words: CardWords | None
         f"## Licence\n\n{words.licence}",
         f"<!-- privacy_record.json sha256: {record_digest(record)} -->",
     ]
-    return "\n\n".join(part.strip() for part in parts) + "\n"
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
 
 
 def _what(record: Mapping[str, Any], schema: Schema) -> str:
@@ -107,6 +108,14 @@ def _guarantee(record: Mapping[str, Any]) -> str:
         )
     lines += [f"- **{text}**" for text in warnings_of(record)]
     return "## The guarantee\n\n" + "\n".join(lines) + f"\n\n{plain_odds(ledger['epsilon'], ledger['delta'])}"
+
+
+def _audit(record: Mapping[str, Any]) -> str:
+    told = audit_sentences(record)
+    if not told:
+        return ""
+    found, *rest = told
+    return "\n\n".join([f"## Audit of the guarantee\n\n**{found}**", " ".join(rest)])
 
 
 def _verdict(record: Mapping[str, Any]) -> str:

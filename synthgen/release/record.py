@@ -16,13 +16,14 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from synthgen.privacy.plan import PrivacyPlan
-from synthgen.release._declared import NOT_STATED, Composition, Deployment, Judgement, Override
+from synthgen.release._declared import NOT_STATED, Audit, Composition, Deployment, Judgement, Override
 from synthgen.release._record import FORMAT, Record
 from synthgen.release._wording import FIGURES, RANDOMNESS, SIZE_UNPROTECTED, registry_block, statement_block
 from synthgen.schema import Schema
 
 __all__ = [
     "NOT_STATED",
+    "Audit",
     "Composition",
     "Deployment",
     "Judgement",
@@ -47,6 +48,7 @@ def privacy_record(
     judgement: Judgement,
     schema: Schema,
     files: Mapping[str, int],
+    audit: Audit | None = None,
 ) -> dict[str, Any]:
     """Return the record as JSON values.
 
@@ -58,6 +60,7 @@ def privacy_record(
         judgement: the gate's word.
         schema: the schema that the release carries (see `public_schema`).
         files: synthetic records by file name under ``data/``.
+        audit: of a twin of the plan, on simulated patients; None if the release was not evaluated.
 
     Returns:
         a record for which `check_record` finds nothing.
@@ -85,6 +88,7 @@ def privacy_record(
             "figures": FIGURES,
             "residual_risk_threshold": judgement.residual_risk,
         },
+        "audit": None if audit is None else {**vars(audit), "released_fit_has_canaries": False},
         "verdict": _verdict(judgement),
         "deviations": list(deployment.deviations),
     }
@@ -267,4 +271,23 @@ def _consistency(record: Record) -> list[tuple[bool, str]]:
             "evaluation.adaptive contradicts looks",
         ),
         (all(n >= 0 for n in record.data.files.values()), "data.files: expected counts of at least 0"),
+        *_audit_consistency(record),
+    ]
+
+
+def _audit_consistency(record: Record) -> list[tuple[bool, str]]:
+    """Return the rules that tie the audit to its own bounds, to the claim, and to the gate's word."""
+    audit, word = record.audit, record.verdict
+    if audit is None:
+        return []
+    bounds = audit.bounds
+    if bounds is None:
+        return [(audit.verdict == "not run", "audit.verdict: expected `not run`, since there are no bounds")]
+    power = "no violation" if bounds.ceiling > bounds.claimed else "no power"
+    found = "violation" if bounds.epsilon > bounds.claimed else power
+    signed = word.verdict == "release" and word.override is None
+    return [
+        (audit.verdict == found, f"audit.verdict: expected {found!r} by its bounds"),
+        (bounds.claimed == record.claim.epsilon, "audit.bounds.claimed and claim.epsilon differ"),
+        (not (found == "violation" and signed), "verdict: a release whose audit found a violation"),
     ]

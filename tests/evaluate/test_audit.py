@@ -14,7 +14,7 @@ from scipy.stats import binom, norm
 
 from synthgen.evaluate import audit
 from synthgen.evaluate._transcript import Replay, Tap
-from synthgen.evaluate._twin import audit_table
+from synthgen.evaluate._twin import audit_twin
 from synthgen.models.tabular_marginal import Config
 from synthgen.privacy.noise import NoiseSource
 from synthgen.records import SyntheticTable
@@ -76,6 +76,24 @@ def test_a_claim_above_the_ceiling_is_beyond_the_audit_and_is_said_so() -> None:
     assert audit.one_run(perfect, coins, epsilon=1.0, delta=1e-5).verdict == "violation"
     found = audit.one_run(blind, coins, epsilon=1.0, delta=1e-5)
     assert (found.verdict, found.epsilon) == ("no violation", 0.0)
+
+
+def test_the_best_of_several_numbers_of_guesses_keeps_the_error_and_sees_weak_and_gross_leaks() -> None:
+    """Gaussian with mu = 1, claimed as it is: 60 runs, over 9 wrong bounds at 5 % come with .001."""
+    rng = np.random.default_rng(4)
+    options: Any = {"epsilon": 4.38, "delta": 1e-5, "shares": (0.2, 0.9)}
+    wrong, gross, weak = 0, [], []
+    for i in range(60):
+        coins, noise = rng.random(200) < 0.5, rng.normal(size=200)
+        wrong += audit.best_run(noise + coins, coins, **options).epsilon > 4.38
+        if i < 5:
+            gross.append(audit.best_run(noise + 20 * coins, coins, **options))
+            weak.append(audit.best_run(noise + 1.5 * coins, coins, **options))
+    assert wrong <= 9
+    few, many = (audit.epsilon_bound(200, n, n, delta=1e-5, tail=0.025) for n in (40, 180))
+    assert {run.ceiling for run in gross + weak} == {max(few, many)}
+    assert max(run.epsilon for run in gross) == many > few
+    assert any(run.guesses == 40 for run in weak), "the surest guesses say more about a weak leak"
 
 
 def test_power_is_that_of_simulated_audits() -> None:
@@ -202,10 +220,11 @@ def test_a_twin_of_our_generator_shows_no_violation_and_one_of_a_copier_does_whe
     found = {}
     for name, config in (("marginal", Config()), ("copier", _Copier())):
         plan = config.plan(schema, epsilon=epsilon, delta=1e-5, patients=1000)
-        options = {"n_canaries": 500, "n_records": 1500}
         noise, coin = NoiseSource.for_tests(1), NoiseSource.for_tests(2)
         rng = np.random.default_rng(3)
-        found[name] = audit_table(config, plan, schema, rng=rng, noise=noise, coin=coin, **options)
+        audited = audit_twin(config, plan, schema, n_canaries=400, rng=rng, noise=noise, coin=coin)
+        assert audited.found is not None
+        found[name] = audited.found
     assert found["marginal"].verdict != "violation"
     assert found["copier"].verdict == ("violation" if epsilon == 1 else "no power")
     assert found["copier"].epsilon > 2

@@ -19,6 +19,7 @@ from synthgen.privacy.plan import PrivacyPlan
 from synthgen.release._claims import claim_problems
 from synthgen.release.card import data_card
 from synthgen.release.record import (
+    Audit,
     Composition,
     Deployment,
     Judgement,
@@ -207,3 +208,31 @@ def test_a_record_is_refused_while_a_part_contradicts(schema: Schema, make_recor
     with pytest.raises(ValueError, match="publication_date"):
         make_record(deployment=Deployment(name="x", publication_date="soon"))
     assert privacy_record.__doc__
+
+
+AUDIT = Audit(
+    "violation",
+    crowd=1000,
+    records=5000,
+    bounds={
+        **{"canaries": 1000, "guesses": 200, "right": 199, "epsilon": 3.2, "ceiling": 4.9},
+        **{"mu": 1.5, "ceiling_mu": 2.1, "claimed": 1.0, "confidence": 0.999},
+    },
+)
+
+
+def test_an_audit_must_agree_with_its_bounds_the_claim_and_the_gate(
+    make_record: Callable[..., dict[str, Any]],
+) -> None:
+    refused = make_record(judgement=Judgement("refuse", "default", looks=1), audit=AUDIT)
+    assert check_record(refused) == []
+    with pytest.raises(ValueError, match="found a violation"):
+        make_record(audit=AUDIT)
+    for verdict in ("no violation", "no power", "not run"):
+        changed = {**refused, "audit": {**refused["audit"], "verdict": verdict}}
+        assert any("audit.verdict" in problem for problem in check_record(changed)), verdict
+    other = {**refused["audit"], "bounds": {**refused["audit"]["bounds"], "claimed": 2.0}}
+    assert any("claim.epsilon" in problem for problem in check_record({**refused, "audit": other}))
+    bare = make_record(audit=Audit("not run", "because"))
+    assert check_record(bare) == []
+    assert check_record(make_record()) == [], "a release that was not evaluated has no audit"

@@ -14,6 +14,7 @@ from synthgen.release.report._html import Html, badge, element, join, paragraph,
 from synthgen.release.report._pictures import pictures
 from synthgen.release.report._public import (
     Section,
+    audited,
     band,
     budget,
     constraints,
@@ -46,7 +47,7 @@ def internal_sections(content: ReportContent) -> list[Section]:
     if record is None:
         sections.append(("guarantee", "The guarantee", _foreign(content.claim)))
     else:
-        sections.append(("guarantee", "The guarantee", guarantee(record)))
+        sections += [("guarantee", "The guarantee", guarantee(record)), *audited(record)]
         sections.append(("budget", "What was spent, and how", budget(record)))
     sections += [(head, head.capitalize(), _head(head, content)) for head in HEADS]
     drawn = panels(weighed(synthetic), content.real)

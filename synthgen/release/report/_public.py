@@ -11,7 +11,14 @@ from typing import Any
 from synthgen.image_records import SyntheticImages
 from synthgen.records import SyntheticTable
 from synthgen.release._power import warnings_of
-from synthgen.release._words import percent, plain_mu, plain_odds, rounded, unit_sentence
+from synthgen.release._words import (
+    audit_sentences,
+    percent,
+    plain_mu,
+    plain_odds,
+    rounded,
+    unit_sentence,
+)
 from synthgen.release.report._charts import marginal_chart, missing_note
 from synthgen.release.report._content import PublicContent
 from synthgen.release.report._html import Html, badge, element, facts, join, listing, paragraph, table
@@ -36,6 +43,7 @@ def public_sections(content: PublicContent) -> list[Section]:
     record, synthetic = content.record, content.table
     return [
         ("guarantee", "The guarantee", guarantee(record)),
+        *audited(record),
         ("budget", "What was spent, and how", budget(record)),
         ("data", "The synthetic records", join([data(synthetic), constraints(synthetic)])),
         *images(synthetic),
@@ -105,6 +113,16 @@ def guarantee(record: Mapping[str, Any]) -> Html:
     return join(
         [*few, large, paragraph(f"{unit[0].upper()}{unit[1:]}.", class_=style), listing(words), _size(claim)]
     )
+
+
+def audited(record: Mapping[str, Any]) -> list[Section]:
+    """Return what the audit of a simulated twin showed, if there was an evaluation."""
+    told = audit_sentences(record)
+    if not told:
+        return []
+    style = "alarm" if record["audit"]["verdict"] == "violation" else ""
+    body = join([paragraph(element("strong", told[0]), class_=style), *map(paragraph, told[1:])])
+    return [("audit", "Audit of the guarantee", body)]
 
 
 def _size(claim: Mapping[str, Any]) -> Html:

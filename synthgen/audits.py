@@ -1,0 +1,83 @@
+"""Whether a run audits its plan, by public facts alone, and the audit.
+
+The twin is fitted to simulated patients, so the audit costs no budget and its result may be published. It
+is on where a fit of so few patients takes seconds, as the generator says; elsewhere a config asks for it
+by ``evaluate: {canaries: N}``.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+
+from synthgen.config import Loaded
+from synthgen.errors import SynthgenError
+from synthgen.evaluate._twin import CANARIES, TwinAudit, audit_twin
+from synthgen.models._base import Progress, columns_of_a_quick_twin
+from synthgen.models._longitudinal import for_schema
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.plan import PrivacyPlan
+from synthgen.release.record import Audit
+from synthgen.runs import RunFolder
+
+FILE = "audit.json"
+
+
+def canaries_of(loaded: Loaded, plan: PrivacyPlan) -> int:
+    """Return how many canaries the audit of a run's plan has; 0 if there is none. Reads no record."""
+    asked = loaded.config.evaluate.canaries if loaded.config.evaluate else 0
+    if asked is not None:
+        return asked
+    return CANARIES if len(loaded.schema.columns) <= columns_of_a_quick_twin(loaded.generator, plan) else 0
+
+
+def audit_of(loaded: Loaded, folder: RunFolder, plan: PrivacyPlan, tell: Progress) -> TwinAudit:
+    """Audit a run's plan, once: who evaluates again cannot throw the coins until they fall well."""
+    kept = folder.internal / FILE
+    if kept.exists():
+        return TwinAudit.from_json(json.loads(kept.read_text(encoding="utf-8")))
+    tell("audit: a twin of simulated patients", 0.0)
+    found = audit(loaded, plan)
+    folder.write(FILE, found.to_json())
+    return found
+
+
+def told(audit: TwinAudit) -> Audit:
+    """Return an audit as the privacy record holds it: nothing in it is counted on real patients."""
+    found = audit.found
+    if found is None:
+        return Audit("not run", audit.reason)
+    return Audit(found.verdict, audit.note, audit.crowd, audit.records, asdict(found))
+
+
+def audit(loaded: Loaded, plan: PrivacyPlan) -> TwinAudit:
+    """Audit a run's plan, or say why not. See `synthgen.evaluate._twin.audit_twin` for the guarantee.
+
+    Args:
+        loaded: the run's config, with a schema that is complete.
+        plan: the plan that was spent.
+    """
+    count = canaries_of(loaded, plan)
+    if count == 0:
+        return TwinAudit(None, reason=_why_not(loaded))
+    try:
+        return audit_twin(
+            for_schema(loaded.generator, loaded.schema),
+            plan,
+            loaded.schema,
+            n_canaries=count,
+            rng=np.random.default_rng(loaded.config.seed),
+            noise=NoiseSource.system(),
+            coin=NoiseSource.system(),
+        )
+    except SynthgenError as error:  # hard rules that simulated patients do not meet, for one
+        return TwinAudit(None, reason=f"No twin could be fitted. {error.message}")
+
+
+def _why_not(loaded: Loaded) -> str:
+    if loaded.config.evaluate is None or loaded.config.evaluate.canaries is not None:
+        return "The config asks for no audit."
+    asks = f"evaluate: {{canaries: {CANARIES}}} asks for it"
+    return f"A twin fit of {loaded.generator.name!r} may take more than seconds here; {asks}."
