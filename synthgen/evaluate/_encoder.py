@@ -10,10 +10,13 @@ squared length counts alike.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import numpy as np
 from PIL import Image
 
-from synthgen.image_records import RealImages, SyntheticImages, intensities
+from synthgen.image_records import intensities
+from synthgen.schema import Schema
 
 NAME = "radiomics-1"
 SIDE = 32
@@ -23,17 +26,32 @@ BANDS = 10
 _CHUNK = 2048
 
 
-def encode(images: RealImages | SyntheticImages) -> np.ndarray:
+class Pictures(Protocol):
+    """What can be encoded: real or synthetic images, or bare pixels of a schema.
+
+    Attributes:
+        schema: the images' public description.
+        pixels: ``(record, channel, row, column)``.
+    """
+
+    @property
+    def schema(self) -> Schema: ...
+
+    @property
+    def pixels(self) -> np.ndarray: ...
+
+
+def encode(images: Pictures) -> np.ndarray:
     """Return the features of each image, ``(record, feature)`` float32."""
     parts = [np.zeros((0, _width()), dtype=np.float32)]
-    for start in range(0, len(images), _CHUNK):
+    for start in range(0, len(images.pixels), _CHUNK):
         parts.append(_features(intensities(images.pixels[start : start + _CHUNK], images.schema)))
     return np.concatenate(parts)
 
 
-def thumbnails(images: RealImages | SyntheticImages, side: int) -> np.ndarray:
+def thumbnails(images: Pictures, side: int) -> np.ndarray:
     """Return grey intensities, ``(record, side, side)`` float32, by the area's mean."""
-    found = np.zeros((len(images), side, side), dtype=np.float32)
+    found = np.zeros((len(images.pixels), side, side), dtype=np.float32)
     for i, image in enumerate(images.pixels):
         found[i] = _shrunk(intensities(image, images.schema).mean(axis=0), side)
     return found

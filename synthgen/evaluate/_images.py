@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from synthgen.evaluate._base import Inputs
 from synthgen.image_records import RealImages, SyntheticImages
+from synthgen.records import RealTable
 
 MIN_PATIENTS = 50
 NO_IMAGES = "These records are no images."
@@ -51,3 +55,26 @@ def sides(inputs: Inputs, most: int, *, rng: np.random.Generator) -> dict[str, A
         "synthetic": some(synthetic, rows, rng=rng),
         "real": one_each(inputs.train, rows, rng=rng),
     }
+
+
+def as_points(inputs: Inputs, points: Callable[[Any], np.ndarray]) -> Inputs:
+    """Return the real parts as tables of numbered components, with the columns that groups are told by.
+
+    Args:
+        inputs: of images.
+        points: returns ``(image, component)`` of images.
+    """
+
+    def table(images: Any) -> RealTable:
+        frame = pd.DataFrame(points(images))
+        told = {name: images.frame[name] for name in inputs.groups}
+        return RealTable(images.schema, frame.assign(**told), images.units)
+
+    parts: dict[str, Any] = {name: table(getattr(inputs, name)) for name in ("train", "holdout", "reference")}
+    return replace(inputs, **parts)
+
+
+def components(frame: pd.DataFrame) -> np.ndarray:
+    """Return the numbered components of `as_points`, ``(image, component)`` float32."""
+    numbered = [name for name in frame.columns if not isinstance(name, str)]
+    return np.ascontiguousarray(frame[numbered].to_numpy(np.float32))

@@ -8,7 +8,7 @@ remembered while the inputs live, so that two metrics share them and stay pure f
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,15 +63,21 @@ class Predictions:
         """
         n_labels = next(iter(self.probability.values())).shape[1]
         candidates = [1] if n_labels == 2 else range(n_labels)
-        return [label for label in candidates if self._cell(mask, label) >= MIN_PATIENTS]
+        return [label for label in candidates if self.cell(mask, label) >= MIN_PATIENTS]
 
-    def _cell(self, mask: np.ndarray, label: int) -> int:
+    def cell(self, mask: np.ndarray, label: int) -> int:
+        """Return the patients with the label, or those with another if they are fewer."""
         positive = mask & (self.truth == label)
         negative = mask & (self.truth != label)
         return min(len(np.unique(self.units[positive])), len(np.unique(self.units[negative])))
 
     def auc(
-        self, draws: np.ndarray, mask: np.ndarray, *, weighted: bool = True
+        self,
+        draws: np.ndarray,
+        mask: np.ndarray,
+        *,
+        weighted: bool = True,
+        labels: Sequence[int] | None = None,
     ) -> dict[tuple[str, str], np.ndarray]:
         """Return the macro one-vs-rest AUROC by (learner, arm), for each bootstrap draw.
 
@@ -79,14 +85,25 @@ class Predictions:
             draws: ``(draw, patient)`` multiplicities.
             mask: records to score.
             weighted: each record weighs 1/k; otherwise 1.
+            labels: whose mean it is; those of `classes` if None.
         """
         base = self.weights[mask] if weighted else np.ones(int(mask.sum()))
         weights = draws[:, self.units[mask]] * base
-        truth, labels = self.truth[mask], self.classes(mask)
+        truth, labels = self.truth[mask], self.classes(mask) if labels is None else labels
         return {
             key: np.mean([weighted_auc(p[mask][:, c], truth == c, weights) for c in labels], axis=0)
             for key, p in self.probability.items()
         }
+
+    def accuracy(self, draws: np.ndarray, mask: np.ndarray) -> dict[tuple[str, str], np.ndarray]:
+        """Return the share of masked records whose likeliest label is right, as `auc` does."""
+        weights = draws[:, self.units[mask]] * self.weights[mask]
+        total, truth = weights.sum(axis=1), self.truth[mask]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return {
+                key: weights @ (p[mask].argmax(axis=1) == truth) / total
+                for key, p in self.probability.items()
+            }
 
 
 def applicable(inputs: Inputs) -> str:
@@ -107,8 +124,8 @@ def estimates_of(auc: Mapping[tuple[str, str], np.ndarray], n: int) -> dict[str,
         auc: draws by (learner, arm).
         n: patients of the holdout.
     """
-    learners = [learner for learner, arm in auc if arm == "real"]
-    gaps = {learner: auc[learner, "synthetic"] - auc[learner, "real"] for learner in learners}
+    gaps = gaps_of(auc)
+    learners = list(gaps)
     estimates: dict[str, Estimate] = {}
     for learner in learners:
         estimates[f"{learner}.real"] = from_draws(auc[learner, "real"], n=n)
@@ -116,6 +133,12 @@ def estimates_of(auc: Mapping[tuple[str, str], np.ndarray], n: int) -> dict[str,
         estimates[f"{learner}.gap"] = from_draws(gaps[learner], n=n)
     estimates["mean.gap"] = from_draws(np.mean(list(gaps.values()), axis=0), n=n)
     return estimates
+
+
+def gaps_of(figures: Mapping[tuple[str, str], np.ndarray]) -> dict[str, np.ndarray]:
+    """Return each learner's synthetic minus real figure, by draw."""
+    learners = [learner for learner, arm in figures if arm == "real"]
+    return {learner: figures[learner, "synthetic"] - figures[learner, "real"] for learner in learners}
 
 
 @remembered

@@ -1,4 +1,4 @@
-"""Fidelity: how far do synthetic images lie from real ones, as a whole, in a fixed encoder's features?
+"""Fidelity: how far do synthetic images lie from real ones, as a whole, in the features of fixed encoders?
 
 The squared distance is hard to read alone. It stands beside that of training patients' images, which is 0 up
 to chance, and it is divided by the distance between the real images of different labels: at 1, the synthetic
@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
-from synthgen.evaluate._encoder import NAME, encode
+from synthgen.evaluate._encoders import ENCODERS, WORDS, described, keyed
 from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, sides
 from synthgen.evaluate._intervals import Z, insufficient, not_applicable
 
 MAX_ROWS = 2_000
 DEFINITION = (
-    f"Squared maximum mean discrepancy, unbiased, of the kernel (x.y/d + 1)^3 on the features {NAME}"
-    " over the holdout's mean and standard deviation, one image of each patient; normal intervals by"
-    " influences. Relative: over the distance between the holdout's labels, weighed by their shares."
-    " Binkowski et al. (2018), arXiv:1801.01401."
+    "Squared maximum mean discrepancy, unbiased, of the kernel (x.y/d + 1)^3 on the features of the"
+    f" encoders {WORDS}, over the holdout's mean and standard deviation, one image of each patient; normal"
+    " intervals by influences. Relative: over the distance between the holdout's labels, weighed by their"
+    " shares. Binkowski et al. (2018), arXiv:1801.01401."
 )
 
 
@@ -34,24 +34,32 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Returns:
         ``synthetic`` and ``real`` (training images), squared distances to the holdout, which may be below 0;
-        ``relative``, from 0, not applicable without a label.
+        ``relative``, from 0, not applicable without a label; by encoder (`keyed`).
     """
     if not of_images(inputs):
         return _answer({}, status="not-applicable", note=NO_IMAGES)
     parts = sides(inputs, MAX_ROWS, rng=rng)
     rows = len(parts["holdout"])
     if rows < MIN_PATIENTS:
-        keys = ("synthetic", "real", "relative")
+        keys = [keyed(key, name) for name in ENCODERS for key in ("synthetic", "real", "relative")]
         few = {key: insufficient(rows) for key in keys}
         return _answer(few, status="insufficient", note="Too few patients or images.")
-    features = {side: encode(part).astype(float) for side, part in parts.items()}
+    estimates: dict[str, Estimate] = {}
+    used: dict[str, int] = {}
+    for name, encode in ENCODERS.items():
+        scaled = _scaled({side: encode(part).astype(float) for side, part in parts.items()})
+        found = {arm: discrepancy(scaled["holdout"], scaled[arm]) for arm in ("synthetic", "real")}
+        found["relative"] = _relative(inputs, parts["holdout"], scaled["holdout"], found["synthetic"])
+        estimates |= {keyed(key, name): estimate for key, estimate in found.items()}
+        used[name] = scaled["holdout"].shape[1]
+    return _answer(estimates, details={"rows": rows, "encoders": described(), "features": used})
+
+
+def _scaled(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return features over the holdout's mean and deviation, those left out that do not vary there."""
     mean, spread = features["holdout"].mean(axis=0), features["holdout"].std(axis=0)
     used = spread > 1e-6
-    scaled = {side: (f[:, used] - mean[used]) / spread[used] for side, f in features.items()}
-    estimates = {arm: discrepancy(scaled["holdout"], scaled[arm]) for arm in ("synthetic", "real")}
-    estimates["relative"] = _relative(inputs, parts["holdout"], scaled["holdout"], estimates["synthetic"])
-    details = {"rows": rows, "encoder": NAME, "features": int(used.sum())}
-    return _answer(estimates, details=details)
+    return {side: (f[:, used] - mean[used]) / spread[used] for side, f in features.items()}
 
 
 def discrepancy(first: np.ndarray, second: np.ndarray) -> Estimate:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
-from synthgen.evaluate._encoder import NAME, encode
+from synthgen.evaluate._encoders import ENCODERS, WORDS, described, keyed
 from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, sides
 from synthgen.evaluate._intervals import insufficient
 from synthgen.evaluate._manifold import (
@@ -24,10 +24,10 @@ MAX_ROWS = 3_000
 PARTS = ("precision", "recall", "density", "coverage")
 ARMS = ("synthetic", "real")
 DEFINITION = (
-    f"On the features {NAME}, one image of each patient: precision, share of synthetic images within"
-    " the ball of any holdout image, which reaches to its 5th nearest neighbour; recall, the reverse;"
-    " coverage, share of holdout balls that hold a synthetic image; density, balls an image lies in,"
-    " over 5. The ratio is to training patients' images in the synthetic ones' place. Conservative"
+    f"On the features of the encoders {WORDS}, one image of each patient: precision, share of synthetic"
+    " images within the ball of any holdout image, which reaches to its 5th nearest neighbour; recall, the"
+    " reverse; coverage, share of holdout balls that hold a synthetic image; density, balls an image lies"
+    " in, over 5. The ratio is to training patients' images in the synthetic ones' place. Conservative"
     " intervals by influences, radii held fixed. Kynkaanniemi et al. (2019), arXiv:1904.06991; Naeem"
     " et al. (2020), arXiv:2002.09797."
 )
@@ -42,25 +42,29 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Returns:
         ``<part>.synthetic``, ``<part>.real`` and ``<part>.ratio`` for precision, recall, density and
-        coverage.
+        coverage, by encoder (`keyed`).
     """
     if not of_images(inputs):
         return _answer({}, status="not-applicable", note=NO_IMAGES)
     parts = sides(inputs, MAX_ROWS, rng=rng)
     rows = len(parts["holdout"])
     if rows < MIN_PATIENTS:
-        few = {f"{part}.ratio": insufficient(rows) for part in PARTS}
+        few = {keyed(f"{part}.ratio", name): insufficient(rows) for name in ENCODERS for part in PARTS}
         return _answer(few, status="insufficient", note="Too few patients or images.")
-    points = {side: encode(part) for side, part in parts.items()}
-    holdout = points["holdout"]
-    around = radii(squared_distances(holdout, holdout))
     estimates: dict[str, Estimate] = {}
-    figures = {arm: _figures(holdout, points[arm], around) for arm in ARMS}
-    for part in PARTS:
-        synthetic, real = (figures[arm][part] for arm in ARMS)
-        estimates[f"{part}.synthetic"], estimates[f"{part}.real"] = estimate(synthetic), estimate(real)
-        estimates[f"{part}.ratio"] = ratio(synthetic, real)
-    return _answer(estimates, details={"rows": rows, "neighbours": NEIGHBOURS, "encoder": NAME})
+    for name, encode in ENCODERS.items():
+        points = {side: encode(part) for side, part in parts.items()}
+        around = radii(squared_distances(points["holdout"], points["holdout"]))
+        figures = {arm: _figures(points["holdout"], points[arm], around) for arm in ARMS}
+        for part in PARTS:
+            synthetic, real = (figures[arm][part] for arm in ARMS)
+            found = {
+                "synthetic": estimate(synthetic),
+                "real": estimate(real),
+                "ratio": ratio(synthetic, real),
+            }
+            estimates |= {keyed(f"{part}.{key}", name): value for key, value in found.items()}
+    return _answer(estimates, details={"rows": rows, "neighbours": NEIGHBOURS, "encoders": described()})
 
 
 def _figures(holdout: np.ndarray, other: np.ndarray, around: np.ndarray) -> dict[str, Figure]:

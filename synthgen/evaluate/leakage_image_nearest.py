@@ -6,30 +6,29 @@ and never passes one alone; here it is an attack with a holdout control and plan
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from synthgen.evaluate import _attack
+from synthgen.evaluate import _attack, _encoder
 from synthgen.evaluate._base import Inputs, MetricResult, result
-from synthgen.evaluate._encoder import NAME, encode, thumbnails
-from synthgen.evaluate._images import NO_IMAGES, of_images, some
+from synthgen.evaluate._encoder import encode, thumbnails
+from synthgen.evaluate._images import NO_IMAGES, as_points, components, of_images, some
+from synthgen.evaluate._memo import remembered
 from synthgen.evaluate.leakage_nearest_neighbour import nearest
-from synthgen.records import RealTable
 
+NAME, TITLE = "leakage_image_nearest", "Attack by the nearest image"
 SIDE = 16
 MAX_SYNTHETIC = 20_000
 FLOOR = 0.02
 """Distance below which two images are the same to this attack: 2 % of the range everywhere."""
 DEFINITION = (
     "Score = log of the distance to the nearest reference image over that to the nearest synthetic"
-    f" image, Euclidean on {SIDE}x{SIDE} pixels and the features {NAME}; a patient's score is the"
+    f" image, Euclidean on {SIDE}x{SIDE} pixels and the features {_encoder.NAME}; a patient's score is the"
     " largest of the images'. Advantage by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by"
     " Clopper-Pearson."
 )
-NAMED = ("leakage_image_nearest", "Attack by the nearest image", DEFINITION)
 
 
 def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
@@ -37,47 +36,43 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`.
-        rng: draws suspects and splits, and samples where a cap is met.
+        rng: splits patients in halves. The suspects have a fixed seed, so that attacks compare.
 
     Returns:
         See `synthgen.evaluate._attack.run`.
     """
     if not of_images(inputs):
-        return result(*NAMED, {}, better="lower", status="not-applicable", note=NO_IMAGES)
-    images: Any = inputs.synthetic
-    synthetic, reference = points(some(images, MAX_SYNTHETIC, rng=rng)), points(inputs.reference)
-    flat = replace(
-        inputs,
-        train=_flat(inputs.train, inputs.groups),
-        holdout=_flat(inputs.holdout, inputs.groups),
-        reference=_flat(inputs.reference, inputs.groups),
+        return result(NAME, TITLE, DEFINITION, {}, better="lower", status="not-applicable", note=NO_IMAGES)
+    limits = {"synthetic": MAX_SYNTHETIC}
+    return _attack.report(
+        inputs, scores(inputs), name=NAME, title=TITLE, definition=DEFINITION, limits=limits, rng=rng
     )
 
+
+@remembered
+def scores(inputs: Inputs) -> _attack.Scores | None:
+    """Return what the attack says of each patient, once while the inputs live; None for tables."""
+    if not of_images(inputs):
+        return None
+    rng = np.random.default_rng(_attack.SEED)
+    images: Any = inputs.synthetic
+    flat = as_points(inputs, points)
+    synthetic, reference = points(some(images, MAX_SYNTHETIC, rng=rng)), components(flat.reference.frame)
+    known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+
     def score(planted: pd.DataFrame, suspects: pd.DataFrame) -> np.ndarray:
-        found = _matrix(suspects)
-        base = np.concatenate([synthetic, _matrix(planted)]) if len(planted) else synthetic
-        close, foreign = nearest(found, base), nearest(found, reference)
+        found = components(suspects)
+        if len(found) not in known:  # the suspects of the positive control are the same
+            known[len(found)] = nearest(found, synthetic), nearest(found, reference)
+        close, foreign = known[len(found)]
+        if len(planted):
+            close = np.minimum(close, nearest(found, components(planted)))
         return np.asarray(np.log(foreign + FLOOR) - np.log(close + FLOOR))
 
-    limits = {"synthetic": len(synthetic), "reference": len(reference)}
-    name, title, definition = NAMED
-    return _attack.run(flat, score, name=name, title=title, definition=definition, limits=limits, rng=rng)
+    return _attack.score(flat, score, rng=np.random.default_rng(_attack.SEED))
 
 
 def points(images: Any) -> np.ndarray:
     """Return ``(image, component)`` float32: pixels over the number a side, then features."""
     pixels = thumbnails(images, SIDE).reshape(len(images), SIDE**2) / SIDE
     return np.concatenate([pixels, encode(images)], axis=1).astype(np.float32)
-
-
-def _flat(images: Any, groups: tuple[str, ...]) -> RealTable:
-    """Return images as a table of numbered components, with the columns that groups are told by."""
-    frame = pd.DataFrame(points(images))
-    return RealTable(
-        images.schema, frame.assign(**{name: images.frame[name] for name in groups}), images.units
-    )
-
-
-def _matrix(frame: pd.DataFrame) -> np.ndarray:
-    numbered = [name for name in frame.columns if not isinstance(name, str)]
-    return np.ascontiguousarray(frame[numbered].to_numpy(np.float32))

@@ -8,8 +8,8 @@ import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._image_learners import MAX_ROWS, applicable, learners, predictions
-from synthgen.evaluate._intervals import insufficient
-from synthgen.evaluate._learners import estimates_of
+from synthgen.evaluate._intervals import from_draws, insufficient
+from synthgen.evaluate._learners import MIN_PATIENTS, Predictions, estimates_of, gaps_of
 from synthgen.evaluate._patients import multiplicities
 
 DRAWS = 200
@@ -17,8 +17,10 @@ DEFINITION = (
     "AUROC (macro one-vs-rest) on the untouched real holdout, trained on synthetic minus trained on"
     " as many real images (one of each of random patients): logistic regression on the features"
     " radiomics-1 and, where the extra `deep` is installed, a small convolutional network at 28x28;"
-    " paired patient bootstrap. The interval covers the choice of test patients, not of training"
-    " images. Esteban et al. (2017), arXiv:1706.02633."
+    " paired patient bootstrap. Beside it the accuracy of the likeliest label; and by label, mean over"
+    " learners, the change of its own AUROC and of the share of its images that are read right. The"
+    " interval covers the choice of test patients, not of training images. Esteban et al. (2017),"
+    " arXiv:1706.02633."
 )
 
 
@@ -30,7 +32,9 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         rng: draws the patient bootstrap. The learners' seed is fixed.
 
     Returns:
-        ``<learner>.real``, ``<learner>.synthetic`` (0 to 1), ``<learner>.gap`` and ``mean.gap`` (-1 to 1).
+        ``<learner>.real``, ``<learner>.synthetic`` (0 to 1), ``<learner>.gap`` and ``mean.gap`` (-1 to 1) of
+        the AUROC, and with the suffix ``.accuracy`` of accuracy; ``groups["auc_gap"]`` and
+        ``groups["recall_gap"]`` by label. By protected group see ``fairness_image_gap``.
     """
     why = applicable(inputs)
     if why:
@@ -42,9 +46,28 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         few = {key: insufficient(found.n_units) for key in [*keys, "mean.gap"]}
         note = "Under 50 positive or negative patients in the holdout."
         return _answer(few, status="insufficient", note=note)
-    auc = found.auc(multiplicities(found.n_units, DRAWS, rng=rng), mask)
+    draws = multiplicities(found.n_units, DRAWS, rng=rng)
+    estimates = estimates_of(found.auc(draws, mask), found.n_units)
+    accuracy = estimates_of(found.accuracy(draws, mask), found.n_units)
+    estimates |= {f"{key}.accuracy": estimate for key, estimate in accuracy.items()}
     details = {"training_images": found.n_rows, "cap": MAX_ROWS, "target": inputs.target}
-    return _answer(estimates_of(auc, found.n_units), details=details)
+    return _answer(estimates, groups=_by_label(inputs, found, draws), details=details)
+
+
+def _by_label(inputs: Inputs, found: Predictions, draws: np.ndarray) -> dict[str, dict[str, Estimate]]:
+    """Return the mean gaps of each label: of its AUROC against the others, and of its recall."""
+    groups: dict[str, dict[str, Estimate]] = {"auc_gap": {}, "recall_gap": {}}
+    everyone = np.ones(len(found.truth), dtype=bool)
+    for label, word in enumerate(inputs.schema.column(str(inputs.target)).labels):
+        n = found.cell(everyone, label)
+        name, figures = f"{inputs.target}={word}", {}
+        if n >= MIN_PATIENTS:
+            figures["auc_gap"] = found.auc(draws, everyone, labels=[label])
+            figures["recall_gap"] = found.accuracy(draws, found.truth == label)
+        for key, held in groups.items():
+            mean = np.mean(list(gaps_of(figures[key]).values()), axis=0) if figures else None
+            held[name] = insufficient(n) if mean is None else from_draws(mean, n=n)
+    return groups
 
 
 def _answer(estimates: dict[str, Estimate], **more: Any) -> MetricResult:

@@ -24,6 +24,11 @@ _PAIRS = {
         "beside what real records reach",
         ("other real records", "synthetic records"),
     ),
+    "fidelity_image_manifold": (
+        "share (density: balls that hold an image, over 5)",
+        "beside what real images reach, encoder radiomics-1",
+        ("other real images", "synthetic images"),
+    ),
 }
 _CENTRES = {"auc": 0.5, "precision": 1.0, "coverage": 1.0}
 
@@ -69,6 +74,8 @@ def _axis(result: MetricResult, key: str) -> str:
         "true_positive": "change of the rate at which positives are found, minus everybody's",
         "false_positive": "change of the rate at which negatives are called positive, minus everybody's",
         "ece": "change of calibration error within the group; above 0: worse",
+        "auc_gap": "change of the label's AUC against the others, synthetic minus real",
+        "recall_gap": "change of the share of the label's images that are read right, synthetic minus real",
         "group_advantage": "advantage of the strongest attack within the group; 0: chance",
         "auc": "attack's area under the ROC curve; 0.5: chance",
     }
