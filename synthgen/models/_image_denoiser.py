@@ -1,8 +1,8 @@
 """The network of `imaging_diffusion`: an image without its noise, given how much noise there is.
 
 A `diffusers.UNet2DModel` behind the preconditioning of Karras et al. (2022), arXiv:2206.00364 (EDM). Blocks
-of pixels are folded into channels first, so that a picture of 28 to 512 pixels a side is a grid of at most
-`GRID` and costs two cores little. No layer couples images, and none keeps running statistics.
+of pixels are folded into channels first (`_folding`), so that a picture of 28 to 512 pixels a side costs two
+cores little. No layer couples images, and none keeps running statistics.
 """
 
 from __future__ import annotations
@@ -14,28 +14,19 @@ import numpy as np
 import torch
 from diffusers import EDMDPMSolverMultistepScheduler, UNet2DModel
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim import Optimizer
 
 from synthgen.models._device import device_of
+from synthgen.models._folding import Folding
 from synthgen.train.module import PrivateModule
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.units import Batch
 
 SIGMA_DATA = 0.4
 LOG_MEAN, LOG_SPREAD = -1.4, 1.3
-GRID = 16
 GROUPS = 8
 LOWEST, HIGHEST = 0.01, 10.0
 CHUNK = 512
-
-
-def fold_of(size: int) -> int:
-    """Return how many pixels a side go into one place of the grid: a power of two."""
-    fold = 1
-    while -(-size // fold) > GRID:
-        fold *= 2
-    return fold
 
 
 class ImageDenoiser(nn.Module):
@@ -58,13 +49,11 @@ class ImageDenoiser(nn.Module):
             guides,
             width,
         )
-        self.fold = fold_of(size)
-        grid = -(-size // self.fold)
-        self.grid = grid + grid % 2
+        self.folding = Folding(size)
         depth = 4 * width
-        folded = channels * self.fold**2
+        folded = channels * self.folding.fold**2
         self.unet: Any = UNet2DModel(  # type: ignore[no-untyped-call]
-            sample_size=self.grid,
+            sample_size=self.folding.grid,
             in_channels=folded,
             out_channels=folded,
             block_out_channels=(width, 2 * width),
@@ -89,12 +78,12 @@ class ImageDenoiser(nn.Module):
             guides: "image guide".
         """
         scale = (sigma**2 + SIGMA_DATA**2).sqrt()[:, None, None, None]
-        folded = self._folded(noisy / scale)
+        folded = self.folding.folded(noisy / scale)
         said = self.labels(classes)
         if self.guide is not None:
             said = said + self.guide(guides) * (classes != self.classes)[:, None]
         out: Tensor = self.unet(folded, 500 + 100 * sigma.log(), class_labels=said).sample
-        return self._unfolded(out)
+        return self.folding.unfolded(out)
 
     def clean(self, noisy: Tensor, sigma: Tensor, classes: Tensor, guides: Tensor) -> Tensor:
         """Return what the images are thought to be without noise."""
@@ -111,18 +100,6 @@ class ImageDenoiser(nn.Module):
         wanted = (images - SIGMA_DATA**2 / total * noisy) * total.sqrt() / (s * SIGMA_DATA)
         found: Tensor = ((self(noisy, sigma, classes, guides) - wanted) ** 2).mean((1, 2, 3))
         return found
-
-    def _folded(self, images: Tensor) -> Tensor:
-        short = self.grid * self.fold - self.size
-        before = short // 2
-        sides = (before, short - before) * 2
-        padded = functional.pad(images, sides, mode="replicate") if short else images
-        return functional.pixel_unshuffle(padded, self.fold)
-
-    def _unfolded(self, grid: Tensor) -> Tensor:
-        whole = functional.pixel_shuffle(grid, self.fold)
-        before = (self.grid * self.fold - self.size) // 2
-        return whole[:, :, before : before + self.size, before : before + self.size]
 
 
 def levels(n: int, *, low: float, high: float, device: torch.device | None = None) -> Tensor:

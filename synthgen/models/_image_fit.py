@@ -1,4 +1,4 @@
-"""The mechanism of `imaging_diffusion`, step by step: attributes, drafts, votes, spectrum, noised steps."""
+"""The mechanism of `imaging_diffusion` after what `_image_warm` buys: free pretraining, then noised steps."""
 
 from __future__ import annotations
 
@@ -11,22 +11,21 @@ import torch
 from torch import Tensor
 
 from synthgen.image_records import RealImages, intensities
-from synthgen.models import _embedding_fit as embedding_fit
 from synthgen.models import _image_denoiser as network
 from synthgen.models import _spectrum, _votes
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._device import device_of
-from synthgen.models._embedding import FittedEmbedding
-from synthgen.models._imaging import fit_attributes
-from synthgen.models._noised_steps import spend
-from synthgen.models.imaging_diffusion import DRAFTS, PHANTOMS, TRIAL, Config, FittedDiffusion
+from synthgen.models._image_warm import buy
+from synthgen.models._noised_steps import records_of, spend
+from synthgen.models.imaging_diffusion import Config, FittedDiffusion
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.train.plan import TrainingPlan
-from synthgen.train.units import Patients, TensorRecords
+from synthgen.train.units import Patients
 
-POOL = 3000
+DRAFTS, POOL = 4000, 3000
+PHANTOMS = 3  # parts of a pretraining batch that are phantoms, of four
 BATCH, RATE = 128, 2e-3
 AT_ONCE = {"cpu": 64, "cuda": 512}  # patients in memory
 ROUGH = 0.3  # noise above which drafts teach the network too
@@ -36,31 +35,17 @@ def fit(
     config: Config, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progress
 ) -> FittedDiffusion:
     """Run the mechanism with the plan's numbers. See `imaging_diffusion.Config.fit` for the guarantee."""
-    numbers: Mapping[str, Any] = plan.parameters
-    table = fit_attributes(
-        config, data, plan, noise=noise, progress=lambda what, done: tell(f"attributes: {what}", 0.05 * done)
-    )
-    tell("drafts", 0.05)
-    learnt = embedding_fit.learn(data, numbers["drafts"], noise=noise)
-    kept = ("channels", "size", "cosines", "power", "cells", "refill", "augment")
-    drawn = {key: numbers["drafts"][key] for key in kept}
-    drafts = FittedEmbedding(data.schema, table, str(config.attributes["name"]), drawn, learnt)
-    tell("votes", 0.08)
-    voted = _votes.vote(data, numbers["votes"], noise=noise, seed=config.seed)
-    sharp = _spectrum.measure(data, rho=numbers["spectrum"]["rho"], noise=noise)
+    bought = buy(config, data, plan, noise=noise, tell=tell)
     tell("pretraining", 0.12)
     rng = np.random.default_rng(config.seed)
-    shown = drafts.sample(DRAFTS, rng=rng)
-    net = _pretrained(config, shown, voted, tell)
+    shown = bought.drafts.sample(DRAFTS, rng=rng)
+    net = _pretrained(config, shown, bought.voted, tell)
     tell("noised steps", 0.6)
-    _noised_steps(config, net, data, numbers, noise, tell)
+    _noised_steps(config, net, data, plan.parameters, noise, tell)
     tell("spectrum", 0.97)
-    made = FittedDiffusion(
-        drafts, net, np.ones(_spectrum.Bands(data.pixels.shape[-1]).number), _numbers(config)
-    )
-    trial = drafts.attributes.sample(TRIAL, rng=rng)
-    images = made.finished(intensities(drafts.render(trial, rng=rng).pixels, data.schema), trial, rng=rng)
-    gains = _spectrum.Bands(images.shape[-1]).gains(np.clip(images, 0, 1), sharp)
+    unfiltered = np.ones(_spectrum.Bands(data.pixels.shape[-1]).number)
+    made = FittedDiffusion(bought.drafts, unfiltered, net, _numbers(config))
+    gains = made.sharpened(bought.sharp, rng=rng)
     tell("done", 1.0)
     return replace(made, gains=gains)
 
@@ -138,15 +123,3 @@ def _frozen(net: network.ImageDenoiser, trained: str) -> None:
         net.requires_grad_(False)
         for parameter in network.small_part(net):
             parameter.requires_grad_(True)
-
-
-def records_of(data: RealImages) -> TensorRecords:
-    """Return images from -1 to 1 with classes and guides. Sensitive."""
-    conditioning = Conditioning.of(data.schema)
-    return TensorRecords(
-        {
-            "images": torch.from_numpy(intensities(data.pixels, data.schema) * 2 - 1),
-            "classes": torch.from_numpy(conditioning.class_of(data.frame)),
-            "guides": torch.from_numpy(conditioning.guides_of(data.frame)).float(),
-        }
-    )

@@ -1,4 +1,4 @@
-"""Train a network on patients by a plan's noised steps: what the deep table generators share of torch."""
+"""Train a network on patients by a plan's noised steps: what the deep generators share of torch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from synthgen.image_records import RealImages, intensities
+from synthgen.models._conditioning import Conditioning
 from synthgen.models._fitted import FittedMarginal
 from synthgen.privacy.noise import NoiseSource
 from synthgen.records import RealTable
 from synthgen.train.module import PrivateModule, fit
 from synthgen.train.steps import MemoryBook
-from synthgen.train.units import Batch, Integers, Patients
+from synthgen.train.units import Batch, Integers, Patients, TensorRecords
 
 
 @dataclass(frozen=True)
@@ -90,3 +92,15 @@ def spend(
         for name, parameter in module.named_parameters():
             parameter.copy_(module.average.get(name, parameter))
     module.eval()
+
+
+def records_of(data: RealImages) -> TensorRecords:
+    """Return images from -1 to 1 with classes and guides. Sensitive."""
+    conditioning = Conditioning.of(data.schema)
+    return TensorRecords(
+        {
+            "images": torch.from_numpy(intensities(data.pixels, data.schema) * 2 - 1),
+            "classes": torch.from_numpy(conditioning.class_of(data.frame)),
+            "guides": torch.from_numpy(conditioning.guides_of(data.frame)).float(),
+        }
+    )

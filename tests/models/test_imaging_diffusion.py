@@ -14,8 +14,9 @@ from dp_accounting import dp_event
 from synthgen import phantoms
 from synthgen.image_records import RealImages
 from synthgen.models import _image_denoiser as network
-from synthgen.models import _image_fit, _spectrum, _votes
-from synthgen.models.imaging_diffusion import CLIP, Config
+from synthgen.models import _image_fit, _noised_steps, _spectrum, _votes
+from synthgen.models._image_warm import CLIP
+from synthgen.models.imaging_diffusion import Config
 from synthgen.privacy.accountant import epsilon_of
 from synthgen.privacy.noise import Integers, NoiseSource
 from synthgen.privacy.queries import LATTICE
@@ -123,7 +124,7 @@ def test_1_a_patient_of_any_images_moves_a_step_by_one_clip() -> None:
     plan = TrainingPlan(1.0, 1, 1.0, CLIP, 6.0, rows_per_unit=4, records_per_unit=1)
     module = network.ImageTraining(net, plan, learning_rate=1e-3, ema_decay=0.0, highest=1.0, dropout=0.1)
     engine = UnitGradients(net)
-    records = _image_fit.records_of(data)
+    records = _noised_steps.records_of(data)
     sums = []
     for chosen in (np.arange(5), np.arange(6)):
         torch.manual_seed(0)

@@ -1,0 +1,248 @@
+"""How the generator and the critic of `imaging_gan` learn: for free on phantoms, then from patients.
+
+Patients reach the critic's clipped gradients and nothing else. After each noised step the critic's weights
+are cut to a public spectral norm, which is a function of released weights; the generator follows the released
+critic, on drafts that were paid for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.fft import dct
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Adam, Optimizer
+
+from synthgen.models import _spectrum
+from synthgen.models._image_refiner import Critic, Refiner
+from synthgen.train.module import PrivateModule
+from synthgen.train.plan import TrainingPlan
+from synthgen.train.units import Batch
+
+BETAS = (0.5, 0.9)
+MADE = 1024
+LARGEST_NORM = 1.0
+PLACES = 7
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Images that cost nothing or were paid for, with what is said of them.
+
+    Attributes:
+        images: intensities from -1 to 1, "image channel row column".
+        classes: " image".
+        guides: "image guide".
+    """
+
+    images: Tensor
+    classes: Tensor
+    guides: Tensor
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def take(self, rows: Tensor) -> Shown:
+        """Return some of them."""
+        return Shown(self.images[rows], self.classes[rows], self.guides[rows])
+
+    def some(self, n: int) -> Shown:
+        """Return that many, drawn at random."""
+        return self.take(torch.randint(len(self), (n,), device=self.classes.device))
+
+    def like(self, classes: Tensor) -> Shown:
+        """Return one of each class asked for, or of any where there is none: each row's own affair."""
+        order, counts = torch.argsort(self.classes, stable=True), torch.bincount(self.classes)
+        starts = torch.cumsum(counts, 0) - counts
+        known = classes.clamp(max=len(counts) - 1)
+        there = (known == classes) & (counts[known] > 0)
+        first = torch.where(there, starts[known], 0)
+        width = torch.where(there, counts[known], len(self))
+        place = (torch.rand(len(classes), device=classes.device) * width).long()
+        return self.take(order[first + torch.minimum(place, width - 1)])
+
+
+def hinge(real: Tensor, made: Tensor) -> Tensor:
+    """Return the critic's loss of each pair of scores, " row"."""
+    return torch.relu(1.0 - real) + torch.relu(1.0 + made)
+
+
+@torch.no_grad()
+def bounded(critic: Critic) -> None:
+    """Cut each layer's weights to the spectral norm `LARGEST_NORM`: a function of the weights alone."""
+    for layer in critic.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear | nn.Embedding):
+            norm = torch.linalg.matrix_norm(layer.weight.flatten(1), ord=2)
+            layer.weight.mul_(LARGEST_NORM / norm.clamp(min=LARGEST_NORM))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What refining must leave as it was paid for: a draft's means of blocks, and the rings' powers.
+
+    Attributes:
+        weight: of the means.
+        weight_rings: of the rings.
+        wanted: decimal logarithm of each ring's power, NaN where noise hides it.
+    """
+
+    weight: float
+    weight_rings: float
+    wanted: np.ndarray
+
+    def loss(self, made: Tensor, drafts: Tensor) -> Tensor:
+        """Return how far images went from their drafts, and their spectrum from the paid one."""
+        places = min(PLACES, made.shape[-1])
+        means = [functional.adaptive_avg_pool2d(images, places) for images in (made, drafts)]
+        found = self.weight * functional.mse_loss(*means)
+        known = torch.from_numpy(~np.isnan(self.wanted)).to(made.device)
+        if self.weight_rings and bool(known.any()):
+            wanted = torch.from_numpy(np.nan_to_num(self.wanted)).float().to(made.device)
+            found = found + self.weight_rings * ((rings(made) - wanted)[known] ** 2).mean()
+        return found
+
+
+def rings(images: Tensor) -> Tensor:
+    """Return the mean over images of the logarithm of each ring's power, as `_spectrum.Bands.powers`.
+
+    Args:
+        images: intensities from -1 to 1.
+    """
+    size, bands = images.shape[-1], _spectrum.Bands(images.shape[-1])
+    turn = torch.from_numpy(dct(np.eye(size), axis=0, norm="ortho")).to(images)
+    power = ((turn @ (images / 2.0) @ turn.mT) ** 2).mean(1) / size**2
+    member = torch.from_numpy(bands.places.ravel()[None] == np.arange(bands.number)[:, None]).to(images)
+    means = power.flatten(1) @ (member / member.sum(1, keepdim=True)).mT
+    return (means + 10**_spectrum.LEAST).log10().mean(0)
+
+
+class CriticTraining(PrivateModule):
+    """Trains the critic on patients; the generator follows the critic and never meets a record.
+
+    After every ``critic_steps`` noised steps the generator makes ``generator_steps`` steps of its own. How
+    many depends on public numbers alone.
+    """
+
+    def __init__(
+        self,
+        generator: Refiner,
+        critic: Critic,
+        drafts: Shown,
+        plan: TrainingPlan,
+        kept: Kept,
+        *,
+        rates: tuple[float, float],
+        ema_decay: float,
+        critic_steps: int,
+        generator_steps: int,
+        batch: int,
+        seed: int,
+        physical_units: int = 128,
+    ) -> None:
+        super().__init__(plan, physical_units=physical_units, ema_decay=ema_decay, seed=seed)
+        self.generator, self.critic = generator, critic
+        self.rates, self.batch = rates, batch
+        self.critic_steps, self.generator_steps = critic_steps, generator_steps
+        self._drafts, self._kept = drafts, kept
+        self._made = self._remade()
+
+    def private_model(self) -> nn.Module:
+        """Return the critic."""
+        return self.critic
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Return one loss a row: a patient's image beside a made one of its class."""
+        classes, guides = batch["classes"], batch["guides"]
+        made = self._made.like(classes)
+        real = self.critic(batch["images"], classes, guides)
+        return hinge(real, self.critic(made.images, made.classes, made.guides))
+
+    def private_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
+        """Return Adam, which takes the clipping norm's scale out again."""
+        return Adam(parameters, lr=self.rates[0], betas=(0.9, 0.99))
+
+    def data_free_optimizers(self) -> list[Optimizer]:
+        """Return the generator's optimizer."""
+        return [Adam(self.generator.parameters(), lr=self.rates[1], betas=BETAS)]
+
+    def after_step(self) -> None:
+        """Cut the critic's weights; in its turn let the generator follow."""
+        bounded(self.critic)
+        if self.steps_done % self.critic_steps:
+            return
+        optimizer = self._optimizers()[1]
+        parameters = list(self.generator.parameters())
+        for _ in range(self.generator_steps):
+            shown = self._drafts.some(self.batch)
+            made = refined(self.generator, shown)
+            loss = self._kept.loss(made, shown.images)
+            loss = loss - self.critic(made, shown.classes, shown.guides).mean()
+            optimizer.zero_grad()
+            for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+        self._made = self._remade()
+
+    @torch.no_grad()
+    def _remade(self) -> Shown:
+        shown = self._drafts.some(MADE)
+        parts = [refined(self.generator, shown.take(rows)) for rows in torch.arange(MADE).split(256)]
+        return Shown(torch.cat(parts), shown.classes, shown.guides)
+
+
+def refined(generator: Refiner, shown: Shown) -> Tensor:
+    """Return images of drafts under new noise."""
+    noise = torch.randn_like(shown.images)
+    made: Tensor = generator(shown.images, shown.classes, shown.guides, noise)
+    return made
+
+
+def pretrain(
+    generator: Refiner,
+    critic: Critic,
+    phantoms: Shown,
+    *,
+    steps: int,
+    batch: int,
+    rates: tuple[float, float],
+    adversarial: float,
+    tell: Callable[[float], None],
+) -> None:
+    """Teach both, for free, on phantoms: to take noise off, and to tell what noise left.
+
+    Args:
+        generator: learns to give a phantom back from the phantom under noise.
+        critic: learns to tell phantoms from what the generator gives.
+        phantoms: what patients voted for.
+        steps: steps of each.
+        batch: images in a step.
+        rates: learning rates of critic and generator.
+        adversarial: weight of the critic's word, beside the squared error.
+        tell: told the part done.
+    """
+    if not steps:
+        return
+    own = Adam(generator.parameters(), lr=rates[1], betas=BETAS)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(own, rates[1], total_steps=max(steps, 2))
+    theirs = Adam(critic.parameters(), lr=rates[0], betas=BETAS)
+    for step in range(steps):
+        shown, others = phantoms.some(batch), phantoms.some(batch)
+        made = refined(generator, shown)
+        score = critic(made.detach(), shown.classes, shown.guides)
+        doubt = hinge(critic(others.images, others.classes, others.guides), score).mean()
+        theirs.zero_grad()
+        doubt.backward()  # type: ignore[no-untyped-call]
+        theirs.step()
+        bounded(critic)
+        loss = functional.mse_loss(made, shown.images) / adversarial
+        loss = loss - critic(made, shown.classes, shown.guides).mean()
+        own.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        own.step()
+        schedule.step()
+        if step % 10 == 0:
+            tell(step / steps)

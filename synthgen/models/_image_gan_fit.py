@@ -1,0 +1,96 @@
+"""The mechanism of `imaging_gan` after what `_image_warm` buys: free pretraining, then noised critic steps."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from synthgen.image_records import RealImages, intensities
+from synthgen.models import _image_critic as training
+from synthgen.models import _spectrum
+from synthgen.models._base import Progress
+from synthgen.models._conditioning import Conditioning
+from synthgen.models._device import device_of
+from synthgen.models._image_critic import Shown
+from synthgen.models._image_refiner import Critic, Refiner
+from synthgen.models._image_warm import Bought, buy
+from synthgen.models._noised_steps import records_of, spend
+from synthgen.models.imaging_gan import Config, FittedGan
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.plan import PrivacyPlan
+from synthgen.train.plan import TrainingPlan
+from synthgen.train.units import Patients
+
+DRAFTS, PHANTOMS = 4000, 4000
+BATCH = 64
+RATES = (5e-4, 2e-3)  # of critic and generator, on phantoms
+AT_ONCE = {"cpu": 128, "cuda": 1024}  # patients in memory
+
+
+def fit(
+    config: Config, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progress
+) -> FittedGan:
+    """Run the mechanism with the plan's numbers. See `imaging_gan.Config.fit` for the guarantee."""
+    bought = buy(config, data, plan, noise=noise, tell=tell)
+    tell("pretraining", 0.12)
+    rng, device = np.random.default_rng(config.seed), device_of(config.device)
+    drafts, phantoms = shown_of(bought, rng, device)
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        generator, critic = networks(config, drafts, Conditioning.of(data.schema))
+        training.pretrain(
+            generator, critic, phantoms, steps=config.pretraining, batch=BATCH, rates=RATES,
+            adversarial=config.adversarial, tell=lambda done: tell("pretraining", 0.12 + 0.4 * done),
+        )  # fmt: skip
+        module = training.CriticTraining(
+            generator, critic, drafts, TrainingPlan.from_json(plan.parameters["training"]),
+            training.Kept(config.hold, config.hold_spectrum, bought.sharp),
+            rates=(config.critic_rate, config.generator_rate), ema_decay=config.ema_decay,
+            critic_steps=config.critic_steps, generator_steps=config.generator_steps, batch=4 * BATCH,
+            seed=config.seed, physical_units=AT_ONCE[device.type],
+        )  # fmt: skip
+    spend(
+        module, Patients(records_of(data), data.units), noise=noise, device=device,
+        tell=lambda done: tell("noised steps", 0.52 + 0.44 * done),
+    )  # fmt: skip
+    tell("spectrum", 0.97)
+    unfiltered = np.ones(_spectrum.Bands(data.pixels.shape[-1]).number)
+    made = FittedGan(bought.drafts, unfiltered, generator)
+    gains = made.sharpened(bought.sharp, rng=rng)
+    tell("done", 1.0)
+    return replace(made, gains=gains)
+
+
+def networks(config: Config, drafts: Shown, conditioning: Conditioning) -> tuple[Refiner, Critic]:
+    """Return generator and critic of the drafts' form, with initial weights."""
+    form = {
+        "channels": drafts.images.shape[1],
+        "size": drafts.images.shape[-1],
+        "classes": conditioning.n_classes,
+        "guides": conditioning.n_guides,
+    }
+    generator = Refiner(**form, width=config.width, strength=config.strength)
+    critic = Critic(**form, width=config.critic_width)
+    return generator.to(drafts.images.device), critic.to(drafts.images.device)
+
+
+def shown_of(bought: Bought, rng: np.random.Generator, device: torch.device) -> tuple[Shown, Shown]:
+    """Return drafts, and phantoms of the same classes and guides. Free: all was paid for, or is public."""
+    drawn: Any = bought.drafts.sample(DRAFTS, rng=rng)
+    conditioning, channels = Conditioning.of(drawn.schema), drawn.pixels.shape[1]
+    classes, guides = conditioning.class_of(drawn.frame), conditioning.guides_of(drawn.frame)
+
+    def shown(images: np.ndarray, rows: np.ndarray) -> Shown:
+        said = torch.from_numpy(classes[rows]), torch.from_numpy(guides[rows]).float()
+        tensors = (torch.from_numpy(images * 2 - 1).float(), *said)
+        return Shown(*(tensor.to(device) for tensor in tensors))
+
+    picked = rng.integers(0, DRAFTS, PHANTOMS)
+    phantoms = bought.voted.draw(classes[picked], drawn.pixels.shape[-1], rng)[:, None]
+    return (
+        shown(intensities(drawn.pixels, drawn.schema), np.arange(DRAFTS)),
+        shown(np.repeat(phantoms, channels, axis=1), picked),
+    )

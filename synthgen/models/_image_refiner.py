@@ -1,0 +1,153 @@
+"""The networks of `imaging_gan`: a generator that refines drafts, and the critic that patients train.
+
+The generator takes a paid draft under noise and gives an image. It starts as the identity on its input, is
+taught for free on phantoms under the same noise, and then follows the critic. The critic is of the DCGAN
+family (Radford et al. 2016, arXiv:1511.06434): strided convolutions, leaky units, no layer that couples
+images. Its label is a projection (Miyato and Koyama 2018, arXiv:1802.05637).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synthgen.models._device import device_of
+from synthgen.models._folding import Folding
+
+GROUPS, BLOCKS = 8, 3
+SLOPE = 0.2
+SMALLEST = 4
+CHUNK = 512
+
+
+class Block(nn.Module):
+    """A residual block of the generator, moved by what is said of the image."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList([nn.GroupNorm(GROUPS, width) for _ in range(2)])
+        self.convolutions = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in range(2)])
+        self.said = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, said: Tensor) -> Tensor:
+        """Return ``x`` and what the block adds, "image channel row column"."""
+        h = self.convolutions[0](functional.silu(self.norms[0](x))) + self.said(said)[:, :, None, None]
+        found: Tensor = x + self.convolutions[1](functional.silu(self.norms[1](h)))
+        return found
+
+
+class Refiner(nn.Module):
+    """Draft under noise to image, intensities from -1 to 1.
+
+    Attributes:
+        channels: of an image.
+        size: pixels a side.
+        classes: number of classes.
+        guides: length of the guides' vector.
+        width: channels of the grid.
+        strength: standard deviation of the noise that drafts get.
+    """
+
+    def __init__(
+        self, *, channels: int, size: int, classes: int, guides: int, width: int, strength: float
+    ) -> None:
+        super().__init__()
+        self.channels, self.size, self.classes, self.guides = channels, size, classes, guides
+        self.width, self.strength = width, strength
+        self.folding = Folding(size)
+        folded = channels * self.folding.fold**2
+        self.first = nn.Conv2d(folded, width, 3, padding=1)
+        self.blocks = nn.ModuleList([Block(width) for _ in range(BLOCKS)])
+        self.norm = nn.GroupNorm(GROUPS, width)
+        self.last = nn.Conv2d(width, folded, 3, padding=1)
+        self.labels = nn.Embedding(classes, width)
+        self.guide = nn.Linear(guides, width, bias=False) if guides else None
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+
+    def forward(self, drafts: Tensor, classes: Tensor, guides: Tensor, noise: Tensor) -> Tensor:
+        """Return images of drafts, "image channel row column".
+
+        Args:
+            drafts: intensities from -1 to 1.
+            classes: class of each image, " image".
+            guides: "image guide".
+            noise: standard normal, of the drafts' shape.
+        """
+        said = self.labels(classes)
+        if self.guide is not None:
+            said = said + self.guide(guides)
+        noisy = drafts + self.strength * noise
+        x = self.first(self.folding.folded(noisy))
+        for block in self.blocks:
+            x = block(x, said)
+        found: Tensor = noisy + self.folding.unfolded(self.last(functional.silu(self.norm(x))))
+        return found
+
+
+class Critic(nn.Module):
+    """A score of each image, given its class; no layer couples images.
+
+    Attributes:
+        features: strided convolutions.
+        score: of the features, whatever the class.
+        labels: what the class adds to it.
+    """
+
+    def __init__(self, *, channels: int, size: int, classes: int, guides: int, width: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        side, inside, outside = size, channels, width
+        while side > SMALLEST or not layers:
+            layers += [nn.Conv2d(inside, outside, 3, padding=1), nn.LeakyReLU(SLOPE)]
+            layers += [nn.AvgPool2d(2)] if side > 1 else []
+            side, inside, outside = max(side // 2, 1), outside, min(2 * outside, 4 * width)
+        length = inside * side**2
+        self.features = nn.Sequential(*layers, nn.Flatten())
+        self.score = nn.Linear(length, 1)
+        self.labels = nn.Embedding(classes, length)
+        self.guide = nn.Linear(guides, length, bias=False) if guides else None
+        nn.init.zeros_(self.labels.weight)
+        if self.guide is not None:
+            nn.init.zeros_(self.guide.weight)
+
+    def forward(self, images: Tensor, classes: Tensor, guides: Tensor) -> Tensor:
+        """Return scores, " image"."""
+        found = self.features(images)
+        said = self.labels(classes)
+        if self.guide is not None:
+            said = said + self.guide(guides)
+        score: Tensor = self.score(found)[:, 0] + (found * said).sum(1) / found.shape[1] ** 0.5
+        return score
+
+
+@torch.no_grad()
+def finished(
+    net: Refiner, drafts: np.ndarray, classes: np.ndarray, guides: np.ndarray, *, rng: np.random.Generator
+) -> np.ndarray:
+    """Return refined drafts.
+
+    Args:
+        net: the generator.
+        drafts: intensities from 0 to 1, "image channel row column".
+        classes: class of each image.
+        guides: "image guide".
+        rng: draws the noise; open.
+
+    Returns:
+        Intensities, float32; they may lie a little outside 0 to 1. The same on each run on one machine.
+    """
+    device = device_of("auto")
+    net.to(device)
+    out = [np.zeros((0, *drafts.shape[1:]), dtype=np.float32)]
+    for start in range(0, len(drafts), CHUNK):
+        rows = slice(start, start + CHUNK)
+        noise = rng.standard_normal(drafts[rows].shape)
+        given = (2.0 * drafts[rows] - 1.0, classes[rows].astype(np.int64), guides[rows], noise)
+        images, said, guide, random = (torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in given)
+        made = net(images.float(), said, guide.float(), random.float())
+        out.append(((made + 1.0) / 2.0).cpu().numpy())
+    net.cpu()
+    return np.concatenate(out)

@@ -1,0 +1,150 @@
+"""A GAN that refines paid drafts of images; patients meet its critic alone, by DP-SGD.
+
+Attributes come from a table generator; pixels are drawn given them:
+
+1. `_image_warm` buys drafts, phantoms that patients voted for, and how sharp images are;
+2. generator and critic (`_image_refiner`) are taught for free on the phantoms: the one to take noise off, the
+   other to tell what it left;
+3. the rest of the budget trains the critic on patients: one loss a patient (its image beside a made one of its
+   class), one clip, one noise a step. Between steps the generator follows the critic, on drafts; what was
+   paid for as statistics, a draft's means of blocks and the spectrum, it is held to.
+
+Source: Bie et al. (2023), arXiv:2302.02936, for many critic steps a generator step and large batches;
+Shrivastava et al. (2017), arXiv:1612.07828, for refining drafts.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from pydantic import Field
+
+from synthgen.errors import ConfigError
+from synthgen.image_records import RealImages
+from synthgen.models import _embedding as embedding
+from synthgen.models._base import Progress
+from synthgen.models._conditioning import Conditioning
+from synthgen.models._embedding import FittedEmbedding
+from synthgen.models._image_warm import FittedWarmImages, WarmImaging
+from synthgen.privacy.noise import NoiseSource
+from synthgen.privacy.plan import PrivacyPlan
+from synthgen.records import SyntheticTable
+from synthgen.schema import Schema
+
+if TYPE_CHECKING:
+    from synthgen.models._image_refiner import Refiner
+
+__all__ = ["Config", "Fitted", "load"]
+WEIGHTS, META = "refiner.safetensors", "refiner.json"
+
+
+class Config(WarmImaging):
+    """Settings, beside those of `_image_warm.WarmImaging`. All are public; none looks at the data.
+
+    Attributes:
+        critic_width: channels of the critic's first layer.
+        critic_rate: learning rate of the critic's noised steps.
+        generator_rate: learning rate of the generator.
+        critic_steps: noised steps before the generator's turn.
+        generator_steps: steps of the generator in its turn; free.
+        adversarial: weight of the critic's word beside the squared error, on phantoms.
+        hold: weight of a draft's means of blocks in the generator's turns.
+        hold_spectrum: weight of the paid spectrum there.
+    """
+
+    name: Literal["gan"] = "gan"
+    share_steps: float = Field(default=0.4, gt=0, lt=1)
+    steps: int = Field(default=200, ge=1, le=1_000_000)
+    draws: int = Field(default=1, ge=1, le=64)
+    ema_decay: float = Field(default=0.98, ge=0, lt=1)
+    pretraining: int = Field(default=600, ge=0, le=10_000_000)
+    critic_width: int = Field(default=16, ge=4, le=1024)
+    critic_rate: float = Field(default=5e-4, gt=0, le=1)
+    generator_rate: float = Field(default=1e-4, gt=0, le=1)
+    critic_steps: int = Field(default=5, ge=1, le=1000)
+    generator_steps: int = Field(default=3, ge=1, le=1000)
+    adversarial: float = Field(default=0.002, gt=0, le=1)
+    hold: float = Field(default=50.0, ge=0)
+    hold_spectrum: float = Field(default=1.0, ge=0)
+
+    def fit(
+        self, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
+    ) -> FittedGan:
+        """Spend the plan.
+
+        Guarantee:
+            What is returned costs the plan's event, for neighbours that differ in all records of one unit, of
+            which ``data`` holds at most `PrivacyPlan.max_records`: drafts, votes and spectrum their rho, the
+            critic its steps; the generator follows from these.
+
+        Args:
+            data: the training images. Sensitive.
+            plan: what `plan` returned for the same schema.
+            noise: the operating system's source, or a test's.
+            progress: told what is being done.
+        """
+        from synthgen.models._image_gan_fit import fit
+
+        return fit(self, data, plan, noise=noise, tell=progress or (lambda what, done: None))
+
+
+@dataclass(frozen=True)
+class FittedGan(FittedWarmImages):
+    """Paid drafts and the generator that refines them. Publishable.
+
+    Attributes:
+        generator: refines drafts.
+    """
+
+    generator: Refiner
+
+    def finished(self, drafts: np.ndarray, table: SyntheticTable, *, rng: np.random.Generator) -> np.ndarray:
+        """Return drafts as the generator refines them, unfiltered intensities."""
+        from synthgen.models._image_refiner import finished
+
+        conditioning = Conditioning.of(self.schema)
+        classes, guides = conditioning.class_of(table.frame), conditioning.guides_of(table.frame)
+        return finished(self.generator, drafts, classes, guides, rng=rng)
+
+    def save(self, folder: Path) -> None:
+        """Write the drafts' files, ``refiner.safetensors`` and ``refiner.json``."""
+        import torch
+        from safetensors.torch import save_file
+
+        self.drafts.save(folder)
+        tensors = {f"net.{name}": tensor.contiguous() for name, tensor in self.generator.state_dict().items()}
+        tensors["gains"] = torch.from_numpy(np.ascontiguousarray(self.gains))
+        save_file(tensors, folder / WEIGHTS)
+        keys = ("channels", "size", "classes", "guides", "width", "strength")
+        meta = {key: getattr(self.generator, key) for key in keys}
+        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+Fitted = FittedGan
+
+
+def load(folder: Path, schema: Schema) -> FittedGan:
+    """Read a saved model.
+
+    Raises:
+        ConfigError: files are missing, of another format, or fitted with another schema.
+    """
+    from safetensors.torch import load_file
+
+    from synthgen.models._image_refiner import Refiner
+
+    drafts = embedding.load(folder, schema)
+    try:
+        net = Refiner(**json.loads((folder / META).read_text(encoding="utf-8")))
+        tensors = load_file(folder / WEIGHTS)
+        net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+        gains = tensors["gains"].numpy()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise ConfigError("Expected a saved GAN of images.", where=str(folder)) from error
+    if not isinstance(drafts, FittedEmbedding):
+        raise ConfigError("Expected drafts of a Gaussian embedding.", where=str(folder))
+    return FittedGan(drafts, gains, net.eval())
