@@ -74,6 +74,23 @@ class FittedEmbedding:
             self.schema, table.frame, table.units, table.first_id, pixels=np.concatenate(parts)
         )
 
+    def like_drafts(self, images: np.ndarray, classes: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
+        """Return images as drafts would hold them: their lowest cosines, the rest refilled as in draws.
+
+        Args:
+            images: intensities from 0 to 1, ``(record, channel, row, column)``; no patient's.
+            classes: class of each image.
+            rng: open randomness.
+
+        Returns:
+            Intensities, which may lie outside 0 to 1.
+        """
+        basis, cells = basis_of(self.numbers), self._cells(classes, rng)
+        kept = (basis.analyse(images) - self.learnt.centre) / self.learnt.radius
+        lost = rng.standard_normal(kept.shape) * self.learnt.moments.rests[cells] * self.numbers["refill"]
+        rest = self._beyond(cells, rng) if self.numbers["refill"] else None
+        return basis.synthesise(self.learnt.centre + self.learnt.radius * (kept + lost), rest)
+
     def save(self, folder: Path) -> None:
         """Write safetensors and JSON into an existing folder."""
         from safetensors.numpy import save_file

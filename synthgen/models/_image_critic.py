@@ -8,7 +8,7 @@ critic, on drafts that were paid for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -205,6 +205,7 @@ def pretrain(
     generator: Refiner,
     critic: Critic,
     phantoms: Shown,
+    seen: Tensor,
     *,
     steps: int,
     batch: int,
@@ -215,9 +216,10 @@ def pretrain(
     """Teach both, for free, on phantoms: to take noise off, and to tell what noise left.
 
     Args:
-        generator: learns to give a phantom back from the phantom under noise.
+        generator: learns to give a phantom back from what a draft would hold of it, under noise.
         critic: learns to tell phantoms from what the generator gives.
         phantoms: what patients voted for.
+        seen: the phantoms as drafts would hold them.
         steps: steps of each.
         batch: images in a step.
         rates: learning rates of critic and generator.
@@ -230,8 +232,9 @@ def pretrain(
     schedule = torch.optim.lr_scheduler.OneCycleLR(own, rates[1], total_steps=max(steps, 2))
     theirs = Adam(critic.parameters(), lr=rates[0], betas=BETAS)
     for step in range(steps):
-        shown, others = phantoms.some(batch), phantoms.some(batch)
-        made = refined(generator, shown)
+        rows = torch.randint(len(phantoms), (batch,), device=seen.device)
+        shown, others = phantoms.take(rows), phantoms.some(batch)
+        made = refined(generator, replace(shown, images=seen[rows]))
         score = critic(made.detach(), shown.classes, shown.guides)
         doubt = hinge(critic(others.images, others.classes, others.guides), score).mean()
         theirs.zero_grad()

@@ -1,4 +1,4 @@
-"""The mechanism of `imaging_gan` after what `_image_warm` buys: free pretraining, then noised critic steps."""
+"""The mechanism of `imaging_gan` after what `_image_warm` buys: free pretraining, noised critic steps."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from synthgen.train.units import Patients
 
 DRAFTS, PHANTOMS = 4000, 4000
 BATCH = 64
+BLURRED = True
 RATES = (5e-4, 2e-3)  # of critic and generator, on phantoms
 AT_ONCE = {"cpu": 128, "cuda": 1024}  # patients in memory
 
@@ -37,12 +38,12 @@ def fit(
     bought = buy(config, data, plan, noise=noise, tell=tell)
     tell("pretraining", 0.12)
     rng, device = np.random.default_rng(config.seed), device_of(config.device)
-    drafts, phantoms = shown_of(bought, rng, device)
+    drafts, phantoms, seen = shown_of(bought, rng, device)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         generator, critic = networks(config, drafts, Conditioning.of(data.schema))
         training.pretrain(
-            generator, critic, phantoms, steps=config.pretraining, batch=BATCH, rates=RATES,
+            generator, critic, phantoms, seen, steps=config.pretraining, batch=BATCH, rates=RATES,
             adversarial=config.adversarial, tell=lambda done: tell("pretraining", 0.12 + 0.4 * done),
         )  # fmt: skip
         module = training.CriticTraining(
@@ -58,7 +59,7 @@ def fit(
     )  # fmt: skip
     tell("spectrum", 0.97)
     unfiltered = np.ones(_spectrum.Bands(data.pixels.shape[-1]).number)
-    made = FittedGan(bought.drafts, unfiltered, generator)
+    made = FittedGan(bought.drafts, unfiltered, generator, critic.cpu().eval(), config.candidates)
     gains = made.sharpened(bought.sharp, rng=rng)
     tell("done", 1.0)
     return replace(made, gains=gains)
@@ -77,20 +78,30 @@ def networks(config: Config, drafts: Shown, conditioning: Conditioning) -> tuple
     return generator.to(drafts.images.device), critic.to(drafts.images.device)
 
 
-def shown_of(bought: Bought, rng: np.random.Generator, device: torch.device) -> tuple[Shown, Shown]:
-    """Return drafts, and phantoms of the same classes and guides. Free: all was paid for, or is public."""
+def shown_of(
+    bought: Bought, rng: np.random.Generator, device: torch.device
+) -> tuple[Shown, Shown, torch.Tensor]:
+    """Return drafts, phantoms of the same classes and guides, and what a draft would hold of each phantom.
+
+    Free: all was paid for, or is public.
+    """
     drawn: Any = bought.drafts.sample(DRAFTS, rng=rng)
     conditioning, channels = Conditioning.of(drawn.schema), drawn.pixels.shape[1]
     classes, guides = conditioning.class_of(drawn.frame), conditioning.guides_of(drawn.frame)
 
+    def scaled(images: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.clip(images, 0, 1) * 2 - 1).float().to(device)
+
     def shown(images: np.ndarray, rows: np.ndarray) -> Shown:
         said = torch.from_numpy(classes[rows]), torch.from_numpy(guides[rows]).float()
-        tensors = (torch.from_numpy(images * 2 - 1).float(), *said)
-        return Shown(*(tensor.to(device) for tensor in tensors))
+        return Shown(scaled(images), *(tensor.to(device) for tensor in said))
 
     picked = rng.integers(0, DRAFTS, PHANTOMS)
     phantoms = bought.voted.draw(classes[picked], drawn.pixels.shape[-1], rng)[:, None]
+    phantoms = np.repeat(phantoms, channels, axis=1)
+    seen = bought.drafts.like_drafts(phantoms, classes[picked], rng=rng) if BLURRED else phantoms
     return (
         shown(intensities(drawn.pixels, drawn.schema), np.arange(DRAFTS)),
-        shown(np.repeat(phantoms, channels, axis=1), picked),
+        shown(phantoms, picked),
+        scaled(seen),
     )

@@ -98,6 +98,8 @@ class Critic(nn.Module):
 
     def __init__(self, *, channels: int, size: int, classes: int, guides: int, width: int) -> None:
         super().__init__()
+        self.channels, self.size, self.classes, self.guides = channels, size, classes, guides
+        self.width = width
         layers: list[nn.Module] = []
         side, inside, outside = size, channels, width
         while side > SMALLEST or not layers:
@@ -125,29 +127,54 @@ class Critic(nn.Module):
 
 @torch.no_grad()
 def finished(
-    net: Refiner, drafts: np.ndarray, classes: np.ndarray, guides: np.ndarray, *, rng: np.random.Generator
-) -> np.ndarray:
-    """Return refined drafts.
+    net: Refiner,
+    critic: Critic,
+    drafts: np.ndarray,
+    classes: np.ndarray,
+    guides: np.ndarray,
+    *,
+    rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return refined drafts and the critic's scores of them.
 
     Args:
         net: the generator.
+        critic: the critic.
         drafts: intensities from 0 to 1, "image channel row column".
         classes: class of each image.
         guides: "image guide".
         rng: draws the noise; open.
 
     Returns:
-        Intensities, float32; they may lie a little outside 0 to 1. The same on each run on one machine.
+        Intensities, float32; they may lie a little outside 0 to 1. Scores, " image". The same on each run on
+        one machine.
     """
     device = device_of("auto")
     net.to(device)
-    out = [np.zeros((0, *drafts.shape[1:]), dtype=np.float32)]
+    critic.to(device)
+    out, scores = [np.zeros((0, *drafts.shape[1:]), dtype=np.float32)], [np.zeros(0, dtype=np.float32)]
     for start in range(0, len(drafts), CHUNK):
         rows = slice(start, start + CHUNK)
         noise = rng.standard_normal(drafts[rows].shape)
-        given = (2.0 * drafts[rows] - 1.0, classes[rows].astype(np.int64), guides[rows], noise)
-        images, said, guide, random = (torch.from_numpy(np.ascontiguousarray(part)).to(device) for part in given)
-        made = net(images.float(), said, guide.float(), random.float())
+        given = (2.0 * drafts[rows] - 1.0, guides[rows], noise)
+        images, guide, random = (torch.from_numpy(np.asarray(part, np.float32)).to(device) for part in given)
+        said = torch.from_numpy(classes[rows].astype(np.int64)).to(device)
+        made = net(images, said, guide, random)
+        scores.append(critic(made, said, guide).cpu().numpy())
         out.append(((made + 1.0) / 2.0).cpu().numpy())
     net.cpu()
-    return np.concatenate(out)
+    critic.cpu()
+    return np.concatenate(out), np.concatenate(scores)
+
+
+def picked(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return one candidate's number of each image, drawn in proportion to the exponential of its score.
+
+    Under a critic that tells logarithms of densities apart this is sampling by importance, from the made
+    images towards the real ones (Azadi et al. 2019, arXiv:1810.06758, for a critic that rejects).
+
+    Args:
+        scores: "image candidate".
+        rng: open randomness.
+    """
+    return np.asarray((scores + rng.gumbel(size=scores.shape)).argmax(axis=1))

@@ -114,7 +114,7 @@ class WarmImaging(ImagingSettings):
 
         Raises:
             ValueError: ``epsilon`` or ``delta`` is out of range.
-            ConfigError: the schema declares no images, or the packages or the device that train are not there.
+            ConfigError: the schema declares no images, or packages or the device are not there.
         """
         require(self.name, *self.packages())
         if self.device == "cuda":

@@ -5,8 +5,8 @@ Attributes come from a table generator; pixels are drawn given them:
 1. `_image_warm` buys drafts, phantoms that patients voted for, and how sharp images are;
 2. generator and critic (`_image_refiner`) are taught for free on the phantoms: the one to take noise off, the
    other to tell what it left;
-3. the rest of the budget trains the critic on patients: one loss a patient (its image beside a made one of its
-   class), one clip, one noise a step. Between steps the generator follows the critic, on drafts; what was
+3. the rest of the budget trains the critic on patients: one loss a patient (its image beside a made one of
+   its class), one clip, one noise a step. Between steps the generator follows the critic, on drafts; what was
    paid for as statistics, a draft's means of blocks and the spectrum, it is held to.
 
 Source: Bie et al. (2023), arXiv:2302.02936, for many critic steps a generator step and large batches;
@@ -18,13 +18,13 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from pydantic import Field
 
 from synthgen.errors import ConfigError
-from synthgen.image_records import RealImages
+from synthgen.image_records import RealImages, intensities
 from synthgen.models import _embedding as embedding
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
@@ -36,7 +36,7 @@ from synthgen.records import SyntheticTable
 from synthgen.schema import Schema
 
 if TYPE_CHECKING:
-    from synthgen.models._image_refiner import Refiner
+    from synthgen.models._image_refiner import Critic, Refiner
 
 __all__ = ["Config", "Fitted", "load"]
 WEIGHTS, META = "refiner.safetensors", "refiner.json"
@@ -54,6 +54,7 @@ class Config(WarmImaging):
         adversarial: weight of the critic's word beside the squared error, on phantoms.
         hold: weight of a draft's means of blocks in the generator's turns.
         hold_spectrum: weight of the paid spectrum there.
+        candidates: drafts refined for each image, of which the critic picks one.
     """
 
     name: Literal["gan"] = "gan"
@@ -70,6 +71,7 @@ class Config(WarmImaging):
     adversarial: float = Field(default=0.002, gt=0, le=1)
     hold: float = Field(default=50.0, ge=0)
     hold_spectrum: float = Field(default=1.0, ge=0)
+    candidates: int = Field(default=1, ge=1, le=64)
 
     def fit(
         self, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
@@ -98,17 +100,36 @@ class FittedGan(FittedWarmImages):
 
     Attributes:
         generator: refines drafts.
+        critic: what patients trained; it picks among candidates.
+        candidates: drafts refined for each image.
     """
 
     generator: Refiner
+    critic: Critic
+    candidates: int
 
     def finished(self, drafts: np.ndarray, table: SyntheticTable, *, rng: np.random.Generator) -> np.ndarray:
-        """Return drafts as the generator refines them, unfiltered intensities."""
-        from synthgen.models._image_refiner import finished
+        """Return drafts as the generator refines them, unfiltered intensities.
+
+        With several candidates, further drafts are drawn for each record, and one is picked by the critic.
+        """
+        from synthgen.models._image_refiner import finished, picked
 
         conditioning = Conditioning.of(self.schema)
         classes, guides = conditioning.class_of(table.frame), conditioning.guides_of(table.frame)
-        return finished(self.generator, drafts, classes, guides, rng=rng)
+        made, scores = [], []
+        for turn in range(self.candidates):
+            if turn:
+                drafts = intensities(self.drafts.render(table, rng=rng).pixels, self.schema)
+            images, score = finished(self.generator, self.critic, drafts, classes, guides, rng=rng)
+            made.append(images)
+            scores.append(score)
+        chosen = picked(np.stack(scores, axis=1), rng)
+        return np.asarray(np.stack(made)[chosen, np.arange(len(chosen))])
+
+    @property
+    def _networks(self) -> tuple[tuple[str, Any], ...]:
+        return ("generator", self.generator), ("critic", self.critic)
 
     def save(self, folder: Path) -> None:
         """Write the drafts' files, ``refiner.safetensors`` and ``refiner.json``."""
@@ -116,11 +137,16 @@ class FittedGan(FittedWarmImages):
         from safetensors.torch import save_file
 
         self.drafts.save(folder)
-        tensors = {f"net.{name}": tensor.contiguous() for name, tensor in self.generator.state_dict().items()}
+        tensors = {
+            f"{part}.{name}": tensor.contiguous()
+            for part, net in self._networks
+            for name, tensor in net.state_dict().items()
+        }
         tensors["gains"] = torch.from_numpy(np.ascontiguousarray(self.gains))
         save_file(tensors, folder / WEIGHTS)
-        keys = ("channels", "size", "classes", "guides", "width", "strength")
-        meta = {key: getattr(self.generator, key) for key in keys}
+        keys = ("channels", "size", "classes", "guides", "width")
+        form = {part: {key: getattr(net, key) for key in keys} for part, net in self._networks}
+        meta = {**form, "strength": self.generator.strength, "candidates": self.candidates}
         (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
@@ -135,16 +161,19 @@ def load(folder: Path, schema: Schema) -> FittedGan:
     """
     from safetensors.torch import load_file
 
-    from synthgen.models._image_refiner import Refiner
+    from synthgen.models._image_refiner import Critic, Refiner
 
     drafts = embedding.load(folder, schema)
     try:
-        net = Refiner(**json.loads((folder / META).read_text(encoding="utf-8")))
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        generator = Refiner(**meta["generator"], strength=float(meta["strength"]))
+        critic = Critic(**meta["critic"])
         tensors = load_file(folder / WEIGHTS)
-        net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
-        gains = tensors["gains"].numpy()
+        for part, net in (("generator.", generator), ("critic.", critic)):
+            net.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
+        gains, candidates = tensors["gains"].numpy(), int(meta["candidates"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ConfigError("Expected a saved GAN of images.", where=str(folder)) from error
     if not isinstance(drafts, FittedEmbedding):
         raise ConfigError("Expected drafts of a Gaussian embedding.", where=str(folder))
-    return FittedGan(drafts, gains, net.eval())
+    return FittedGan(drafts, gains, generator.eval(), critic.eval(), candidates)

@@ -21,7 +21,14 @@ NAMES = plugins.names("synthgen.models", prefix="imaging_")
 
 SMALL: dict[str, dict[str, Any]] = {
     "diffusion": {"width": 8, "pretraining": 20, "steps": 2, "calls": 2, "prior": ["leaves"]},
-    "gan": {"width": 8, "critic_width": 4, "pretraining": 10, "steps": 2, "critic_steps": 1, "prior": ["leaves"]},
+    "gan": {
+        "width": 8,
+        "critic_width": 4,
+        "pretraining": 10,
+        "steps": 2,
+        "prior": ["leaves"],
+        "candidates": 2,
+    },
 }
 
 
