@@ -52,6 +52,7 @@ GENERATORS: dict[str, dict[str, Any]] = {
     "dp-merf": {"name": "embedding", "method": "merf"},
     "dpdm": {"name": "diffusion", **DPDM},
     "diffusion": {"name": "diffusion"},
+    "gan": {"name": "gan"},
 }
 DELTA = 1e-5
 

@@ -1,5 +1,6 @@
 """`imaging_gan`: what patients reach, by how much, and what the generator is held to."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,9 +9,10 @@ import torch
 
 from synthgen.image_records import RealImages
 from synthgen.models import _image_critic as training
-from synthgen.models import _image_gan_fit, _image_warm, _noised_steps, _spectrum
+from synthgen.models import _image_gan_fit, _image_warm, _noised_steps, _spectrum, imaging_embedding
+from synthgen.models._embedding_fit import basis_of
 from synthgen.models._image_critic import Kept, Shown
-from synthgen.models._image_refiner import Critic, Refiner
+from synthgen.models._image_refiner import Critic, Refiner, picked
 from synthgen.models._image_warm import CLIP
 from synthgen.models.imaging_gan import Config
 from synthgen.privacy.noise import NoiseSource
@@ -155,3 +157,26 @@ def test_rings_are_those_that_were_paid_for_and_what_is_held_has_a_price() -> No
     kept = Kept(1.0, 1.0, wanted)
     assert float(kept.loss(x, x)) < 1e-3 < 1e-2 < float(kept.loss(x, x.flip(2)))
     assert float(kept.loss(0.5 * x, 0.5 * x)) > 0.1
+
+
+def test_a_candidate_is_picked_in_proportion_to_the_exponential_of_its_score() -> None:
+    rng = np.random.default_rng(0)
+    scores = np.tile(np.log([1.0, 2.0, 5.0]), (40_000, 1))
+    shares = np.bincount(picked(scores, rng), minlength=3) / len(scores)
+    assert shares == pytest.approx([1 / 8, 2 / 8, 5 / 8], abs=0.012)  # five standard deviations
+
+
+def test_phantoms_are_seen_as_drafts_hold_them() -> None:
+    """The lowest cosines stay, and what is above them has the drafts' strength, not the phantoms'."""
+    data, config = cohort(300, images=(1, 1)), imaging_embedding.Config(refill=0.3)
+    plan = config.plan(data.schema, epsilon=10.0, delta=1e-5, patients=300)
+    model: Any = config.fit(data, plan, noise=NoiseSource.for_tests(0))
+    rng, classes = np.random.default_rng(0), np.arange(400) % 2
+    images = rng.random((400, 1, 16, 16))
+    basis = basis_of(model.numbers)
+    plain = replace(model, numbers={**model.numbers, "refill": 0.0})
+    seen = plain.like_drafts(images, classes, rng=rng)
+    assert np.allclose(basis.analyse(seen), basis.analyse(images))
+    bands = _spectrum.Bands(16)
+    top = [bands.powers(x).mean(axis=0)[-1] for x in (images, model.like_drafts(images, classes, rng=rng))]
+    assert top[1] < top[0] - 1.0
