@@ -97,8 +97,8 @@ class Kept:
     def loss(self, made: Tensor, drafts: Tensor) -> Tensor:
         """Return how far images went from their drafts, and their spectrum from the paid one."""
         places = min(PLACES, made.shape[-1])
-        means = [functional.adaptive_avg_pool2d(images, places) for images in (made, drafts)]
-        found = self.weight * functional.mse_loss(*means)
+        means, wanted_means = (functional.adaptive_avg_pool2d(images, places) for images in (made, drafts))
+        found = self.weight * functional.mse_loss(means, wanted_means)
         known = torch.from_numpy(~np.isnan(self.wanted)).to(made.device)
         if self.weight_rings and bool(known.any()):
             wanted = torch.from_numpy(np.nan_to_num(self.wanted)).float().to(made.device)
@@ -190,7 +190,7 @@ class CriticTraining(PrivateModule):
     @torch.no_grad()
     def _remade(self) -> Shown:
         shown = self._drafts.some(MADE)
-        parts = [refined(self.generator, shown.take(rows)) for rows in torch.arange(MADE).split(256)]
+        parts = [refined(self.generator, shown.take(rows)) for rows in torch.split(torch.arange(MADE), 256)]
         return Shown(torch.cat(parts), shown.classes, shown.guides)
 
 
@@ -244,7 +244,7 @@ def pretrain(
         loss = functional.mse_loss(made, shown.images) / adversarial
         loss = loss - critic(made, shown.classes, shown.guides).mean()
         own.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         own.step()
         schedule.step()
         if step % 10 == 0:
