@@ -7,6 +7,7 @@ import itertools
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import _imaging_sets as sets
@@ -34,7 +35,7 @@ PUBLISHED = {
 LARGE: dict[str, Any] = {
     **{"name": "diffusion", "width": 64, "steps": 1000, "batch": 4096, "draws": 8, "calls": 18},
     **{"pretraining": 4000, "trained": "all", "learning_rate": 1e-3, "ema_decay": 0.995, "prior": ["leaves"]},
-    **{"share_steps": 0.7, "share_votes": 0.02, "strength": 1.0},
+    **{"share_steps": 0.7, "share_votes": 0.02, "strength": 1.0, "guidance": 0.0},
 }
 TINY = {**LARGE, "width": 8, "steps": 3, "batch": 64, "draws": 2, "calls": 3, "pretraining": 10}
 
@@ -62,7 +63,9 @@ def main(asked: argparse.Namespace) -> int:
         train = train.select(np.arange(len(train)) < asked.train) if asked.train else train
         cells = itertools.product(chosen, asked.epsilons, range(asked.seeds if there else 1))
         for options, epsilon, seed in cells:
-            row = one(name, train, test, options, epsilon, seed, asked.records, tiny=not there)
+            row = one(
+                name, train, test, options, epsilon, seed, asked.records, tiny=not there, folder=asked.sheet
+            )
             rows.append(row)
             sys.stdout.write(json.dumps(row) + "\n")
             sys.stdout.flush()
@@ -73,7 +76,7 @@ def main(asked: argparse.Namespace) -> int:
 
 def one(
     name: str, train: Any, test: Any, options: dict[str, Any], epsilon: float, seed: int, records: int,
-    *, tiny: bool,
+    *, tiny: bool, folder: Path | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Return accuracy, times and speeds of one fit."""
     import _imaging_learner as learner
@@ -86,6 +89,8 @@ def one(
     fitted = time.perf_counter() - start
     drawn: Any = draw(model, train.schema, records, seed=seed)
     took = time.perf_counter() - start - fitted
+    if folder:
+        sets.sheet(drawn, folder / f"{name}_{options['name']}_{epsilon:g}_{seed}.png")
     n_labels = len(train.schema.column("label").labels)
     truth = sets.labels_of(test)
     start = time.perf_counter()

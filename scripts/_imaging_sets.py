@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from synthgen import datasets
-from synthgen.image_records import RealImages
+from synthgen.image_records import RealImages, intensities
 from synthgen.ingest._npz import images, parts
 from synthgen.schema import Schema
 
@@ -56,6 +58,20 @@ def as_cohort(pixels: np.ndarray, labels: np.ndarray, name: str) -> RealImages:
     return RealImages(schema, frame, names, pixels=np.ascontiguousarray(pixels))
 
 
-def labels_of(images: object) -> np.ndarray:
+def labels_of(images: Any) -> np.ndarray:
     """Return each image's label as a number."""
-    return np.asarray(images.frame["label"].cat.codes, dtype=np.int64)  # type: ignore[attr-defined]
+    return np.asarray(images.frame["label"].cat.codes, dtype=np.int64)
+
+
+def sheet(images: Any, path: Path, *, columns: int = 12, zoom: int = 3) -> None:
+    """Write a picture with a row of images for each label, at most ten labels."""
+    found, labels = intensities(images.pixels, images.schema), labels_of(images)
+    rows = []
+    for label in np.unique(labels)[:10]:
+        mine = found[labels == label][:columns]
+        blank = np.zeros((columns - len(mine), *found.shape[1:]), dtype=found.dtype)
+        rows.append(np.concatenate([*np.concatenate([mine, blank])], axis=2))
+    whole = np.moveaxis(np.concatenate(rows, axis=1), 0, 2).repeat(zoom, axis=0).repeat(zoom, axis=1)
+    whole = np.clip(whole * 255, 0, 255).astype(np.uint8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(whole[:, :, 0] if whole.shape[2] == 1 else whole).save(path)

@@ -99,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--show", action="store_true", help="print what is kept and stop")
     parser.add_argument("--keep", action="store_true", help="keep rows in scripts/results")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--sheet", type=Path, metavar="FOLDER", help="write a contact sheet of each fit")
     return parser
 
 
@@ -158,6 +159,8 @@ def one(
     else:
         fitted = cpu_fitted = 0.0
     took = time.perf_counter() - start
+    if asked.sheet:
+        sets.sheet(drawn, asked.sheet / f"{name}_{who}_{epsilon or 0:g}_{seed}.png")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     n_labels = len(train.schema.column("label").labels)
     truth = sets.labels_of(test)

@@ -27,6 +27,7 @@ LOG_MEAN, LOG_SPREAD = -1.4, 1.3
 GROUPS = 8
 LOWEST, HIGHEST = 0.01, 10.0
 CHUNK = 512
+UNSAID = -1.0  # guidance that tells no class
 
 
 class ImageDenoiser(nn.Module):
@@ -210,7 +211,8 @@ def denoised(
         guides: "image guide".
         strength: noise that is added, over the range -1 to 1; at several, nothing of a draft is left.
         steps: calls of the network.
-        guidance: 0 draws as the class is; above, further from "not said" (Ho and Salimans, 2022).
+        guidance: 0 draws as the class is; above, further from "not said" (Ho and Salimans, 2022); -1 is "not
+            said" itself.
         rng: draws the noise; open.
 
     Returns:
@@ -224,7 +226,9 @@ def denoised(
     out = [np.zeros((0, *drafts.shape[1:]), dtype=np.float32)]
     for start in range(0, len(drafts), CHUNK):
         rows = slice(start, start + CHUNK)
-        said = torch.from_numpy(classes[rows].astype(np.int64)).to(device)
+        known = torch.from_numpy(classes[rows].astype(np.int64)).to(device)
+        unsaid = torch.full_like(known, net.classes)
+        said = unsaid if guidance == UNSAID else known
         guide = torch.from_numpy(guides[rows].astype(np.float32)).to(device)
         noise = rng.standard_normal(drafts[rows].shape).astype(np.float32)
         x = torch.from_numpy(2.0 * drafts[rows].astype(np.float32) - 1.0 + strength * noise).to(device)
@@ -232,8 +236,8 @@ def denoised(
         for i, t in enumerate(scheduler.timesteps):
             sigma = torch.full((len(x),), float(scheduler.sigmas[i]), device=device)
             raw = net(x, sigma, said, guide)
-            if guidance:
-                free = net(x, sigma, torch.full_like(said, net.classes), guide)
+            if guidance not in (0.0, UNSAID):
+                free = net(x, sigma, unsaid, guide)
                 raw = raw + guidance * (raw - free)
             x = scheduler.step(raw, t, x).prev_sample
         out.append(((x + 1.0) / 2.0).cpu().numpy())
