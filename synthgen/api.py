@@ -49,7 +49,7 @@ class Model:
         Args:
             n_records: records to draw; of linked records, patients, each with all rows.
             where: column to a value, a list of values, None (missing), or ``(low, high)`` of a number.
-            balance: a column of categories that each get the same number of records.
+            balance: a column of categories that each get the same number of records; missing keeps its share.
             seed: of the draw.
 
         Raises:

@@ -188,7 +188,9 @@ def sample(
     records: Annotated[int, typer.Option("--records", "-n", help="Records to draw; patients, if linked.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="FILE.csv, FILE.parquet, or a folder.")],
     where: Annotated[list[str] | None, typer.Option(help="Condition: sex=F, age=65..80, a=x|y.")] = None,
-    balance: Annotated[str | None, typer.Option(help="Column whose categories get equal shares.")] = None,
+    balance: Annotated[
+        str | None, typer.Option(help="Column whose categories get equal shares; missing keeps its own.")
+    ] = None,
     shards: Annotated[int, typer.Option(min=1, max=100_000, help="Files, if the output is a folder.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
     json_: Json = False,

@@ -30,7 +30,7 @@ def sample(
         records: records to draw; of linked records, patients, each with all rows.
         output: ``FILE.csv``, ``FILE.parquet``, or a folder.
         where: conditions as text, see `condition`.
-        balance: a column whose categories get equal shares.
+        balance: a column whose categories get equal shares; missing values keep their own share.
         shards: files, if ``output`` is a folder.
         seed: the same seed gives the same bytes.
         tell: told what is being done.

@@ -21,6 +21,7 @@ from synthgen.schema import OTHER, Schema
 
 BATCH = 200_000
 REDRAWS = 100
+PILOT = 20_000  # records drawn to see how many lack a value
 
 
 def draw(
@@ -42,7 +43,8 @@ def draw(
         seed: the same seed gives the same records, byte for byte.
         shard: number of the shard; each has a random stream of its own.
         where: conditions that every record keeps to exactly, see the generator's ``sample``.
-        balance: a column of categories of which each gets the same number of records.
+        balance: a column of categories of which each gets the same number of records. Records whose value is
+            missing keep the share that the model gives them: a missing value is no group to be made larger.
 
     Raises:
         ConfigError: a condition or the column to balance is not usable.
@@ -57,7 +59,7 @@ def draw(
         return model.render(table, rng=np.random.default_rng([seed, shard, 1]))
     rng = np.random.default_rng([seed, shard])
     parts = []
-    for condition, n in _portions(schema, n_records, where or {}, balance):
+    for condition, n in _portions(model, schema, n_records, where or {}, balance, rng):
         for start in range(0, max(n, 1), BATCH):
             parts.append(_lawful(model, schema, min(BATCH, n - start), rng=rng, where=condition))
     table = _joined(schema, parts)
@@ -92,7 +94,12 @@ def _numbered(table: SyntheticTable) -> SyntheticTable:
 
 
 def _portions(
-    schema: Schema, n_records: int, where: Mapping[str, Any], balance: str | None
+    model: TableModel,
+    schema: Schema,
+    n_records: int,
+    where: Mapping[str, Any],
+    balance: str | None,
+    rng: np.random.Generator,
 ) -> Iterator[tuple[dict[str, Any], int]]:
     """Yield conditions with the number of records for each."""
     if balance is None:
@@ -107,9 +114,21 @@ def _portions(
             f"Expected a column of categories without a condition of its own, got {balance!r}.",
             where="--balance",
         )
-    each, rest = divmod(n_records, len(labels))
+    lacking = round(n_records * _missing(model, balance, where, rng)) if column.nullable and n_records else 0
+    if lacking:
+        yield {**where, balance: None}, lacking
+    each, rest = divmod(n_records - lacking, len(labels))
     for i, label in enumerate(labels):
         yield {**where, balance: label}, each + int(i < rest)
+
+
+def _missing(model: TableModel, column: str, where: Mapping[str, Any], rng: np.random.Generator) -> float:
+    """Return the share of records, of linked ones of patients, that the model leaves without a value."""
+    pilot = model.sample(PILOT, rng=rng, where=where)
+    missing = pilot.frame[column].isna().to_numpy()
+    if pilot.units is not None:
+        missing = missing[np.unique(pilot.units, return_index=True)[1]]
+    return float(missing.mean())
 
 
 def _lawful(

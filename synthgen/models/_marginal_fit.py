@@ -17,6 +17,7 @@ from synthgen.models._cells import Merging, merge
 from synthgen.models._estimate import Measurement, Model, estimate, total_of
 from synthgen.models._fitted import FittedMarginal
 from synthgen.models._flat import given_of, links_of
+from synthgen.models._groups import group_pairs, shrink_groups, split_by_need
 from synthgen.models._junction import Attributes
 from synthgen.models._references import aim, mst
 from synthgen.models._select import Records, expected_counts, split_rho
@@ -143,11 +144,8 @@ def start(
     names = list(merging)
     sizes = {name: merging[name].n_coarse for name in names}
     singles = [_coarsened(ones[name], merging[name]) for name in names]
-    cliques = role_pairs(names, schema.with_role("label"), links=links_of(schema), given=given_of(schema))
-    rho = numbers["rho"] * numbers["share_role"]
-    parts = split_rho(rho, [sizes[a] * sizes[b] for a, b in cliques]) if cliques else []
-    pairs = [records.measure(clique, part) for clique, part in zip(cliques, parts, strict=True)]
-    pairs = _shrunk(pairs, singles, encoder, merging)
+    pairs = _role_pairs(records, schema, encoder, merging, singles, numbers)
+    cliques = [pair.attributes for pair in pairs]
     forbidden = _zeros.structural(schema, encoder, merging, max_cells=numbers["max_cells"])
     forbidden = {
         clique: mask
@@ -155,6 +153,53 @@ def start(
         if tree_cells(sizes, [*cliques, clique]) <= numbers["max_cells"]
     }
     return _State([*singles, *pairs], [*cliques, *forbidden], sizes, forbidden)
+
+
+def _role_pairs(
+    records: Records,
+    schema: Schema,
+    encoder: Encoder,
+    merging: Mapping[str, Merging],
+    singles: list[Measurement],
+    numbers: Mapping[str, Any],
+) -> list[Measurement]:
+    """Measure and shrink the pairs of the roles; those of groups with the part of rho that is theirs."""
+    cliques = role_pairs(
+        list(merging), schema.with_role("label"), links=links_of(schema), given=given_of(schema)
+    )
+    grouped = group_pairs(schema) if numbers["share_groups"] else []
+    cliques = [clique for clique in cliques if clique not in grouped]
+    sizes = {name: merged.n_coarse for name, merged in merging.items()}
+    pairs = measure_all(records, cliques, sizes, numbers["rho"] * numbers["share_role"])
+    counts = {one.attributes[0]: one.counts for one in singles}
+    parts = (
+        split_by_need(numbers["rho"] * numbers["share_groups"], grouped, counts, schema) if grouped else []
+    )
+    paid = [records.measure(pair, part) for pair, part in zip(grouped, parts, strict=True)]
+    even = {name: _shares(held) for name, held in counts.items()}
+    return [
+        *_shrunk(pairs, singles, encoder, merging),
+        *_shrunk_groups(paid, even, singles, encoder, merging),
+    ]
+
+
+def _shrunk_groups(
+    paid: list[Measurement],
+    even: Mapping[str, np.ndarray],
+    singles: list[Measurement],
+    encoder: Encoder,
+    merging: Mapping[str, Merging],
+) -> list[Measurement]:
+    """Shrink pairs of categories group by group, and what lies along an ordered column by its bands."""
+    out = []
+    for pair in paid:
+        grids = [encoder.grids[name] for name in pair.attributes]
+        if any(grid.is_ordered for grid in grids):
+            out += _shrunk([pair], singles, encoder, merging)
+            continue
+        axis = int(grids[1].column.role == "protected")
+        out.append(shrink_groups(pair, axis, even[pair.attributes[1 - axis]]))
+    return out
 
 
 def all_candidates(schema: Schema, numbers: Mapping[str, Any]) -> list[Candidate]:

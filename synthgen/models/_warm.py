@@ -19,6 +19,7 @@ from synthgen.models import tabular_marginal
 from synthgen.models._base import Progress
 from synthgen.models._extras import require
 from synthgen.models._fitted import FittedMarginal
+from synthgen.models._groups import Groups
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan, Stage
@@ -46,6 +47,7 @@ class WarmSettings(Settings):
     Attributes:
         share: part of the budget's rho for the marginal model. None follows a public rule: `SHARE_LARGE`
             where the whole rho is at least `tabular_marginal.LARGE_RHO`, else `SHARE_SMALL`.
+        groups: a part of the marginal model's rho for small groups, as for `marginal`.
         steps: noised steps.
         batch: patients that a step draws on average, at most; a small cohort draws an eighth of itself.
         draws: noise draws of each record in a step, averaged inside the patient.
@@ -57,6 +59,7 @@ class WarmSettings(Settings):
 
     name: str
     share: float | None = Field(default=None, gt=0, lt=1)
+    groups: Groups | None = None
     steps: int = Field(default=150, ge=1, le=100_000)
     batch: int = Field(default=2048, ge=1, le=2**20)
     draws: int = Field(default=2, ge=1, le=64)
@@ -91,7 +94,7 @@ class WarmSettings(Settings):
         steps = steps_beside(
             paid, schema, self, epsilon=epsilon, delta=delta, patients=patients, max_grad_norm=1.0
         )
-        numbers = tabular_marginal.Config().numbers(schema, paid.rho, patients)
+        numbers = tabular_marginal.Config(groups=self.groups).numbers(schema, paid.rho, patients)
         return PrivacyPlan(
             generator=self.name,
             unit=schema.unit.level,

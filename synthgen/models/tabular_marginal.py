@@ -4,7 +4,8 @@ One mechanism under one fixed rho, in the line of MST (McKenna et al. 2021, arXi
 AIM (McKenna et al. 2022, arXiv:2201.12677):
 
 1. one-way marginals on the fine public cells; the noisy counts then say which cells to merge;
-2. every pair of a label with another column, since the label is what the cohort is for;
+2. every pair of a label with another column, since the label is what the cohort is for; those with a
+   protected column under a part of rho of their own, where `groups` asks for it (`_groups`);
 3. a few rounds, each of which selects several cliques that the model explains worst (pairs, and
    triples with label and protected columns, weighed by the public roles), measures them, and fits
    the model again.
@@ -26,6 +27,7 @@ from synthgen.models import _references as references
 from synthgen.models._base import Progress
 from synthgen.models._fitted import FittedMarginal, load
 from synthgen.models._flat import given_of, links_of
+from synthgen.models._groups import Groups, group_pairs
 from synthgen.models._workload import role_pairs
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of
 from synthgen.privacy.noise import NoiseSource
@@ -63,6 +65,7 @@ class Config(Settings):
             patients .45 gives tvd2 .106 and .25 gives .110; with 36,632 and 53,639 it is level.
         share_role: part of rho for pairs with a label; goes to the cliques where there is no label.
         share_select: part of rho for selecting.
+        groups: a part of rho for small groups, taken off all others; None reserves nothing.
         weights: how much each kind of clique matters.
         max_cells: cells of the junction tree, at most.
         iterations: steps of the estimator; speed and fit, not privacy.
@@ -76,6 +79,7 @@ class Config(Settings):
     share_one: float | None = Field(default=None, gt=0, lt=1)
     share_role: float = Field(default=0.15, gt=0, lt=1)
     share_select: float = Field(default=0.05, gt=0, lt=1)
+    groups: Groups | None = None
     weights: fitting.Weights = fitting.Weights()
     max_cells: int = Field(default=2**19, ge=2**10, le=2**26)
     iterations: int = Field(default=1000, ge=50, le=20_000)
@@ -84,6 +88,8 @@ class Config(Settings):
     def _agree(self) -> Config:
         if (self.share_one or SHARE_SMALL) + self.share_role + self.share_select >= 0.95:
             raise ValueError("share_one + share_role + share_select must leave at least 0.05 for the cliques")
+        if self.groups is not None and self.method != "roles":
+            raise ValueError("groups goes with method roles: the papers' mechanisms know no groups")
         return self
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
@@ -100,6 +106,7 @@ class Config(Settings):
 
         Raises:
             ValueError: ``epsilon`` or ``delta`` is out of range.
+            ConfigError: ``groups`` is asked for and the schema has no protected column or no label.
         """
         from dp_accounting import dp_event
 
@@ -159,32 +166,38 @@ class Config(Settings):
             }
         n_columns = len(schema.columns)
         names, links = [column.name for column in schema.columns], links_of(schema)
+        n_groups = len(group_pairs(schema)) if self.groups else 0
         n_pairs = len(role_pairs(names, schema.with_role("label"), links=links, given=given_of(schema)))
+        n_pairs -= n_groups
+        left = 1.0 - self.groups.share if self.groups else 1.0
+        rest = rho * left
         cliques = self.cliques or (CLIQUES_MANY if rho >= LARGE_RHO else CLIQUES_FEW)
         n_drawn = n_columns - len(given_of(schema))
         n_cliques = min(max(1, round(cliques * n_drawn)), MOST_CLIQUES) if n_columns > 1 else 0
         share_select = self.share_select if n_cliques else 0.0
-        share_one = self._share_one(rho, patients, n_columns) if n_cliques else 1.0
+        share_one = self._share_one(rest, patients, n_columns) if n_cliques else 1.0
         share_role = self.share_role if n_pairs else 0.0
         if links:
             share_role += max(0.0, min(SHARE_LINKS, 0.95 - share_one - share_role - share_select))
         share_cliques = 1.0 - share_one - share_role - share_select if n_cliques else 0.0
-        sigma_one = math.sqrt(n_columns / (2 * rho * share_one))
-        sigma_role = math.sqrt(n_pairs / (2 * rho * share_role)) if n_pairs else None
-        sigma_clique = math.sqrt(max(n_cliques, 1) / (2 * rho * max(share_cliques, 1e-12)))
+        sigma_one = math.sqrt(n_columns / (2 * rest * share_one))
+        sigma_role = math.sqrt(n_pairs / (2 * rest * share_role)) if n_pairs else None
+        sigma_clique = math.sqrt(max(n_cliques, 1) / (2 * rest * max(share_cliques, 1e-12)))
         fine = NOISY_ONE_WAY * patients / (NOISE_AT_FULL * sigma_one)
         return {
             "method": self.method,
             "rho": rho,
             "patients": patients,
-            "share_one": share_one,
-            "share_role": share_role,
-            "share_select": share_select,
-            "share_cliques": share_cliques,
+            "share_one": share_one * left,
+            "share_role": share_role * left,
+            "share_groups": 1.0 - left,
+            "share_select": share_select * left,
+            "share_cliques": share_cliques * left,
             "rounds": self.rounds,
             "n_cliques": n_cliques,
             "sigma_one": sigma_one,
             "sigma_role": sigma_role,
+            "sigma_groups": math.sqrt(n_groups / (2 * rho * (1.0 - left))) if n_groups else None,
             "sigma_clique": sigma_clique,
             "fine_cells": int(min(max(LEAST_CELLS * (fine // LEAST_CELLS), LEAST_CELLS), 100)),
             "coarse_cells": coarse_cells(patients, sigma_clique if n_cliques else 0.0, self.most_cells),
@@ -223,6 +236,12 @@ def _stages(numbers: Mapping[str, Any]) -> list[tuple[str, float, float | None, 
             numbers["share_role"],
             numbers["sigma_role"],
             "noise if all had one size; small pairs get more, large ones less",
+        ),
+        (
+            "protected columns with a label",
+            numbers["share_groups"],
+            numbers["sigma_groups"],
+            "noise if all had one part; columns with small groups get less, others more",
         ),
         (
             "selection",

@@ -23,6 +23,7 @@ from synthgen.models._base import Progress
 from synthgen.models._device import Device
 from synthgen.models._extras import require
 from synthgen.models._fitted_network import FittedNetwork, load
+from synthgen.models._groups import Groups
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import RealTable
@@ -47,6 +48,7 @@ class Config(Settings):
         share_one: part of rho for one-way marginals; None follows the rule of `marginal`.
         share_role: part of rho for pairs with a label; goes to the cliques where there is no label.
         share_select: part of rho for selecting.
+        groups: a part of rho for small groups, as for `marginal`.
         weights: how much each kind of clique matters.
         components: products in the mixture. This and all that follows is speed and fit, not privacy.
         latent: numbers in a latent code.
@@ -72,6 +74,7 @@ class Config(Settings):
     share_one: float | None = Field(default=None, gt=0, lt=1)
     share_role: float = Field(default=0.15, gt=0, lt=1)
     share_select: float = Field(default=0.05, gt=0, lt=1)
+    groups: Groups | None = None
     weights: counting.Weights = counting.Weights()
     components: int = Field(default=1000, ge=2, le=20_000)
     latent: int = Field(default=64, ge=1, le=1000)
@@ -107,6 +110,7 @@ class Config(Settings):
             share_one=self.share_one,
             share_role=self.share_role,
             share_select=self.share_select,
+            groups=self.groups,
             weights=self.weights,
         ).plan(schema, epsilon=epsilon, delta=delta, patients=patients)
         numbers = self._numbers(dict(base.parameters), len(schema.columns))

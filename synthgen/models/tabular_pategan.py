@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from synthgen.models import _fitted_network as saved
 from synthgen.models import _network_fit as networks
@@ -26,6 +26,7 @@ from synthgen.models import tabular_marginal as marginal
 from synthgen.models._base import Progress
 from synthgen.models._extras import require
 from synthgen.models._fitted_network import FittedNetwork
+from synthgen.models._groups import Groups
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan, Stage
 from synthgen.records import RealTable
@@ -48,6 +49,7 @@ class Config(Settings):
         votes: rows that are labelled in each round. None follows a public rule: as many as leave noise of
             `NOISE_TO_TEACHERS` of the teachers on a count, from `LEAST_VOTES` to `MOST_VOTES`.
         share_votes: part of rho for the votes; the rest goes to the marginals.
+        groups: a part of rho for small groups, as for `marginal`.
         most_cells: coarse cells of a number, at most.
         features: random features that a teacher sees of a row.
         components: products in the generator's mixture. This and all that follows is not privacy.
@@ -65,6 +67,7 @@ class Config(Settings):
     rounds: int = Field(default=8, ge=1, le=100)
     votes: int | None = Field(default=None, ge=1, le=100_000)
     share_votes: float = Field(default=0.4, gt=0, lt=1)
+    groups: Groups | None = None
     most_cells: int = Field(default=24, ge=4, le=100)
     features: int = Field(default=64, ge=1, le=2048)
     components: int = Field(default=500, ge=2, le=20_000)
@@ -75,6 +78,12 @@ class Config(Settings):
     rate: float = Field(default=5e-3, gt=0, le=1)
     pull: float = Field(default=1.0, ge=0, le=1000)
     resample: bool = False
+
+    @model_validator(mode="after")
+    def _agree(self) -> Config:
+        if self.groups is not None and self.share_votes + self.groups.share >= 0.95:
+            raise ValueError("share_votes + groups.share must leave at least 0.05 for the other marginals")
+        return self
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         """Fix every number of the guarantee from public facts, the number of votes too.
@@ -93,7 +102,7 @@ class Config(Settings):
             ConfigError: torch is not installed.
         """
         require(self.name, "torch")
-        base = marginal.Config(most_cells=self.most_cells).plan(
+        base = marginal.Config(most_cells=self.most_cells, groups=self.groups).plan(
             schema, epsilon=epsilon, delta=delta, patients=patients
         )
         numbers = self._numbers(dict(base.parameters), patients)
@@ -146,9 +155,9 @@ class Config(Settings):
         )
 
     def _numbers(self, numbers: dict[str, Any], patients: int) -> dict[str, Any]:
-        """Return the plan's parameters: the marginals' shares shrunk to make room for the votes."""
+        """Return the plan's parameters: what votes and groups leave goes to the other marginals."""
         rho, measured = numbers["rho"], numbers["share_one"] + numbers["share_role"]
-        scale = (1.0 - self.share_votes) / measured
+        scale = (1.0 - self.share_votes - numbers["share_groups"]) / measured
         teachers = min(max(round(patients / self.patients_per_teacher), LEAST_TEACHERS), MOST_TEACHERS)
         rho_votes = rho * self.share_votes
         room = 2.0 * rho_votes * (NOISE_TO_TEACHERS * teachers) ** 2 / self.rounds

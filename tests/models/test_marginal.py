@@ -240,6 +240,19 @@ def test_balance_gives_each_category_its_share(fitted: Any, schema: Schema) -> N
     assert set(counts) == {250}
 
 
+def test_balance_leaves_missing_values_their_own_share(fitted: Any, schema: Schema) -> None:
+    """Two thirds of the cohort have a sex; the others were once left out of a balanced table."""
+    plain = draw(fitted, schema, 20_000, seed=0).frame["sex"].isna().mean()
+    counts = draw(fitted, schema, 3000, seed=0, balance="sex").frame["sex"].value_counts(dropna=False)
+    assert 0.25 < plain < 0.42
+    assert counts[np.nan] == pytest.approx(3000 * plain, abs=45)  # five standard deviations of the pilot's
+    assert abs(counts["F"] - counts["M"]) <= 1
+    assert counts.sum() == 3000
+    told = draw(fitted, schema, 300, seed=0, balance="sex", where={"died": True}).frame
+    assert told["died"].astype(bool).all()
+    assert told["sex"].isna().any()
+
+
 def test_split_rho_spends_all_of_it() -> None:
     assert sum(_select.split_rho(0.5, [2, 30, 700])) == pytest.approx(0.5)
 
