@@ -1,25 +1,32 @@
-"""Fairness of our table generators by group, and what ``sample --balance COLUMN`` changes.
+"""Fairness of our table generators by group, what `sample --balance` and what `groups` change.
 
-    python scripts/bench_fairness.py [--table FILE --schema FILE] [--generators marginal,network]
-        [--epsilons 1,10] [--balance COLUMN] [--patients N] [--json FILE]
+    python scripts/bench_fairness.py [--data diabetes130|support2] [--generators marginal,network] [--fits N]
+        [--epsilons 1,10] [--share S] [--processes N] [--json FILE]
+    python scripts/bench_fairness.py --show
 
-Without a table the shipped Diabetes 130-US cohort is used. Of the patients 6 in 10 train, 2 are held out and
-2 are the attacker's. A row is a group; a figure stands with the half width of its 95 % interval. The
-balanced arm is drawn from the same model, which costs no privacy: each category of the column gets as many
-records as any other, and the records of a category are as good or bad as before.
+Of the patients 6 in 10 train, 3 are held out and 1 is nobody's, by the same split in each fit. Each generator is
+fitted without and with `groups: {share: S}`; the balanced arm is drawn from the first model. Diabetes 130-US is
+shipped; support2 lies in the folder that SYNTHGEN_TEST_DATA names. `--show` prints the tables of
+`docs/evaluation.md` from `scripts/results/fairness_*.json`.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import multiprocessing
+import os
 import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
 METRICS = {
     "fairness_representation": "log_ratio",
     "fairness_utility_gap": "gap",
@@ -27,11 +34,26 @@ METRICS = {
     "fairness_calibration": "ece",
     "fairness_fidelity": "excess",
 }
+GENERATORS = "marginal,network,diffusion,gan,pategan"
+BALANCED = {"diabetes130": "race", "support2": "race"}
+Row = dict[str, Any]
 
 
-def rows_of(asked: argparse.Namespace) -> list[dict[str, Any]]:
-    """Fit each generator once at each epsilon; return a row an arm and group."""
+def paths_of(data: str) -> tuple[Path, Path]:
+    """Return the files of a cohort and of its schema."""
+    if data == "diabetes130":
+        shipped = Path(str(resources.files("synthgen.datasets") / "diabetes130"))
+        return shipped / "encounters.parquet", shipped / "encounters.schema.yaml"
+    folder = Path(os.environ.get("SYNTHGEN_TEST_DATA", HERE.parents[1] / "shared" / "data"))
+    return folder / "support2" / "support2.csv.gz", HERE / "support2.schema.yaml"
+
+
+def fitted(data: str, generator: str, epsilon: float, share: float, patients: int) -> list[Row]:
+    """Fit once and judge its arms: a row an arm and group, and one of the whole table."""
+    import numpy as np
+
     from synthgen import plugins
+    from synthgen.evaluate import fidelity_tvd, utility_tstr
     from synthgen.evaluate._base import Inputs
     from synthgen.evaluate._patients import sample_patients
     from synthgen.ingest.table import read_table
@@ -39,76 +61,96 @@ def rows_of(asked: argparse.Namespace) -> list[dict[str, Any]]:
     from synthgen.sample import draw
     from synthgen.schema import load_schema
 
-    schema = load_schema(asked.schema)
-    table = sample_patients(read_table(asked.table, schema)[0], asked.patients, rng=np.random.default_rng(0))
+    start = time.process_time()
+    path, described = paths_of(data)
+    schema = load_schema(described)
+    table = sample_patients(read_table(path, schema)[0], patients, rng=np.random.default_rng(0))
     codes, n_units = table.unit_codes()
     part = np.random.default_rng(1).permutation(n_units) % 10
-    train, holdout, reference = (
-        table.select(np.isin(part, wanted)[codes]) for wanted in (range(6), (6, 7), (8, 9))
+    train, holdout, rest = (
+        table.select(np.isin(part, wanted)[codes]) for wanted in (range(6), (6, 7, 8), (9,))
     )
     n_train = train.unit_codes()[1]
-    groups = tuple(n for n in schema.with_role("protected") if schema.column(n).kind == "category")
+    options = {"groups": {"share": share}} if share else {}
+    config = plugins.load("synthgen.models", generator, prefix="tabular_").Config(**options)
+    plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=n_train)
+    model = config.fit(train, plan, noise=NoiseSource.system())
+    target, groups = schema.with_role("label")[0], schema.with_role("protected")
     rows = []
-    for name in asked.generators.split(","):
-        config = plugins.load("synthgen.models", name, prefix="tabular_").Config()
-        for epsilon in map(float, asked.epsilons.split(",")):
-            plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=n_train)
-            model = config.fit(train, plan, noise=NoiseSource.system())
-            for balance in (None, asked.balance or groups[0]):
-                drawn = draw(model, schema, n_train, seed=1, balance=balance)
-                target = schema.with_role("label")[0]
-                inputs = Inputs(schema, train, holdout, reference, drawn, target, groups)
-                for row in judged(inputs):
-                    rows.append({"generator": name, "epsilon": epsilon, "balance": balance or "", **row})
-                print(text_of(rows, name, epsilon, balance), flush=True)
+    for balance in ("",) if share else ("", BALANCED[data]):
+        drawn = draw(model, schema, n_train, seed=1, balance=balance or None)
+        inputs = Inputs(schema, train, holdout, rest, drawn, target, groups)
+        head = {"data": data, "generator": generator, "epsilon": epsilon, "share": share, "balance": balance}
+        tvd = fidelity_tvd.evaluate(inputs, rng=np.random.default_rng(0)).estimates
+        gap = utility_tstr.evaluate(inputs, rng=np.random.default_rng(0)).estimates["mean.gap"]
+        whole = {"tvd2": tvd["tvd2"].value, "auc_gap": gap.value, "cpu": time.process_time() - start}
+        rows += [{**head, "group": "all", **whole}, *({**head, **row} for row in judged(inputs))]
     return rows
 
 
-def judged(inputs: Any) -> list[dict[str, Any]]:
+def judged(inputs: Any) -> list[Row]:
     """Return by group each metric's figure and the half width of its interval; None where insufficient."""
+    import numpy as np
+
     from synthgen import plugins
 
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Row] = {}
     for metric, key in METRICS.items():
-        module = plugins.load("synthgen.evaluate", metric)
-        result = module.evaluate(inputs, rng=np.random.default_rng(0))
+        result = plugins.load("synthgen.evaluate", metric).evaluate(inputs, rng=np.random.default_rng(0))
         for group, estimate in result.groups.get(key, {}).items():
             known = estimate.status == "ok"
             half = (estimate.high - estimate.low) / 2
-            found.setdefault(group, {})[key] = [estimate.value, half] if known else None
+            found.setdefault(group, {})[key] = [round(estimate.value, 4), round(half, 4)] if known else None
     return [{"group": group, **figures} for group, figures in found.items() if " & " not in group]
 
 
-def text_of(rows: list[dict[str, Any]], name: str, epsilon: float, balance: str | None) -> str:
-    """Return the rows of one arm as a table in Markdown."""
-    keys = list(METRICS.values())
-    how = f", balanced by {balance}" if balance else ""
-    lines = [f"\n{name}, epsilon {epsilon:g}{how}\n", f"| group | {' | '.join(keys)} |"]
-    lines.append("|---" * (len(keys) + 1) + "|")
-    for row in rows:
-        if (row["generator"], row["epsilon"], row["balance"]) == (name, epsilon, balance or ""):
-            cells = [row.get(key) for key in keys]
-            words = ["too few" if c is None else f"{c[0]:+.3f} +- {c[1]:.3f}" for c in cells]
-            lines.append(f"| {row['group']} | {' | '.join(words)} |")
-    return "\n".join(lines)
+def jobs_of(asked: argparse.Namespace) -> Iterator[tuple[str, str, float, float]]:
+    """Yield what is fitted, each fit of all before the next fit of any, the slow ones first."""
+    generators = sorted(asked.generators.split(","), key=["network", "diffusion"].count, reverse=True)
+    epsilons = [float(epsilon) for epsilon in asked.epsilons.split(",")]
+    for _ in range(asked.fits):
+        yield from itertools.product(asked.data.split(","), generators, epsilons, (0.0, asked.share))
+
+
+def measured(asked: argparse.Namespace) -> list[Row]:
+    """Run all jobs, in several processes; what is done is written as it comes."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    rows: list[Row] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(asked.processes, mp_context=context) as pool:
+        jobs = {pool.submit(fitted, *job, asked.patients): job for job in jobs_of(asked)}
+        for fit, done in enumerate(as_completed(jobs)):
+            try:
+                rows += [{"fit": fit, **row} for row in done.result()]
+            except Exception as error:  # one fit that fails must not lose the others
+                print(f"failed: {jobs[done]}: {type(error).__name__}: {error}", file=sys.stderr)
+                continue
+            print(*jobs[done], f"{rows[-1].get('cpu', '')}", file=sys.stderr, flush=True)
+            if asked.json is not None:
+                asked.json.write_text(compact(rows), encoding="utf-8")
+    return rows
+
+
+def compact(rows: list[Row]) -> str:
+    """Return JSON with a line a row."""
+    return "[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n"
 
 
 def main() -> None:
-    """Print a table an arm."""
-    shipped = resources.files("synthgen.datasets") / "diabetes130"
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--table", type=Path, default=Path(str(shipped / "encounters.parquet")))
-    parser.add_argument("--schema", type=Path, default=Path(str(shipped / "encounters.schema.yaml")))
-    parser.add_argument("--generators", default="marginal")
+    """Measure, or show what is kept."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", default="diabetes130", help="diabetes130, support2, or both with a comma")
+    parser.add_argument("--generators", default=GENERATORS)
     parser.add_argument("--epsilons", default="1,10")
-    parser.add_argument("--balance", default=None, help="column; the first protected one without it")
-    parser.add_argument("--patients", type=int, default=100_000)
+    parser.add_argument("--share", type=float, default=0.1, help="of `groups`")
+    parser.add_argument("--fits", type=int, default=3)
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--patients", type=int, default=100_000, help="at most")
     parser.add_argument("--json", type=Path, default=None)
+    parser.add_argument("--show", action="store_true")
     asked = parser.parse_args()
-    rows = rows_of(asked)
-    if asked.json is not None:
-        asked.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    rows = measured(asked)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
