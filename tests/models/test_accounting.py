@@ -10,6 +10,7 @@ import pytest
 
 from synthgen import pipeline
 from synthgen.config import load_config
+from synthgen.models._groups import Groups
 from synthgen.models.tabular_marginal import Config
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
@@ -65,8 +66,11 @@ def data() -> RealTable:
     return RealTable(schema, frame, np.array([f"p{i}" for i in range(len(frame))], dtype=object))
 
 
-def test_the_noise_drawn_by_a_whole_fit_costs_what_the_plan_books(data: RealTable) -> None:
-    config, meter = Config(iterations=50), Meter()
+@pytest.mark.parametrize("groups", [None, Groups(share=0.3)])
+def test_the_noise_drawn_by_a_whole_fit_costs_what_the_plan_books(
+    data: RealTable, groups: Groups | None
+) -> None:
+    config, meter = Config(iterations=50, groups=groups), Meter()
     plan = config.plan(data.schema, epsilon=1.0, delta=1e-6, patients=400)
     config.fit(data, plan, noise=meter)
     assert 0.8 * plan.event.rho < math.fsum(meter.rho) <= plan.event.rho * (1 + 1e-9)

@@ -11,6 +11,7 @@ import pytest
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.models import _select
+from synthgen.models._groups import Groups
 from synthgen.models._junction import JunctionTree, Node
 from synthgen.models.tabular_marginal import Config, load
 from synthgen.privacy.noise import NoiseSource
@@ -116,9 +117,10 @@ def test_a_patient_moves_every_marginal_by_at_most_one_lattice_weight_in_l1_and_
         assert np.sqrt((moved**2).sum()) <= LATTICE
 
 
+@pytest.mark.parametrize("groups", [None, Groups(share=0.3)])
 @pytest.mark.parametrize(("n_records", "kind"), [(1, "spread"), (40, "spread"), (40, "outlier")])
 def test_each_vector_that_a_whole_fit_measures_moves_by_at_most_its_sensitivity(
-    schema: Schema, monkeypatch: pytest.MonkeyPatch, n_records: int, kind: str
+    schema: Schema, monkeypatch: pytest.MonkeyPatch, n_records: int, kind: str, groups: Groups | None
 ) -> None:
     """With noise off, a fit on D asks its queries; D' with the worst patient answers the same ones."""
     base = cohort(schema, 300)
@@ -137,7 +139,7 @@ def test_each_vector_that_a_whole_fit_measures_moves_by_at_most_its_sensitivity(
 
     monkeypatch.setattr(_select.Records, "measure", spy)
     monkeypatch.setattr(_select.Records, "coarsen", watch)
-    config = Config(iterations=50)
+    config = Config(iterations=50, groups=groups)
     plan = config.plan(schema, epsilon=1.0, delta=1e-6, patients=300)
     config.fit(base, plan, noise=NoiseSource.none())
     encoder = Encoder.of(schema, fine_cells=plan.parameters["fine_cells"])
