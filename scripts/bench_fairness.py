@@ -4,10 +4,10 @@
         [--epsilons 1,10] [--share S] [--processes N] [--json FILE]
     python scripts/bench_fairness.py --show
 
-Of the patients 6 in 10 train, 3 are held out and 1 is nobody's, by the same split in each fit. Each generator is
-fitted without and with `groups: {share: S}`; the balanced arm is drawn from the first model. Diabetes 130-US is
-shipped; support2 lies in the folder that SYNTHGEN_TEST_DATA names. `--show` prints the tables of
-`docs/evaluation.md` from `scripts/results/fairness_*.json`.
+Of the patients 6 in 10 train, 3 are held out and 1 is nobody's, by the same split in each fit. Each generator
+is fitted without and with `groups: {share: S}`; the balanced arm is drawn from the first model. Diabetes
+130-US is shipped; support2 lies in the folder that SYNTHGEN_TEST_DATA names. `--show` prints the tables of
+`docs/evaluation.md` from what is kept in `scripts/results/fairness.json`.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+import _fairness_tables
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -112,8 +114,8 @@ def jobs_of(asked: argparse.Namespace) -> Iterator[tuple[str, str, float, float]
         yield from itertools.product(asked.data.split(","), generators, epsilons, (0.0, asked.share))
 
 
-def measured(asked: argparse.Namespace) -> list[Row]:
-    """Run all jobs, in several processes; what is done is written as it comes."""
+def measured(asked: argparse.Namespace) -> None:
+    """Run all jobs, in several processes; what is done is printed and written as it comes."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     rows: list[Row] = []
     context = multiprocessing.get_context("spawn")
@@ -125,10 +127,9 @@ def measured(asked: argparse.Namespace) -> list[Row]:
             except Exception as error:  # one fit that fails must not lose the others
                 print(f"failed: {jobs[done]}: {type(error).__name__}: {error}", file=sys.stderr)
                 continue
-            print(*jobs[done], f"{rows[-1].get('cpu', '')}", file=sys.stderr, flush=True)
+            print(*jobs[done], file=sys.stderr, flush=True)
             if asked.json is not None:
                 asked.json.write_text(compact(rows), encoding="utf-8")
-    return rows
 
 
 def compact(rows: list[Row]) -> str:
@@ -149,7 +150,11 @@ def main() -> None:
     parser.add_argument("--json", type=Path, default=None)
     parser.add_argument("--show", action="store_true")
     asked = parser.parse_args()
-    rows = measured(asked)
+    if asked.show:
+        kept = json.loads((RESULTS / "fairness.json").read_text(encoding="utf-8"))
+        print("\n".join(_fairness_tables.tables(kept)))
+    else:
+        measured(asked)
 
 
 if __name__ == "__main__":
