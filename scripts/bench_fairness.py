@@ -107,11 +107,11 @@ def judged(inputs: Any) -> list[Row]:
 
 
 def jobs_of(asked: argparse.Namespace) -> Iterator[tuple[str, str, float, float]]:
-    """Yield what is fitted, each fit of all before the next fit of any, the slow ones first."""
-    generators = sorted(asked.generators.split(","), key=["network", "diffusion"].count, reverse=True)
-    epsilons = [float(epsilon) for epsilon in asked.epsilons.split(",")]
-    for _ in range(asked.fits):
-        yield from itertools.product(asked.data.split(","), generators, epsilons, (0.0, asked.share))
+    """Yield what is fitted, the most telling first: each fit without `groups`, then with, then the next."""
+    generators, epsilons = asked.generators.split(","), [float(text) for text in asked.epsilons.split(",")]
+    for _, share in itertools.product(range(asked.fits), (0.0, asked.share)):
+        for job in itertools.product(generators, asked.data.split(","), epsilons):
+            yield job[1], job[0], job[2], share
 
 
 def measured(asked: argparse.Namespace) -> None:
