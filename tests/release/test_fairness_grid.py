@@ -41,6 +41,38 @@ def test_the_worst_group_comes_first_and_too_few_is_no_pass() -> None:
     assert [shown.index(f">{group}<") for group in "CBA"] == sorted(shown.index(f">{g}<") for g in "ABC")
     assert "too few" in shown.split("<p")[0]
     assert shown.count('class="badge ok"') == 1
+    assert "harm -0.30" in shown
+
+
+def counted(shown: str, text: str) -> str:
+    return shown.partition(f"<dt>{text}")[2].partition("<dd>")[2].partition("<")[0]
+
+
+def test_every_group_and_crossing_has_a_row_or_is_counted() -> None:
+    """Crossings beyond the shown ones were once dropped without a word."""
+    good, bad = Estimate(0.0, -0.01, 0.01, n=99), Estimate(-0.3, -0.4, -0.2, n=99)
+    groups = {f"race={i}": good for i in range(40)} | {"sex=F": FEW}
+    crossings = {f"race={i} & sex=F": bad if i < 30 else FEW if i < 35 else good for i in range(40)}
+    made_of = [made(**groups, **crossings)]
+    shown = fairness_grid(made_of, {"fairness_utility_gap.gap": (-0.05,)}, protected=("race", "sex", "age"))
+    rows = shown.count('<th scope="row">')
+    assert rows == 41 + 20
+    assert "without a row: 20 (10 harm, 5 too few, 5 ok)" in shown
+    assert [counted(shown, text) for text in ("harm", "open", "too few", "ok")] == [
+        "0 + 30",
+        "0 + 0",
+        "1 + 5",
+        "40 + 5",
+    ]
+    assert "not looked at (`evaluate.groups`): age." in shown
+
+
+def test_a_group_with_one_unanswered_question_is_not_counted_as_ok() -> None:
+    good = Estimate(0.0, -0.01, 0.01, n=99)
+    shares = result("fairness_representation", "Share", "As defined.", {}, groups={"log_ratio": {"A": good}})
+    margins = {"fairness_utility_gap.gap": (-0.05,), "fairness_representation.log_ratio": (0.2,)}
+    shown = fairness_grid([made(A=FEW), shares], margins)
+    assert (counted(shown, "too few"), counted(shown, "ok")) == ("1", "0")
 
 
 def test_without_groups_or_margins_there_is_no_table() -> None:

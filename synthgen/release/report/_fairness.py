@@ -1,4 +1,4 @@
-"""Fairness on one screen: a row a group, a column a question, a word a cell, the worst groups first."""
+"""Fairness on one screen: what was found in a line of figures, then a row a group and a column a question."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from synthgen.release.report._html import Html, badge, element, join, paragraph, table
+from synthgen.release.report._html import Html, badge, element, facts, join, paragraph, table
 
 if TYPE_CHECKING:
     from synthgen.evaluate._base import Estimate, MetricResult
@@ -21,42 +21,62 @@ QUESTIONS: tuple[tuple[str, str, str, str], ...] = (
     ("leakage_strongest", "group_advantage", "stays hidden", "above"),
 )
 """Metric, grouping, heading, and the side of the margin on which harm lies."""
-MOST = 30
-_RANK = {"harm": 3, "open": 2, "too few": 1, "ok": 0}
+MOST = 20  # crossings of two columns that are shown; the others are counted
+CROSSED = " & "
+WORDS = ("harm", "open", "too few", "ok")  # a group counts by its first that is said of it
 _STYLE = {"harm": "refuse", "open": "cannot-sign", "too few": "plain", "ok": "ok"}
 LEGEND = (
-    "ok: no harm beyond the policy's margin is seen. harm: the whole 95 % interval lies beyond it. open: the "
-    "figure lies beyond it, the interval does not. too few: insufficient evidence, which is not a pass. The "
-    "gate corrects for the number of comparisons and decides; this table is to look at."
+    "harm: the whole 95 % interval lies beyond the policy's margin. open: the figure lies beyond it, the "
+    "interval does not. ok: no harm beyond the margin is seen. too few: insufficient evidence, which is no "
+    "pass. A group counts once above, by its gravest answer. The gate corrects for the number of comparisons "
+    "and decides; this table is to look at."
 )
 
 
-def fairness_grid(results: Sequence[MetricResult], margins: Mapping[str, tuple[float, ...]]) -> Html:
-    """Return the table; nothing if no group was measured.
+def fairness_grid(
+    results: Sequence[MetricResult],
+    margins: Mapping[str, tuple[float, ...]],
+    *,
+    protected: Sequence[str] = (),
+) -> Html:
+    """Return figures and table; nothing if no group was measured.
+
+    Every group of one column has a row, the worst first; then come the crossings of two columns with harm or
+    an open answer, and all others are counted.
 
     Args:
         results: of all metrics.
         margins: the policy's bounds as numbers, by ``<metric>.<groups>``; questions without one are left out.
+        protected: columns that the schema protects, to say which of them were not looked at.
     """
     by_name = {result.name: result for result in results}
-    asked = []
+    asked: list[tuple[str, dict[str, tuple[str, float]]]] = []
     for metric, key, heading, harm in QUESTIONS:
         held = by_name[metric].groups.get(key, {}) if metric in by_name else {}
         bounds = margins.get(f"{metric}.{key}", ())
         if held and bounds:
-            asked.append((heading, {group: word(e, bounds[-1], harm) for group, e in held.items()}))
-    groups = list(dict.fromkeys(group for _, words in asked for group in words))
+            answers = {group: (word(e, bounds[-1], harm), e.value) for group, e in held.items()}
+            asked.append((heading, answers))
+    groups = list(dict.fromkeys(group for _, answers in asked for group in answers))
     if not groups:
         return Html("")
-    said = {group: [words.get(group, "") for _, words in asked] for group in groups}
-    groups.sort(key=lambda group: sorted(-_RANK.get(text, -1) for text in said[group]))
-    rows = [
-        [group, *(badge(text, _STYLE[text]) if text else "" for text in said[group])]
-        for group in groups[:MOST]
-    ]
-    left = f" (the worst {MOST} of {len(groups)})" if len(groups) > MOST else ""
-    shown = table(f"Fairness at a glance{left}", ["group", *(heading for heading, _ in asked)], rows)
-    return join([element("div", shown, class_="glance"), paragraph(LEGEND, class_="definition")])
+    said = {group: [answers.get(group, ("", 0.0)) for _, answers in asked] for group in groups}
+    groups.sort(key=lambda group: _order(said[group]))
+    single = [group for group in groups if CROSSED not in group]
+    crossed = [group for group in groups if CROSSED in group]
+    bad = [group for group in crossed if _worst(said[group]) in ("harm", "open")][:MOST]
+    rows = [[group, *map(_cell, said[group])] for group in (*single, *bad)]
+    shown = table("Fairness at a glance", ["group", *(heading for heading, _ in asked)], rows)
+    kept = [group for group in crossed if group not in bad]
+    notes = [*_left(kept, said), *_unasked(protected, single)]
+    return join(
+        [
+            facts(_counts(single, crossed, said)),
+            element("div", shown, class_="glance"),
+            *map(paragraph, notes),
+            paragraph(LEGEND, class_="definition"),
+        ]
+    )
 
 
 def word(estimate: Estimate, margin: float, harm: str) -> str:
@@ -79,3 +99,53 @@ def word(estimate: Estimate, margin: float, harm: str) -> str:
     if least > 0:
         return "harm"
     return "open" if beyond > 0 else "ok"
+
+
+def _cell(answer: tuple[str, float]) -> str:
+    """Return a badge; what is not well says by how much."""
+    text, value = answer
+    if text in ("harm", "open"):
+        return badge(f"{text} {value:+.2f}", _STYLE[text])
+    return badge(text, _STYLE[text]) if text else ""
+
+
+def _worst(answers: Sequence[tuple[str, float]]) -> str:
+    """Return a group's gravest answer; a group is ok only where every question that was asked is."""
+    words = {text for text, _ in answers}
+    return next(text for text in WORDS if text in words)
+
+
+def _order(answers: Sequence[tuple[str, float]]) -> list[int]:
+    """Return what groups are sorted by: most harm first."""
+    return sorted([*WORDS, ""].index(text) for text, _ in answers)
+
+
+def _counts(
+    single: Sequence[str], crossed: Sequence[str], said: Mapping[str, Sequence[tuple[str, float]]]
+) -> list[tuple[str, str, str]]:
+    """Return how many groups, and how many crossings, answer how: the ten seconds."""
+    out = []
+    for text in WORDS:
+        counts = [sum(_worst(said[group]) == text for group in part) for part in (single, crossed)]
+        alarm = "alarm" if text == "harm" and any(counts) else ""
+        told = f"{counts[0]} + {counts[1]}" if crossed else str(counts[0])
+        out.append((f"{text}: groups{' + crossings' if crossed else ''}", told, alarm))
+    return out
+
+
+def _left(kept: Sequence[str], said: Mapping[str, Sequence[tuple[str, float]]]) -> list[str]:
+    """Return what is said of crossings without a row."""
+    if not kept:
+        return []
+    counts = {text: sum(_worst(said[group]) == text for group in kept) for text in WORDS}
+    parts = [f"{count} {text}" for text, count in counts.items() if count]
+    return [f"Crossings of two columns without a row: {len(kept)} ({', '.join(parts)})."]
+
+
+def _unasked(protected: Sequence[str], single: Sequence[str]) -> list[str]:
+    """Return which protected columns the evaluation did not look at."""
+    seen = {group.partition("=")[0] for group in single}
+    missing = [name for name in protected if name not in seen]
+    if not missing:
+        return []
+    return [f"Protected in the schema and not looked at (`evaluate.groups`): {', '.join(missing)}."]

@@ -106,8 +106,18 @@ def _head(head: Head, content: ReportContent) -> Html:
     charts = join(chart for result in results for chart in pictures(result, content.margins))
     worst = [_worst_pairs(result) for result in results]
     told = [_about(result) for result in results]
-    glance = fairness_grid(content.results, content.margins) if head == "fairness" else Html("")
-    return join([question, glance, _numbers(head, results, content), charts, *worst, *told])
+    protected = content.table.schema.with_role("protected")
+    glance = fairness_grid(content.results, content.margins, protected=protected)
+    return join(
+        [
+            question,
+            glance if head == "fairness" else Html(""),
+            _numbers(head, results, content),
+            charts,
+            *worst,
+            *told,
+        ]
+    )
 
 
 def _numbers(head: Head, results: Sequence[MetricResult], content: ReportContent) -> Html:
