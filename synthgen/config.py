@@ -236,18 +236,18 @@ def target_of(config: RunConfig, schema: Schema) -> str | None:
 
 
 def _require_columns(config: RunConfig, schema: Schema, path: Path, document: Any) -> None:
-    """Refuse a group that is no category, or a target that is no column, with the line that names it."""
+    """Refuse a group that is a date, or a target that is no column, with the line that names it."""
     if config.evaluate is None:
         return
-    labels = {column.name: column.kind == "category" for column in schema.columns}
+    kinds = {column.name: column.kind for column in schema.columns}
     asked = [("groups", name) for name in groups_of(config, schema)]
     for key, name in (*asked, ("target", target_of(config, schema))):
-        usable = [n for n, category in labels.items() if category or key == "target"]
+        usable = [n for n, kind in kinds.items() if kind != "date" or key == "target"]
         if name is not None and name not in usable:
             line = yamlfile.line_of(document, ("evaluate", key))
             raise ConfigError(
                 f"evaluate.{key}: expected one of {usable}, "
-                f"got {f'the number {name!r}' if name in labels else 'another name'}.",
+                f"got {f'the date {name!r}' if name in kinds else 'another name'}.",
                 where=f"{path}:{line}" if line else str(path),
                 next_step="Name one of these columns, or leave it out.",
             )

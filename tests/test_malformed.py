@@ -336,6 +336,9 @@ config("a wrong option", ("iterations: 50", f'iterations: "{SECRET}"'), 2, "run.
 config("a holdout of 1", CONFIG + "evaluate: {holdout: 1}\n", 2, "run.yaml:6", "holdout")
 config("a target that is no column", CONFIG + f"evaluate: {{target: {SECRET}}}\n", 2, "run.yaml:6", "died")
 config("a target that is an id", CONFIG + "evaluate: {target: patient}\n", 2, "run.yaml:6", "died")
+config(
+    "a group that is a date", CONFIG + "evaluate: {groups: [seen]}\n", 2, "run.yaml:6", "age", "sex", "date"
+)
 config("a group that is no column", CONFIG + f"evaluate: {{groups: [{SECRET}]}}\n", 2, "run.yaml:6", "sex")
 config("a format that is none", CONFIG + f"release: {{formats: [{SECRET}]}}\n", 2, "run.yaml:6", "parquet")
 config("two delimiters", ("path: t.csv", "path: t.csv, delimiter: ';;'"), 2, "run.yaml:3", "delimiter")

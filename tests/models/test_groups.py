@@ -161,3 +161,17 @@ def test_groups_without_a_role_and_beside_a_papers_method_are_refused(schema: Sc
             Config(groups=Groups()).plan(bare, epsilon=1.0, delta=1e-6, patients=100)
     with pytest.raises(ValueError, match="groups goes with method roles"):
         Config(method="aim", groups=Groups())
+
+
+def test_a_number_is_a_protected_group_of_the_evaluation_too(tmp_path: Any) -> None:
+    """A schema with a protected age could not be run unless the config left it out."""
+    from synthgen.config import groups_of, load_config
+
+    fields = [{**field, "role": "protected"} if field["name"] == "age" else field for field in FIELDS]
+    (tmp_path / "s.yaml").write_text(json.dumps({"unit": {"column": "patient"}, "fields": fields}))
+    (tmp_path / "t.csv").write_text("patient,race,sex,age,died\n")
+    config = "cohort: t\nseed: 1\ndata: {table: {path: t.csv, schema: s.yaml}}\nevaluate: {target: died}\n"
+    config += "budget: {epsilon: 1.0, delta: 1e-6, patients: 600}\ngenerator: {name: marginal}\n"
+    (tmp_path / "run.yaml").write_text(config)
+    loaded = load_config(tmp_path / "run.yaml")
+    assert groups_of(loaded.config, loaded.schema) == ("race", "sex", "age")
