@@ -91,7 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the generator")
     parser.add_argument("--epsilons", nargs="+", type=float, default=[1.0, 10.0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--records", type=int, default=12_000)
+    parser.add_argument("--records", type=int, default=6_000)
     parser.add_argument("--train", type=int, help="fit on so many images only")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="one generator, seed and epsilon; few records")
