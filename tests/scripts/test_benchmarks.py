@@ -145,3 +145,17 @@ def test_the_linked_cohort_is_parted_by_patient_and_a_deal_of_its_rows_is_told_a
     dealt = SyntheticTable(train.schema, holdout.frame.iloc[order].reset_index(drop=True), units=drawn.units)
     found = [linked.values(linked.fidelity_lag_pairs, inputs, table) for table in (drawn, dealt)]
     assert found[0][0] < found[0][1] < found[1][0]
+
+
+def test_the_worst_group_is_worst_over_the_fits_and_too_few_is_no_figure(script: Any) -> None:
+    tables = script("_fairness_tables")
+
+    def rows(group: str, *found: Any) -> list[dict[str, Any]]:
+        return [{"group": group, "gap": value} for value in found]
+
+    swings = rows("race=A", [0.2, 0.1], [-0.2, 0.1])  # nothing on average, and far off in each fit
+    steady = rows("race=B", [-0.1, 0.2], [-0.1, 0.2])
+    few = rows("race=C", None, None)
+    assert tables.worst_of([*steady, *swings, *few], "gap") == "**A -.20..+.20**"
+    assert tables.worst_of([*steady, *few], "gap") == "B -.10"
+    assert tables.worst_of(few, "gap") == "too few"
