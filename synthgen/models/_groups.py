@@ -83,30 +83,54 @@ def split_by_need(
     return [float(part) for part in rho * parts / parts.sum()]
 
 
-def shrink_groups(measured: Measurement, axis: int, overall: np.ndarray) -> Measurement:
+def sizes_of(one: Measurement, pairs: Sequence[tuple[Measurement, int]]) -> np.ndarray:
+    """Return the patients of each group, none of them gone, from all paid counts that speak of them.
+
+    The counts are joined by their precision; what is told is the mean of a count that cannot be negative,
+    given the noisy one (a normal distribution cut off at 0). A group that the noise would wipe out keeps
+    about the size below which the noise cannot see it. Reads noisy counts only.
+
+    Args:
+        one: the one-way marginal of a protected column.
+        pairs: pairs with that column, and its axis in each.
+    """
+    from scipy.special import log_ndtr
+
+    told = [one.counts, *(np.moveaxis(pair.counts, axis, 0).sum(axis=1) for pair, axis in pairs)]
+    cells = [1, *(pair.counts.shape[1 - axis] for pair, axis in pairs)]
+    scales = [one.scale, *(pair.scale for pair, _ in pairs)]
+    precision = [1.0 / (scale**2 * n) for scale, n in zip(scales, cells, strict=True)]
+    mean = np.average(np.stack(told), axis=0, weights=precision)
+    sigma = 1.0 / np.sqrt(sum(precision))
+    place = mean / sigma
+    density = np.exp(-0.5 * place**2 - log_ndtr(place)) / np.sqrt(2.0 * np.pi)
+    return np.asarray(mean + sigma * density)
+
+
+def shrink_groups(measured: Measurement, axis: int, overall: np.ndarray, sizes: np.ndarray) -> Measurement:
     """Shrink each group's shares towards everybody's by as much as its own noise asks for.
 
     Empirical Bayes: shares of groups differ from everybody's with a common variance, found by maximum
     likelihood; the noise of a group's shares has variance (sigma / n)**2. So a large group stays as it was
-    measured and a tiny one is told by the others. Each group's own count stays. Reads noisy counts only.
+    measured and a tiny one is told by the others. Reads noisy counts only.
 
     Args:
         measured: noisy counts of a pair.
         axis: the axis of the groups.
         overall: everybody's shares over the other axis, from paid counts.
+        sizes: patients of each group, as `sizes_of` tells them; the counts returned sum to them.
 
     Source: Morris (1983), JASA 78:47-55, Section 2.
     """
     counts = np.moveaxis(measured.counts, axis, 0)
-    held = counts.sum(axis=1)
-    sizes = np.maximum(held, max(measured.scale, 1.0))
-    miss = counts - held[:, None] * overall
-    noise = (measured.scale / sizes) ** 2
-    seen = ((miss / sizes[:, None]) ** 2).sum(axis=1) / max(counts.shape[1] - 1, 1)
+    miss = counts - counts.sum(axis=1, keepdims=True) * overall
+    known = np.maximum(sizes, max(measured.scale, 1.0))
+    noise = (measured.scale / known) ** 2
+    seen = ((miss / known[:, None]) ** 2).sum(axis=1) / max(counts.shape[1] - 1, 1)
     spread = float(max(seen.max(), 1e-12))
     for _ in range(ITERATIONS):
         weight = 1.0 / (noise + spread) ** 2
         spread = float(max((weight * (seen - noise)).sum() / weight.sum(), 1e-12))
     kept = spread / (spread + noise)
-    shrunk = held[:, None] * overall + kept[:, None] * miss
+    shrunk = sizes[:, None] * (overall + kept[:, None] * miss / known[:, None])
     return Measurement(measured.attributes, np.moveaxis(shrunk, 0, axis), measured.sigma)

@@ -17,7 +17,7 @@ from synthgen.models._cells import Merging, merge
 from synthgen.models._estimate import Measurement, Model, estimate, total_of
 from synthgen.models._fitted import FittedMarginal
 from synthgen.models._flat import given_of, links_of
-from synthgen.models._groups import group_pairs, shrink_groups, split_by_need
+from synthgen.models._groups import group_pairs, shrink_groups, sizes_of, split_by_need
 from synthgen.models._junction import Attributes
 from synthgen.models._references import aim, mst
 from synthgen.models._select import Records, expected_counts, split_rho
@@ -145,6 +145,9 @@ def start(
     sizes = {name: merging[name].n_coarse for name in names}
     singles = [_coarsened(ones[name], merging[name]) for name in names]
     pairs = _role_pairs(records, schema, encoder, merging, singles, numbers)
+    if numbers["share_groups"]:
+        singles, grouped = _groups(records, schema, encoder, merging, singles, numbers)
+        pairs += grouped
     cliques = [pair.attributes for pair in pairs]
     forbidden = _zeros.structural(schema, encoder, merging, max_cells=numbers["max_cells"])
     forbidden = {
@@ -163,7 +166,7 @@ def _role_pairs(
     singles: list[Measurement],
     numbers: Mapping[str, Any],
 ) -> list[Measurement]:
-    """Measure and shrink the pairs of the roles; those of groups with the part of rho that is theirs."""
+    """Measure and shrink the pairs of the roles, but for those of groups with a part of rho of their own."""
     cliques = role_pairs(
         list(merging), schema.with_role("label"), links=links_of(schema), given=given_of(schema)
     )
@@ -171,35 +174,40 @@ def _role_pairs(
     cliques = [clique for clique in cliques if clique not in grouped]
     sizes = {name: merged.n_coarse for name, merged in merging.items()}
     pairs = measure_all(records, cliques, sizes, numbers["rho"] * numbers["share_role"])
-    counts = {one.attributes[0]: one.counts for one in singles}
-    parts = (
-        split_by_need(numbers["rho"] * numbers["share_groups"], grouped, counts, schema) if grouped else []
-    )
-    paid = [records.measure(pair, part) for pair, part in zip(grouped, parts, strict=True)]
-    even = {name: _shares(held) for name, held in counts.items()}
-    return [
-        *_shrunk(pairs, singles, encoder, merging),
-        *_shrunk_groups(paid, even, singles, encoder, merging),
-    ]
+    return _shrunk(pairs, singles, encoder, merging)
 
 
-def _shrunk_groups(
-    paid: list[Measurement],
-    even: Mapping[str, np.ndarray],
-    singles: list[Measurement],
+def _groups(
+    records: Records,
+    schema: Schema,
     encoder: Encoder,
     merging: Mapping[str, Merging],
-) -> list[Measurement]:
-    """Shrink pairs of categories group by group, and what lies along an ordered column by its bands."""
-    out = []
-    for pair in paid:
-        grids = [encoder.grids[name] for name in pair.attributes]
-        if any(grid.is_ordered for grid in grids):
-            out += _shrunk([pair], singles, encoder, merging)
-            continue
-        axis = int(grids[1].column.role == "protected")
-        out.append(shrink_groups(pair, axis, even[pair.attributes[1 - axis]]))
-    return out
+    singles: list[Measurement],
+    numbers: Mapping[str, Any],
+) -> tuple[list[Measurement], list[Measurement]]:
+    """Measure the pairs of groups; return all columns, with no group gone, and these pairs, shrunk.
+
+    Along an ordered column, whose neighbours tell of each other, both stay as for any other pair.
+    """
+    cliques, by_name = group_pairs(schema), {one.attributes[0]: one for one in singles}
+    counts = {name: one.counts for name, one in by_name.items()}
+    parts = split_by_need(numbers["rho"] * numbers["share_groups"], cliques, counts, schema)
+    paid = [records.measure(clique, part) for clique, part in zip(cliques, parts, strict=True)]
+    plain = [p for p in paid if not any(encoder.grids[name].is_ordered for name in p.attributes)]
+    of = {pair.attributes: _protected_axis(pair, schema) for pair in plain}
+    for name in {attributes[axis] for attributes, axis in of.items()}:
+        told = [(pair, of[pair.attributes]) for pair in plain if pair.attributes[of[pair.attributes]] == name]
+        by_name[name] = Measurement((name,), sizes_of(by_name[name], told), by_name[name].sigma)
+    out = _shrunk([p for p in paid if p.attributes not in of], singles, encoder, merging)
+    for pair in plain:
+        axis = of[pair.attributes]
+        overall = _shares(counts[pair.attributes[1 - axis]])
+        out.append(shrink_groups(pair, axis, overall, by_name[pair.attributes[axis]].counts))
+    return list(by_name.values()), out
+
+
+def _protected_axis(pair: Measurement, schema: Schema) -> int:
+    return int(pair.attributes[1] in schema.with_role("protected"))
 
 
 def all_candidates(schema: Schema, numbers: Mapping[str, Any]) -> list[Candidate]:

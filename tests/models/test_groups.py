@@ -12,7 +12,7 @@ from synthgen import plugins
 from synthgen.errors import ConfigError
 from synthgen.models import _select
 from synthgen.models._estimate import Measurement
-from synthgen.models._groups import Groups, group_pairs, shrink_groups, split_by_need
+from synthgen.models._groups import Groups, group_pairs, shrink_groups, sizes_of, split_by_need
 from synthgen.models.tabular_marginal import Config
 from synthgen.privacy.noise import NoiseSource
 from synthgen.records import RealTable
@@ -112,17 +112,32 @@ def test_rho_goes_where_groups_are_small_and_hopeless_ones_do_not_steer(schema: 
     assert split_by_need(0.02, PAIRS, {name: np.zeros(3) for name in sizes}, schema) == [0.01, 0.01]
 
 
-def test_shrinking_keeps_each_groups_count_and_what_has_no_noise(schema: Schema) -> None:
-    counts = np.array([[500.0, 200.0], [100.0, 90.0], [3.0, -5.0]])
-    overall = np.array([0.7, 0.3])
-    exact = shrink_groups(Measurement(("race", "died"), counts, 1e-6), 0, overall)
+def test_shrinking_keeps_the_groups_sizes_and_what_has_no_noise() -> None:
+    counts, overall = np.array([[500.0, 200.0], [100.0, 90.0], [30.0, -5.0]]), np.array([0.7, 0.3])
+    sizes = counts.sum(axis=1)
+    exact = shrink_groups(Measurement(("race", "died"), counts, 1e-6), 0, overall, sizes)
     assert exact.counts == pytest.approx(counts, abs=1e-3)
-    noisy = shrink_groups(Measurement(("died", "race"), counts.T, 20.0), 1, overall)
-    assert noisy.counts.sum(axis=0) == pytest.approx(counts.sum(axis=1))
-    left = np.abs(noisy.counts.T - counts.sum(axis=1)[:, None] * overall) / np.abs(
-        counts - counts.sum(axis=1)[:, None] * overall
+    noisy = shrink_groups(Measurement(("died", "race"), counts.T, 20.0), 1, overall, sizes)
+    assert noisy.counts.sum(axis=0) == pytest.approx(sizes)
+    off = [np.abs(held - sizes[:, None] * overall)[:, 0] for held in (noisy.counts.T, counts)]
+    left = off[0] / off[1]
+    assert left[0] > left[1] > left[2]
+
+
+def test_no_group_is_wiped_out_and_large_ones_stay_as_measured() -> None:
+    """Far below 0, at 0 and far above: the mean of a normal distribution cut off at 0, by brute force."""
+    one = Measurement(("race",), np.array([-60.0, 0.0, 40.0, 5000.0]), 30.0)
+    pair = Measurement(
+        ("race", "died"), np.array([[-20.0, -50.0], [0.0, 0.0], [20.0, 25.0], [2500.0, 2510.0]]), 20.0
     )
-    assert left[0, 0] > left[1, 0] > left[2, 0]
+    sizes = sizes_of(one, [(pair, 0)])
+    weight = np.array([1 / 30**2, 1 / (2 * 20**2)])
+    mean = (weight[0] * one.counts + weight[1] * pair.counts.sum(axis=1)) / weight.sum()
+    at = np.linspace(0, 6000, 600_001)
+    for size, middle in zip(sizes, mean, strict=True):
+        chance = np.exp(-0.5 * (at - middle) ** 2 * weight.sum())
+        assert size == pytest.approx((at * chance).sum() / chance.sum(), rel=1e-3, abs=0.02)
+    assert (sizes > 4).all()
 
 
 def test_shrinking_by_group_errs_less_than_the_noisy_rates() -> None:
@@ -135,7 +150,7 @@ def test_shrinking_by_group_errs_less_than_the_noisy_rates() -> None:
         exact = np.column_stack([sizes * (1 - rates), sizes * rates])
         paid = Measurement(("race", "died"), exact + sigma * rng.standard_normal(exact.shape), sigma)
         overall = exact.sum(axis=0) / exact.sum()
-        for i, counts in enumerate((paid.counts, shrink_groups(paid, 0, overall).counts)):
+        for i, counts in enumerate((paid.counts, shrink_groups(paid, 0, overall, exact.sum(axis=1)).counts)):
             errors[i] += ((counts[:, 1] / np.maximum(counts.sum(axis=1), sigma) - rates) ** 2).sum()
     assert errors[1] < 0.67 * errors[0]
 
