@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 QUESTIONS: tuple[tuple[str, str, str, str], ...] = (
     ("fairness_representation", "log_ratio", "keeps its share", "outside"),
-    ("fairness_utility_gap", "gap", "predicted as well", "below"),
+    ("fairness_utility_gap", "gap", "predicted", "below"),
     ("fairness_equalised_odds", "true_positive", "ill found", "outside"),
     ("fairness_equalised_odds", "false_positive", "well spared", "outside"),
     ("fairness_calibration", "ece", "risks right", "above"),
-    ("fidelity_precision_coverage", "coverage", "all its patients there", "below"),
+    ("fidelity_precision_coverage", "coverage", "all there", "below"),
     ("leakage_strongest", "group_advantage", "stays hidden", "above"),
 )
 """Metric, grouping, heading, and the side of the margin on which harm lies."""
@@ -66,14 +66,15 @@ def fairness_grid(
     crossed = [group for group in groups if CROSSED in group]
     bad = [group for group in crossed if _worst(said[group]) in ("harm", "open")][:MOST]
     rows = [[group, *map(_cell, said[group])] for group in (*single, *bad)]
-    shown = table("Fairness at a glance", ["group", *(heading for heading, _ in asked)], rows)
+    told = f"Fairness at a glance: {len(single)} groups, {len(crossed)} crossings of two columns"
+    shown = table(told, ["group", *(heading for heading, _ in asked)], rows)
     kept = [group for group in crossed if group not in bad]
     notes = [*_left(kept, said), *_unasked(protected, single)]
     return join(
         [
-            facts(_counts(single, crossed, said)),
+            _counts(groups, said),
             element("div", shown, class_="glance"),
-            *map(paragraph, notes),
+            *(paragraph(note) for note in notes),
             paragraph(LEGEND, class_="definition"),
         ]
     )
@@ -120,17 +121,13 @@ def _order(answers: Sequence[tuple[str, float]]) -> list[int]:
     return sorted([*WORDS, ""].index(text) for text, _ in answers)
 
 
-def _counts(
-    single: Sequence[str], crossed: Sequence[str], said: Mapping[str, Sequence[tuple[str, float]]]
-) -> list[tuple[str, str, str]]:
-    """Return how many groups, and how many crossings, answer how: the ten seconds."""
-    out = []
-    for text in WORDS:
-        counts = [sum(_worst(said[group]) == text for group in part) for part in (single, crossed)]
-        alarm = "alarm" if text == "harm" and any(counts) else ""
-        told = f"{counts[0]} + {counts[1]}" if crossed else str(counts[0])
-        out.append((f"{text}: groups{' + crossings' if crossed else ''}", told, alarm))
-    return out
+def _counts(groups: Sequence[str], said: Mapping[str, Sequence[tuple[str, float]]]) -> Html:
+    """Return how many groups and crossings answer how: the ten seconds."""
+    counts = {text: sum(_worst(said[group]) == text for group in groups) for text in WORDS}
+    return facts(
+        (text, f"{count} of {len(groups)}", "alarm" if text == "harm" and count else "")
+        for text, count in counts.items()
+    )
 
 
 def _left(kept: Sequence[str], said: Mapping[str, Sequence[tuple[str, float]]]) -> list[str]:
@@ -142,10 +139,11 @@ def _left(kept: Sequence[str], said: Mapping[str, Sequence[tuple[str, float]]]) 
     return [f"Crossings of two columns without a row: {len(kept)} ({', '.join(parts)})."]
 
 
-def _unasked(protected: Sequence[str], single: Sequence[str]) -> list[str]:
+def _unasked(protected: Sequence[str], single: Sequence[str]) -> list[Html]:
     """Return which protected columns the evaluation did not look at."""
     seen = {group.partition("=")[0] for group in single}
     missing = [name for name in protected if name not in seen]
     if not missing:
         return []
-    return [f"Protected in the schema and not looked at (`evaluate.groups`): {', '.join(missing)}."]
+    named = element("code", "evaluate.groups")
+    return [join(["Protected in the schema and left out by ", named, f": {', '.join(missing)}."])]
