@@ -36,17 +36,22 @@ def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) 
         return np.asarray(np.where(total > 0, (above * beaten).sum(axis=1) / total, np.nan))
 
 
-def delong(members: np.ndarray, others: np.ndarray) -> Estimate:
-    """Return the AUROC of members against others, ties by half, with DeLong's interval.
+def placements(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the share of others that each member beats, and of members that beat each other, ties by half.
 
     Source: DeLong et al. (1988), Biometrics 44:837, by the midranks of Sun and Xu (2014).
     """
     m, n = len(members), len(others)
+    both = _midranks(np.concatenate([members, others]))
+    return (both[:m] - _midranks(members)) / n, 1 - (both[m:] - _midranks(others)) / m
+
+
+def delong(members: np.ndarray, others: np.ndarray) -> Estimate:
+    """Return the AUROC of members against others, ties by half, with DeLong's interval; see `placements`."""
+    m, n = len(members), len(others)
     if min(m, n) < 2:
         return insufficient(m + n)
-    both = _midranks(np.concatenate([members, others]))
-    beats = (both[:m] - _midranks(members)) / n
-    beaten = 1 - (both[m:] - _midranks(others)) / m
+    beats, beaten = placements(members, others)
     value = float(beats.mean())
     half = Z * float(np.sqrt(beats.var(ddof=1) / m + beaten.var(ddof=1) / n))
     return Estimate(value=value, low=max(0.0, value - half), high=min(1.0, value + half), n=m + n)

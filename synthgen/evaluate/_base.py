@@ -7,6 +7,7 @@ pipeline find it by its file name. It is a pure function: same inputs and seed, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -72,7 +73,7 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % interval.
+    """A number with its 95 % interval; ends that are NaN: no interval is claimed.
 
     Attributes:
         value: point estimate; NaN if there is none.
@@ -81,6 +82,8 @@ class Estimate:
         n: patients that it rests on.
         status: ``ok``, ``insufficient`` if there are too few to say anything, or ``not-applicable`` if the
             inputs lack what it is about.
+        freedom: degrees of freedom of its standard error: a wider interval than that of 95 % grows by
+            Student's quantiles.
     """
 
     value: float
@@ -88,6 +91,7 @@ class Estimate:
     high: float
     n: int
     status: Status = "ok"
+    freedom: float = math.inf
 
 
 @dataclass(frozen=True)

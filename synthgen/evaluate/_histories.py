@@ -13,15 +13,13 @@ import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs
 from synthgen.evaluate._design import cell_codes, n_cells
-from synthgen.evaluate._intervals import from_draws
-from synthgen.evaluate._patients import multiplicities
+from synthgen.evaluate._intervals import from_halves
 from synthgen.evaluate._tables import BLOCKS, Side
 from synthgen.privacy.parts import first_records
 from synthgen.records import RealTable, SyntheticTable, history_order, places
 from synthgen.schema import Column, Schema
 
 LAG_BINS = 10
-DRAWS = 200
 MIN_PATIENTS = 50
 
 
@@ -143,21 +141,10 @@ def sides_of(
     return sides, sides["holdout"].n_patients
 
 
-def distances(
-    sides: Mapping[str, Side], cliques: list[tuple[int, ...]], sizes: list[int], *, rng: np.random.Generator
-) -> np.ndarray:
-    """Return total variation to the holdout, ``(clique, synthetic or ceiling, draw)``."""
-    draws = {name: multiplicities(BLOCKS, DRAWS, rng=rng) for name in sides}
-    table = np.zeros((len(cliques), 2, DRAWS + 1))
-    for i, clique in enumerate(cliques):
-        holdout = sides["holdout"].shares(clique, sizes, draws["holdout"])
-        for j, name in enumerate(("synthetic", "ceiling")):
-            table[i, j] = np.abs(sides[name].shares(clique, sizes, draws[name]) - holdout).sum(axis=1) / 2
-    return table
-
-
 def estimates_of(table: np.ndarray, *, n: int) -> dict[str, Estimate]:
     """Return ``tvd``, ``ceiling`` and ``excess``, means over the cliques."""
     both = table.mean(axis=0)
     draws = {"tvd": both[0], "ceiling": both[1], "excess": both[0] - both[1]}
-    return {key: from_draws(values, n=n) for key, values in draws.items()}
+    return {
+        key: from_halves(values, n=n, units=BLOCKS, positive=key != "excess") for key, values in draws.items()
+    }

@@ -29,6 +29,7 @@ MANY_ROWS = 10_000
 MIN_PATIENTS = 50
 """Positives and negatives, in patients, below which an AUROC says nothing (facts: P)."""
 MAX_TREES = 300
+FIFTHS = 5
 SEED = 7
 ARMS = ("real", "synthetic")
 LEARNERS = ("logistic", "boosting", "forest")
@@ -146,6 +147,22 @@ def predictions(inputs: Inputs) -> Predictions:
     """Return both arms' predictions, fitted once while these inputs live."""
     arms = training(inputs)
     return predicted(inputs, arms, n_rows=min(len(frame) for frame in arms.values()))
+
+
+@remembered
+def fifths(inputs: Inputs) -> tuple[Predictions, ...]:
+    """Return the predictions of learners that were fitted on disjoint fifths of both arms' records, once.
+
+    They differ from each other by which records were drawn alone: five sampling seeds of each arm.
+    """
+    rng = np.random.default_rng(SEED)
+    arms = training(inputs)
+    parts = {arm: rng.permutation(len(frame)) % FIFTHS for arm, frame in arms.items()}
+    drawn = (
+        {arm: frame[parts[arm] == k].reset_index(drop=True) for arm, frame in arms.items()}
+        for k in range(FIFTHS)
+    )
+    return tuple(predicted(inputs, arm, n_rows=min(len(f) for f in arm.values())) for arm in drawn)
 
 
 def training(inputs: Inputs) -> dict[str, pd.DataFrame]:

@@ -1,39 +1,27 @@
 """Precision, density and coverage of one sample by balls around the points of another.
 
-Each real point has a ball that reaches to its k-th nearest real neighbour. Intervals rest on
-influences: what each point, real or other, adds to a figure by standing where it stands. The sum of
-their squares about their mean is the jackknife's variance, biased upwards if at all (Efron and Stein,
-1981, Annals of Statistics 9:586), but for the radii, which are held fixed. A ratio of two figures over
-the same real points pairs their influences.
+Each real point has a ball that reaches to its k-th nearest real neighbour. Intervals rest on random splits of
+all samples in halves, radii measured anew in each: a ball grows where a point is missing, so figures with
+radii held fixed vary by twice as much as they do.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 
 from synthgen.evaluate._base import Estimate
-from synthgen.evaluate._intervals import Z, insufficient
+from synthgen.evaluate._intervals import Z, from_halves, insufficient
+from synthgen.evaluate._patients import half_samples
 
 NEIGHBOURS = 5
+SPLITS = 20
 TIE = 1e-9
 """Squared distance that float64 arithmetic may make of 0: records that are equal must count as such."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A mean with its influences.
-
-    Attributes:
-        value: the mean.
-        real: what each real point adds, ``(real,)``.
-        other: what each other point adds, ``(other,)``.
-    """
-
-    value: float
-    real: np.ndarray
-    other: np.ndarray
+Places = Mapping[str, np.ndarray]
+"""Which points of each side are looked at."""
 
 
 def squared_distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -54,7 +42,7 @@ def radii(between: np.ndarray, *, k: int = NEIGHBOURS) -> np.ndarray:
     return np.asarray(np.partition(between, k, axis=1)[:, k])  # a point's distance to itself is among them
 
 
-def compare(across: np.ndarray, squared_radii: np.ndarray, *, k: int = NEIGHBOURS) -> dict[str, Figure]:
+def compare(across: np.ndarray, squared_radii: np.ndarray, *, k: int = NEIGHBOURS) -> dict[str, float]:
     """Return ``precision``, ``density`` and ``coverage`` of the other points.
 
     Args:
@@ -70,53 +58,55 @@ def compare(across: np.ndarray, squared_radii: np.ndarray, *, k: int = NEIGHBOUR
     Source: Naeem et al. (2020), arXiv:2002.09797, equations 1, 3 and 4; a point on a ball's rim is inside,
     since records of few distinct values have balls of radius 0.
     """
-    n_real, n_other = across.shape
     inside = across <= squared_radii[:, None] + TIE
-    visits, homes = inside.sum(axis=1), inside.sum(axis=0)
-    covered, precise = visits > 0, homes > 0
-    lone_visitor = np.bincount(inside.argmax(axis=1)[visits == 1], minlength=n_other) if n_other else homes
-    lone_home = np.bincount(inside.argmax(axis=0)[homes == 1], minlength=n_real)
-    coverage = float(covered.mean())
-    found = {"coverage": Figure(coverage, (covered - coverage) / n_real, lone_visitor / n_real)}
-    if n_other == 0:
-        nothing = Figure(float("nan"), np.zeros(n_real), np.zeros(0))
-        return {**found, "precision": nothing, "density": nothing}
-    precision = float(precise.mean())
-    found["precision"] = Figure(precision, lone_home / n_other, (precise - precision) / n_other)
-    found["density"] = Figure(
-        float(homes.mean() / k),
-        (visits - visits.mean()) / (k * n_other),
-        (homes - homes.mean()) / (k * n_other),
-    )
-    return found
+    coverage = float(inside.any(axis=1).mean())
+    if across.shape[1] == 0:
+        return {"coverage": coverage, "precision": float("nan"), "density": float("nan")}
+    homes = inside.sum(axis=0)
+    return {
+        "coverage": coverage,
+        "precision": float((homes > 0).mean()),
+        "density": float(homes.mean() / k),
+    }
 
 
-def estimate(figure: Figure) -> Estimate:
-    """Return a figure with its normal interval."""
-    if not np.isfinite(figure.value):
-        return insufficient(len(figure.real))
-    half = Z * float(np.sqrt(_squares(figure.real) + _squares(figure.other)))
-    return _about(figure.value, half, figure)
+def in_halves(
+    figures: Callable[[Places], Mapping[str, float]], places: Places, *, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Return each figure on all points, on the first halves of `SPLITS` splits, then on the other halves.
 
-
-def ratio(figure: Figure, baseline: Figure) -> Estimate:
-    """Return a figure over that of real points in the others' place, with a normal interval.
-
-    The influences of the real points, which both share, are paired; where none is left, as for a group
-    that was dropped, one patient's share stands for the error.
+    Args:
+        figures: takes the places of points by side and returns figures by name.
+        places: all points by side; each side is split on its own.
+        rng: draws the splits.
     """
-    if not np.isfinite(figure.value) or not baseline.value > 0:
-        return insufficient(len(figure.real))
-    value = figure.value / baseline.value
-    shared = figure.real - value * baseline.real
-    variance = _squares(shared) + _squares(figure.other) + value**2 * _squares(baseline.other)
-    error = max(float(np.sqrt(variance)), 1 / len(figure.real)) / baseline.value
-    return _about(value, Z * error, figure)
+    held = {side: half_samples(len(points), SPLITS, rng=rng) > 0 for side, points in places.items()}
+    found = [
+        figures({side: points[held[side][draw]] for side, points in places.items()})
+        for draw in range(1 + 2 * SPLITS)
+    ]
+    return {name: np.array([one[name] for one in found]) for name in found[0]}
 
 
-def _squares(influences: np.ndarray) -> float:
-    return float(influences.var() * len(influences)) if len(influences) else 0.0
+def estimate(draws: np.ndarray, n_real: int) -> Estimate:
+    """Return a figure of `in_halves` with its interval, which ends at 0."""
+    return _from_zero(from_halves(draws, n=n_real, units=n_real))
 
 
-def _about(value: float, half: float, figure: Figure) -> Estimate:
-    return Estimate(value=value, low=max(0.0, value - half), high=value + half, n=len(figure.real))
+def ratio(draws: np.ndarray, baseline: np.ndarray, n_real: int) -> Estimate:
+    """Return a figure over that of real points in the others' place, with an interval.
+
+    Where nothing varies, as for a group that was dropped, one patient's share stands for the error.
+    """
+    if not baseline[0] > 0:
+        return insufficient(n_real)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = from_halves(draws / baseline, n=n_real, units=n_real)
+    if found.status != "ok":
+        return found
+    half = max(found.high - found.value, Z / n_real / float(baseline[0]))
+    return _from_zero(replace(found, low=found.value - half, high=found.value + half))
+
+
+def _from_zero(found: Estimate) -> Estimate:
+    return replace(found, low=max(0.0, found.low)) if found.status == "ok" else found

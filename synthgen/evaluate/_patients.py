@@ -59,6 +59,20 @@ def multiplicities(n_units: int, n_draws: int, *, rng: np.random.Generator) -> n
     return np.concatenate([np.ones((1, n_units)), drawn.astype(float)])
 
 
+def half_samples(n_units: int, n_splits: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Return which units each half of random splits holds; the first row is the data itself.
+
+    Returns:
+        ``(1 + 2 n_splits, unit)`` float64 of 0 and 1: all units, the first half of each split, then the
+        other halves in the same order. Of an odd number of units one is left out of each split.
+    """
+    order = np.argsort(rng.random((n_splits, n_units)), axis=1)
+    place = np.argsort(order, axis=1)
+    size = n_units // 2
+    first, other = place < size, (place >= size) & (place < 2 * size)
+    return np.concatenate([np.ones((1, n_units)), first.astype(float), other.astype(float)])
+
+
 def maximum_by_patient(scores: np.ndarray, codes: np.ndarray, n_units: int) -> np.ndarray:
     """Return the largest score among each patient's records."""
     best = np.full(n_units, -np.inf)

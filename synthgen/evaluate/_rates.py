@@ -9,9 +9,16 @@ from functools import lru_cache
 import numpy as np
 
 from synthgen.evaluate._base import Claim, Estimate
-from synthgen.evaluate._intervals import clopper_pearson, difference_of_shares, insufficient, not_applicable
+from synthgen.evaluate._intervals import (
+    Z,
+    difference_of_shares,
+    insufficient,
+    not_applicable,
+    quantile,
+    wilson,
+)
 
-SPLITS = 10
+SPLITS = 20
 RATES = {"10pct": 0.1, "1pct": 0.01, "0.1pct": 0.001}
 FALSE_POSITIVES = 10
 """Non-members expected above a threshold, below which the true positive rate there says nothing."""
@@ -28,18 +35,53 @@ def advantage(members: np.ndarray, others: np.ndarray, *, rng: np.random.Generat
 
     The threshold is chosen on one half of the patients and measured on the other, both ways round, so
     an attack that knows nothing has an expected advantage of 0. The mean over ``SPLITS`` random splits
-    leaves little to the draw of the halves.
+    leaves little to the draw of the halves. Its variance is measured on disjoint halves of all patients, and
+    Newcombe's interval takes as many patients as would have it with one call each.
     """
     ranks, other_ranks = _ranks(members, others, rng)
-    hits = other_hits = 0
-    for _ in range(SPLITS):
-        half, other_half = halves(len(members), rng), halves(len(others), rng)
-        for side in (False, True):
-            threshold = _best_threshold(ranks[half == side], other_ranks[other_half == side])
-            hits += int((ranks[half != side] >= threshold).sum())
-            other_hits += int((other_ranks[other_half != side] >= threshold).sum())
-    shares = difference_of_shares(hits / SPLITS, len(members), other_hits / SPLITS, len(others))
-    return Estimate(*shares, n=len(members) + len(others))
+    sizes = (len(members), len(others))
+    member = np.zeros(sum(sizes), dtype=bool)
+    member[ranks] = True
+    half, kept = np.zeros((2, SPLITS, len(member)), dtype=bool)
+    for places in (ranks, other_ranks):
+        half[:, places], kept[:, places] = ([halves(len(places), rng) for _ in range(SPLITS)] for _ in "ab")
+    hits, shares = _cross_fitted(member, half, np.ones(len(member), dtype=bool))
+    parts = [[_cross_fitted(member, half, part)[1] for part in (one, ~one)] for one in kept]
+    steps = np.array([[first - second for first, second in pair] for pair in parts])
+    variance = float(np.mean((steps[:, 0] - steps[:, 1]) ** 2)) / 4
+    plain = sum(share * (1 - share) / n for share, n in zip(shares, sizes, strict=True))
+    worth = plain / variance if min(plain, variance) > 0 else 1.0
+    value, low, high = difference_of_shares(
+        hits[0] * worth, sizes[0] * worth, hits[1] * worth, sizes[1] * worth
+    )
+    wider = quantile(SPLITS) / Z
+    return Estimate(
+        value, value - wider * (value - low), value + wider * (high - value), n=sum(sizes), freedom=SPLITS
+    )
+
+
+def _cross_fitted(
+    member: np.ndarray, half: np.ndarray, kept: np.ndarray
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return how many members and others are called, mean over splits, and their shares.
+
+    Args:
+        member: whether it is one, by rank.
+        half: which half each rank falls into, ``(split, rank)``.
+        kept: which ranks are there at all.
+    """
+    called = np.zeros(2)
+    for side in (False, True):
+        chosen = (half == side) & kept
+        mine, theirs = chosen & member, chosen & ~member
+        step = mine / mine.sum(axis=1, keepdims=True) - theirs / theirs.sum(axis=1, keepdims=True)
+        gain = np.cumsum(step[:, ::-1], axis=1)
+        threshold = step.shape[1] - 1 - gain.argmax(axis=1)
+        above = (half != side) & kept & (np.arange(step.shape[1]) >= threshold[:, None])
+        called += [(above & member).sum(), (above & ~member).sum()]
+    called /= len(half)
+    first, second = called / [(kept & member).sum(), (kept & ~member).sum()]
+    return (float(called[0]), float(called[1])), (float(first), float(second))
 
 
 def true_positive_rates(
@@ -47,9 +89,11 @@ def true_positive_rates(
 ) -> dict[str, Estimate]:
     """Return the true positive rate at fixed false positive rates, and what exceeds the claim.
 
-    The threshold is a non-member's score. The true false positive rate above the ``k + 1``-th largest of
-    n scores has a Beta(k + 1, n - k) distribution, whose quantile is the upper end of Clopper and
-    Pearson's interval, so no non-member is spent on choosing the threshold.
+    The threshold is a non-member's score, and the interval is about members above that threshold (Wilson).
+    The true false positive rate above the ``k + 1``-th largest of n scores has a Beta(k + 1, n - k)
+    distribution, so no non-member is spent on choosing the threshold; what exceeds the claim is a difference
+    of two independent figures, whose intervals are joined (MOVER: Donner and Zou, 2012, Statistical Methods
+    in Medical Research 21:347).
     """
     ranks, other_ranks = _ranks(members, others, rng)
     descending = np.sort(other_ranks)[::-1]
@@ -62,7 +106,7 @@ def true_positive_rates(
             continue
         above = math.floor(rate * len(others))
         hits = int((ranks > descending[above]).sum())
-        low, high = clopper_pearson(hits, len(members))
+        low, high = wilson(hits, len(members))
         estimate = Estimate(hits / len(members), low, high, n=len(members))
         estimates[f"tpr_{name}"] = estimate
         estimates[f"beyond_claim_{name}"] = (
@@ -72,12 +116,16 @@ def true_positive_rates(
 
 
 def _beyond(claim: Claim, rate: Estimate, above: int, n_others: int) -> Estimate:
-    """Return a true positive rate minus the claim's, both ends on the false positive rate's own interval."""
-    low, high = clopper_pearson(above, n_others)
+    """Return a true positive rate minus the claim's at the false positive rate."""
+    from scipy.special import betaincinv
+
+    low, high = (float(betaincinv(above + 1, n_others - above, tail)) for tail in (0.025, 0.975))
+    most, least, limit = (allowed(claim, false) for false in (high, low, (above + 1) / (n_others + 1)))
+    value = rate.value - limit
     return Estimate(
-        value=rate.value - allowed(claim, above / n_others),
-        low=rate.low - allowed(claim, high),
-        high=rate.high - allowed(claim, low),
+        value=value,
+        low=value - float(np.hypot(rate.value - rate.low, most - limit)),
+        high=value + float(np.hypot(rate.high - rate.value, limit - least)),
         n=rate.n,
     )
 
@@ -119,14 +167,3 @@ def _ranks(
 def halves(n: int, rng: np.random.Generator) -> np.ndarray:
     """Return which of n patients fall into one random half."""
     return np.asarray(rng.permutation(n) % 2 == 0)
-
-
-def _best_threshold(ranks: np.ndarray, other_ranks: np.ndarray) -> int:
-    """Return the rank from which on calling a patient a member gains most."""
-    order = np.concatenate([ranks, other_ranks])
-    step = np.concatenate(
-        [np.full(len(ranks), 1 / len(ranks)), np.full(len(other_ranks), -1 / len(other_ranks))]
-    )
-    descending = np.argsort(order)[::-1]
-    gain = np.cumsum(step[descending])
-    return int(order[descending[int(np.argmax(gain))]])

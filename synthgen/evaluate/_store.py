@@ -45,7 +45,8 @@ def _result(item: Mapping[str, Any]) -> MetricResult:
 
 def _estimate(value: Mapping[str, Any]) -> Estimate:
     numbers = {key: math.nan if value[key] is None else float(value[key]) for key in ("value", "low", "high")}
-    return Estimate(**{**value, **numbers})
+    freedom = math.inf if value["freedom"] is None else float(value["freedom"])
+    return Estimate(**{**value, **numbers, "freedom": freedom})
 
 
 def _plain(value: Any) -> Any:

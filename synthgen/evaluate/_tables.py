@@ -1,15 +1,24 @@
-"""Tables of cells: counts of marginals by random block of patients, which the bootstrap resamples whole."""
+"""Tables of cells: counts of marginals by random block of patients, which are split in halves whole."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
+from synthgen.evaluate._patients import half_samples
+
 BLOCKS = 50
+SPLITS = 100
+"""Random splits in halves, of which each costs as much as two bootstrap draws."""
 MAX_PAIRS = 1_000
+ARMS = ("synthetic", "ceiling")
+"""What is compared with the holdout: synthetic records, and as many of training patients."""
+
+
+Draws = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Side:
         Args:
             columns: the marginal's columns.
             sizes: cells of every column.
-            draws: ``(draw, block)`` multiplicities.
+            draws: ``(draw, block)`` multiplicities, such as `half_samples`.
         """
         cell = np.zeros(len(self.codes), dtype=np.int64)
         for column in columns:
@@ -50,6 +59,31 @@ class Side:
         """Return the cell shares of a marginal, ``(draw, cell)``. See `counts`."""
         counts = self.counts(columns, sizes, draws)
         return np.asarray(counts / counts.sum(axis=1, keepdims=True))
+
+
+def distances(
+    sides: Mapping[str, Side], cliques: Sequence[tuple[int, ...]], sizes: Sequence[int], draws: Draws
+) -> np.ndarray:
+    """Return total variation to the holdout of each of `ARMS`, ``(clique, arm, draw)``.
+
+    Args:
+        sides: the tables of both arms and of the holdout.
+        cliques: the marginals' columns.
+        sizes: cells of every column.
+        draws: by side, of `splits`.
+    """
+    table = np.zeros((len(cliques), len(ARMS), len(draws["holdout"])))
+    for i, clique in enumerate(cliques):
+        holdout = sides["holdout"].shares(clique, sizes, draws["holdout"])
+        for j, name in enumerate(ARMS):
+            shares = sides[name].shares(clique, sizes, draws[name])
+            table[i, j] = np.abs(shares - holdout).sum(axis=1) / 2
+    return table
+
+
+def splits(names: Sequence[str], *, rng: np.random.Generator) -> Draws:
+    """Return `SPLITS` splits of every side's blocks in halves, independent of each other."""
+    return {name: half_samples(BLOCKS, SPLITS, rng=rng) for name in names}
 
 
 def pairs(n_columns: int, *, rng: np.random.Generator) -> list[tuple[int, ...]]:

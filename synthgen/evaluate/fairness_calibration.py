@@ -7,25 +7,28 @@ for both arms, so what is judged is its change.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._by_group import groups_of, named, patients, sums
-from synthgen.evaluate._intervals import from_draws, insufficient
-from synthgen.evaluate._learners import LEARNERS, Predictions, applicable, predictions
-from synthgen.evaluate._patients import multiplicities
+from synthgen.evaluate._intervals import insufficient, without_interval
+from synthgen.evaluate._learners import LEARNERS, Predictions, applicable, fifths, predictions
+from synthgen.evaluate._refits import from_fifths, parts
 
-DRAWS = 200
 BINS = 10
 DEFINITION = (
     f"ece: expected calibration error over {BINS} equal widths of predicted risk within a group, trained on"
     " synthetic minus trained on real records, mean over learners. risk: mean predicted risk within the"
-    " group, likewise; the observed risk is the same for both. Signed, patient bootstrap. Groups under 50"
-    " positive or negative patients are insufficient. Naeini, Cooper and Hauskrecht (2015), AAAI 29:2901."
+    " group, likewise; the observed risk is the same for both. Signed. Intervals are about the mean over new"
+    " draws of training and synthetic records and of as many test patients, by refits on disjoint fifths;"
+    " worst has none, since chance chose it too. Groups under 50 positive or negative patients are"
+    " insufficient. Naeini, Cooper and Hauskrecht (2015), AAAI 29:2901."
 )
+
+Change = Callable[[Predictions, int, np.ndarray, np.ndarray], np.ndarray]
 
 
 def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
@@ -33,7 +36,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`; the fits are those of ``utility_tstr``.
-        rng: draws the patient bootstrap.
+        rng: draws the fifths of test patients.
 
     Returns:
         ``overall`` and ``worst`` (the group whose calibration error grows most); ``groups["ece"]`` and
@@ -45,7 +48,12 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     found = predictions(inputs)
     everyone = np.ones(len(found.truth), dtype=bool)
     labels = found.classes(everyone) if found.n_rows >= 2 else []
-    draws = multiplicities(found.n_units, DRAWS, rng=rng)
+    refits = fifths(inputs) if labels else ()
+    held = parts(found.n_units, rng=rng)
+
+    def measured(of: Change, label: int, mask: np.ndarray, n: int) -> Estimate:
+        return from_fifths(lambda one, draws: of(one, label, mask, draws), found, refits, held, n=n)
+
     errors: dict[str, Estimate] = {}
     risks: dict[str, Estimate] = {}
     for label in labels:
@@ -55,16 +63,22 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
             if label not in found.classes(mask):
                 errors[name] = risks[name] = insufficient(n)
                 continue
-            errors[name] = from_draws(_change(found, label, mask, draws), n=n)
-            risks[name] = from_draws(_risk(found, label, mask, draws), n=n)
+            errors[name] = measured(_change, label, mask, n)
+            risks[name] = measured(_risk, label, mask, n)
     known = {group: estimate for group, estimate in errors.items() if estimate.status == "ok"}
     groups = {"ece": errors, "risk": risks}
     if not known:
         note = "No group has 50 positive and 50 negative patients."
         return _result({"worst": insufficient(found.n_units)}, groups, status="insufficient", note=note)
     worst = max(known, key=lambda group: known[group].value)
-    overall = np.mean([_change(found, label, everyone, draws) for label in labels], axis=0)
-    estimates = {"overall": from_draws(overall, n=found.n_units), "worst": known[worst]}
+
+    def overall(one: Predictions, draws: np.ndarray) -> np.ndarray:
+        return np.asarray(np.mean([_change(one, label, everyone, draws) for label in labels], axis=0))
+
+    estimates = {
+        "overall": from_fifths(overall, found, refits, held, n=found.n_units),
+        "worst": without_interval(known[worst].value, n=known[worst].n),
+    }
     return _result(estimates, groups, details={"worst_group": worst, "bins": BINS})
 
 

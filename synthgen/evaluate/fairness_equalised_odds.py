@@ -7,22 +7,23 @@ often as everybody. The question here is what changes when a model learns from s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._by_group import MIN_PATIENTS, decisions, groups_of, named, patients, sums
-from synthgen.evaluate._intervals import from_draws, insufficient
-from synthgen.evaluate._learners import ARMS, LEARNERS, Predictions, applicable, predictions
-from synthgen.evaluate._patients import multiplicities
+from synthgen.evaluate._intervals import insufficient, without_interval
+from synthgen.evaluate._learners import ARMS, LEARNERS, Predictions, applicable, fifths, predictions
+from synthgen.evaluate._refits import from_fifths, parts
 
-DRAWS = 200
 RATES = {"true_positive": True, "false_positive": False}
 DEFINITION = (
     "Rate at which a group's positives (negatives) are called positive, minus that of all patients, trained"
     " on synthetic minus trained on real records, mean over learners; as many records are called positive"
-    " as are. Signed, patient bootstrap with thresholds and training records held fixed. Groups under 50"
+    " as are. Signed. Intervals are about the mean over new draws of training and synthetic records and of"
+    " test patients, by refits on disjoint fifths; worst has none, since chance chose it too. Groups under 50"
     " patients of the kind are insufficient. Hardt, Price and Srebro (2016), arXiv:1610.02413."
 )
 
@@ -32,7 +33,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`; the fits are those of ``utility_tstr``.
-        rng: draws the patient bootstrap.
+        rng: draws the fifths of test patients.
 
     Returns:
         ``worst``: the group and rate farthest from 0; ``groups["true_positive"]`` and
@@ -43,37 +44,54 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         return _result({}, {}, status="not-applicable", note=why)
     found = predictions(inputs)
     labels = found.classes(np.ones(len(found.truth), dtype=bool)) if found.n_rows >= 2 else []
-    draws = multiplicities(found.n_units, DRAWS, rng=rng)
+    refits = fifths(inputs) if labels else ()
+    held = parts(found.n_units, rng=rng)
     rates: dict[str, dict[str, Estimate]] = {key: {} for key in RATES}
     for label in labels:
-        called = {(a, b): decisions(found, label, (a, b)) for a in LEARNERS for b in ARMS}
+        steps = {id(one): _called(one, label) for one in (found, *refits)}
         for key, positive in RATES.items():
             kind = (found.truth == label) == positive
-            overall = _change(found, called, kind, draws)
             for group, mask in groups_of(inputs, found):
                 n = patients(found, mask & kind)
-                contrast = _change(found, called, mask & kind, draws) - overall if n >= MIN_PATIENTS else None
+                contrast = partial(_contrast, steps, mask & kind, kind)
                 rates[key][named(found, inputs, label, group)] = (
-                    insufficient(n) if contrast is None else from_draws(contrast, n=n)
+                    from_fifths(contrast, found, refits, held, n=n) if n >= MIN_PATIENTS else insufficient(n)
                 )
     known = [(key, g, e) for key, held in rates.items() for g, e in held.items() if e.status == "ok"]
     if not known:
         note = f"No group has {MIN_PATIENTS} positive or negative patients."
         return _result({"worst": insufficient(found.n_units)}, rates, status="insufficient", note=note)
     key, group, worst = max(known, key=lambda item: abs(item[2].value))
-    return _result({"worst": worst}, rates, details={"worst_group": group, "worst_rate": key})
+    return _result(
+        {"worst": without_interval(worst.value, n=worst.n)},
+        rates,
+        details={"worst_group": group, "worst_rate": key},
+    )
 
 
-def _change(
-    found: Predictions, called: Mapping[tuple[str, str], np.ndarray], mask: np.ndarray, draws: np.ndarray
+def _called(found: Predictions, label: int) -> np.ndarray:
+    """Return by record the share of learners that call it positive, synthetic minus real arm."""
+    called = {(a, b): decisions(found, label, (a, b)).astype(float) for a in LEARNERS for b in ARMS}
+    return np.asarray(np.mean([called[a, "synthetic"] - called[a, "real"] for a in LEARNERS], axis=0))
+
+
+def _contrast(
+    steps: Mapping[int, np.ndarray],
+    inside: np.ndarray,
+    everyone: np.ndarray,
+    found: Predictions,
+    draws: np.ndarray,
 ) -> np.ndarray:
-    """Return the rate of being called positive, synthetic minus real arm, mean over learners, by draw."""
-    total = sums(found, mask.astype(float), draws)
-    step = np.zeros(len(mask))
-    for learner in LEARNERS:
-        step += called[learner, "synthetic"].astype(float) - called[learner, "real"]
+    """Return a group's change of a rate minus everybody's, by draw of patients."""
+    step = steps[id(found)]
+    return np.asarray(_rate(found, step, inside, draws) - _rate(found, step, everyone, draws))
+
+
+def _rate(found: Predictions, step: np.ndarray, mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return the mean step among masked records, by draw of patients."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums(found, np.where(mask, step / len(LEARNERS), 0.0), draws) / total)
+        total = sums(found, mask.astype(float), draws)
+        return np.asarray(sums(found, np.where(mask, step, 0.0), draws) / total)
 
 
 def _result(

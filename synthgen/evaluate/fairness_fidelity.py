@@ -15,19 +15,19 @@ import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._design import cell_codes, n_cells, partitions
-from synthgen.evaluate._intervals import from_draws, insufficient
-from synthgen.evaluate._patients import multiplicities, one_record_each, sample_rows
-from synthgen.evaluate._tables import BLOCKS, Side
+from synthgen.evaluate._intervals import from_halves, insufficient, without_interval
+from synthgen.evaluate._patients import one_record_each, sample_rows
+from synthgen.evaluate._tables import BLOCKS, Draws, Side, distances, splits
 
 MAX_ROWS = 20_000
 MIN_PATIENTS = 50
 BINS = 10
-DRAWS = 200
 DEFINITION = (
     "Mean over columns of the total variation of cell shares (10 equal widths for numbers, missing a cell)"
     " from the holdout's within a group, of synthetic records minus of as many training patients' records;"
-    " above 0: worse than real. Bootstrap over 50 blocks of patients. Groups under 50 patients or synthetic"
-    " records are insufficient; the group's own columns are left out."
+    " above 0: worse than real. Intervals are about the mean over new draws of as many patients and rows,"
+    " generator held fixed: split halves of 50 blocks of patients; worst has none, since chance chose it too."
+    " Groups under 50 patients or synthetic records are insufficient; the group's own columns are left out."
 )
 
 
@@ -36,7 +36,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`; one record of each patient.
-        rng: draws records, blocks and the patient bootstrap.
+        rng: draws records, and splits of blocks of patients in halves.
 
     Returns:
         ``worst``: the group with the largest excess; ``groups["excess"]``: every group and crossing of two.
@@ -45,15 +45,15 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         return _result({}, {}, status="not-applicable", note="No protected column was named.")
     frames = {
         "synthetic": sample_rows(inputs.synthetic.frame, MAX_ROWS, rng=rng),
-        "train": one_record_each(inputs.train, MAX_ROWS, rng=rng),
+        "ceiling": one_record_each(inputs.train, MAX_ROWS, rng=rng),
         "holdout": one_record_each(inputs.holdout, MAX_ROWS, rng=rng),
     }
     codes = {side: _codes(inputs, frame) for side, frame in frames.items()}
-    draws = {side: multiplicities(BLOCKS, DRAWS, rng=rng) for side in frames}
+    draws = splits(list(frames), rng=rng)
     found: dict[str, Estimate] = {}
     split = {side: list(partitions(inputs.schema, frame, inputs.groups)) for side, frame in frames.items()}
     for p, (_, names) in enumerate(split["holdout"]):
-        for i in np.union1d(split["holdout"][p][0], split["train"][p][0]):
+        for i in np.union1d(split["holdout"][p][0], split["ceiling"][p][0]):
             members = {side: np.flatnonzero(split[side][p][0] == i) for side in frames}
             others = [j for j, c in enumerate(inputs.schema.columns) if f"{c.name}=" not in names[i]]
             found[names[i]] = _excess(inputs, codes, members, draws, others, rng)
@@ -62,7 +62,11 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         note = f"No group has {MIN_PATIENTS} patients and synthetic records."
         return _result({"worst": insufficient(0)}, found, status="insufficient", note=note)
     worst = max(known, key=lambda group: known[group].value)
-    return _result({"worst": known[worst]}, found, details={"worst_group": worst})
+    return _result(
+        {"worst": without_interval(known[worst].value, n=known[worst].n)},
+        found,
+        details={"worst_group": worst},
+    )
 
 
 def _codes(inputs: Inputs, frame: pd.DataFrame) -> np.ndarray:
@@ -74,24 +78,20 @@ def _excess(
     inputs: Inputs,
     codes: Mapping[str, np.ndarray],
     members: Mapping[str, np.ndarray],
-    draws: Mapping[str, np.ndarray],
+    draws: Draws,
     columns: list[int],
     rng: np.random.Generator,
 ) -> Estimate:
     """Return one group's excess, equal numbers of synthetic and training records drawn."""
-    rows = min(len(members["synthetic"]), len(members["train"]))
+    rows = min(len(members["synthetic"]), len(members["ceiling"]))
     if min(rows, len(members["holdout"])) < MIN_PATIENTS or not columns:
         return insufficient(min(rows, len(members["holdout"])))
     sides = {"holdout": Side.of_rows(codes["holdout"][members["holdout"]], rng=rng)}
-    for side in ("synthetic", "train"):
+    for side in ("synthetic", "ceiling"):
         sides[side] = Side.of_rows(codes[side][rng.permutation(members[side])[:rows]], rng=rng)
     sizes = [n_cells(column, bins=BINS) for column in inputs.schema.columns]
-    total = np.zeros(DRAWS + 1)
-    for column in columns:
-        shares = {side: table.shares((column,), sizes, draws[side]) for side, table in sides.items()}
-        for side, sign in (("synthetic", 1), ("train", -1)):
-            total += sign * np.abs(shares[side] - shares["holdout"]).sum(axis=1) / 2
-    return from_draws(total / len(columns), n=len(members["holdout"]))
+    table = distances(sides, [(column,) for column in columns], sizes, draws).mean(axis=0)
+    return from_halves(table[0] - table[1], n=len(members["holdout"]), units=BLOCKS)
 
 
 def _result(estimates: Mapping[str, Estimate], found: Mapping[str, Estimate], **more: Any) -> MetricResult:

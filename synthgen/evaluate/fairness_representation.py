@@ -8,13 +8,13 @@ import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._design import partitions
-from synthgen.evaluate._intervals import insufficient, log_ratio_of_shares
+from synthgen.evaluate._intervals import insufficient, log_ratio_of_shares, without_interval
 
 MIN_PATIENTS = 50
 DEFINITION = (
     "log(share of synthetic records / share of real training records, each patient weighing 1), signed;"
-    " Jeffreys intervals joined by MOVER. Cells under 50 real patients are insufficient; empty crossings"
-    " are left out."
+    " Jeffreys intervals joined by MOVER; worst has none, since chance chose it too. Cells under 50 real"
+    " patients are insufficient; empty crossings are left out."
 )
 
 
@@ -55,7 +55,11 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         note = f"No group has {MIN_PATIENTS} patients."
         return _result({"worst": insufficient(n_real)}, ratios, {}, status="insufficient", note=note)
     worst = max(known, key=lambda group: abs(known[group].value))
-    return _result({"worst": known[worst]}, ratios, {"worst_group": worst, "shares": shares})
+    return _result(
+        {"worst": without_interval(known[worst].value, n=known[worst].n)},
+        ratios,
+        {"worst_group": worst, "shares": shares},
+    )
 
 
 def _ratio(drawn: float, n_synthetic: int, held: float, n_real: int) -> Estimate:

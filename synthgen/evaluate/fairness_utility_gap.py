@@ -8,14 +8,15 @@ import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._design import partitions
-from synthgen.evaluate._intervals import from_draws, insufficient
+from synthgen.evaluate._intervals import from_draws, insufficient, without_interval
 from synthgen.evaluate._learners import Predictions, applicable, predictions
 from synthgen.evaluate._patients import multiplicities
 
 DRAWS = 200
 DEFINITION = (
     "AUROC within a group, trained on synthetic minus trained on real, mean over learners, minus the same"
-    " for all patients; signed, patient bootstrap. Groups under 50 positive or negative patients are"
+    " for all patients; signed. Intervals are about these fitted models on new patients (patient bootstrap);"
+    " worst has none, since chance chose it too. Groups under 50 positive or negative patients are"
     " insufficient; empty crossings are left out."
 )
 
@@ -55,7 +56,9 @@ def by_group(inputs: Inputs, found: Predictions, *, rng: np.random.Generator) ->
         note = "No group has 50 positive and 50 negative patients."
         return _result({"worst": insufficient(found.n_units)}, gaps, {}, status="insufficient", note=note)
     worst = min(known, key=lambda group: known[group].low)
-    return _result({"worst": known[worst]}, gaps, {"worst_group": worst})
+    return _result(
+        {"worst": without_interval(known[worst].value, n=known[worst].n)}, gaps, {"worst_group": worst}
+    )
 
 
 def _mean_gap(found: Predictions, draws: np.ndarray, mask: np.ndarray) -> np.ndarray:

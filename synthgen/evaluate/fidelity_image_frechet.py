@@ -16,7 +16,7 @@ import numpy as np
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._encoders import ENCODERS, WORDS, described, keyed
 from synthgen.evaluate._images import NO_IMAGES, of_images, sides
-from synthgen.evaluate._intervals import Z, insufficient
+from synthgen.evaluate._intervals import insufficient, quantile
 
 MAX_ROWS = 4_000
 ROWS_PER_FEATURE = 3
@@ -28,7 +28,7 @@ DEFINITION = (
     f" {WORDS}, one image of each patient, equal numbers. Synthetic and real (training images) to the"
     " holdout: extrapolated to samples without end from whole and half samples (after Chong and Forsyth,"
     " 2020, arXiv:1911.07023). Ratio: the plain distance over the plain real-real distance of equal size."
-    f" Normal intervals by a jackknife over {GROUPS} groups of patients. Heusel et al. (2017),"
+    f" Student's intervals by a jackknife over {GROUPS} groups of patients. Heusel et al. (2017),"
     " arXiv:1706.08500. Figures compare within an encoder only, never with published distances, which rest"
     " on networks trained on photographs."
 )
@@ -104,11 +104,15 @@ def _estimates(points: dict[str, np.ndarray]) -> dict[str, Estimate]:
     group = np.arange(rows) % GROUPS
     whole = _figures(points)
     without = np.array([_figures({side: p[group != i] for side, p in points.items()}) for i in range(GROUPS)])
-    halves = Z * np.sqrt((GROUPS - 1) * without.var(axis=0))
+    halves = quantile(GROUPS - 1) * np.sqrt((GROUPS - 1) * without.var(axis=0))
     return {
-        key: Estimate(value, value - half, value + half, n=rows) if np.isfinite(half) else insufficient(rows)
+        key: _about(value, half, rows) if np.isfinite(half) else insufficient(rows)
         for key, value, half in zip(KEYS, whole.tolist(), halves.tolist(), strict=True)
     }
+
+
+def _about(value: float, half: float, rows: int) -> Estimate:
+    return Estimate(value, value - half, value + half, n=rows, freedom=GROUPS - 1)
 
 
 def _answer(estimates: dict[str, Estimate], **more: Any) -> MetricResult:

@@ -65,8 +65,9 @@ def _scaled(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def discrepancy(first: np.ndarray, second: np.ndarray) -> Estimate:
     """Return the unbiased squared discrepancy of two samples with a normal interval.
 
-    The interval rests on each point's influence, twice its mean kernel to its own sample less that to the
-    other (Serfling, 1980, section 5.5.1).
+    Its variance is that of each point's influence, twice its mean kernel to its own sample less that to the
+    other, and of the pairs, which is all that is left where the samples agree (Serfling, 1980, section
+    5.2.1). Measured influences hold the pairs' twice.
     """
     n, m = len(first), len(second)
     if min(n, m) < 2:
@@ -76,8 +77,25 @@ def discrepancy(first: np.ndarray, second: np.ndarray) -> Estimate:
     theirs = (other.sum(axis=1) - np.diag(other)) / (m - 1)
     value = float(own.mean() + theirs.mean() - 2 * across.mean())
     left, right = own - across.mean(axis=1), theirs - across.mean(axis=0)
-    half = Z * 2 * float(np.sqrt(left.var() / n + right.var() / m))
+    pairs = (
+        _pairs(within) / (n * (n - 1) / 2) + 4 * _pairs(across) / (n * m) + _pairs(other) / (m * (m - 1) / 2)
+    )
+    points = 4 * (left.var(ddof=1) / n + right.var(ddof=1) / m) - pairs
+    half = Z * float(np.sqrt(max(points, pairs)))
     return Estimate(value, value - half, value + half, n=n)
+
+
+def _pairs(kernel: np.ndarray) -> float:
+    """Return the variance of the kernel of two points less what each point adds alone."""
+    off = (
+        ~np.eye(len(kernel), dtype=bool)
+        if kernel.shape[0] == kernel.shape[1]
+        else np.ones(kernel.shape, bool)
+    )
+    count = off.sum(axis=1, keepdims=True), off.sum(axis=0, keepdims=True)
+    rows = (kernel * off).sum(axis=1, keepdims=True) / count[0]
+    columns = (kernel * off).sum(axis=0, keepdims=True) / count[1]
+    return float(((kernel - rows - columns + kernel[off].mean())[off] ** 2).mean())
 
 
 def _kernel(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -11,7 +11,6 @@ from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._histories import (
     LAG_BINS,
     MIN_PATIENTS,
-    distances,
     estimates_of,
     lagged_columns,
     pair_side,
@@ -19,6 +18,7 @@ from synthgen.evaluate._histories import (
     sides_of,
 )
 from synthgen.evaluate._intervals import insufficient
+from synthgen.evaluate._tables import distances, splits
 
 ALL_ROWS = True
 LINKED_ONLY = True
@@ -28,7 +28,8 @@ DEFINITION = (
     "Total variation of (value in a row, value in the patient's next row), mean over the columns that are not"
     f" static and the time between the rows, {LAG_BINS} equal widths for numbers (of time: {2 * LAG_BINS} in"
     " its logarithm), missing a cell, each patient's pairs weighing 1 in all; synthetic to holdout; ceiling:"
-    " as many training patients to holdout; excess: the difference. Patient bootstrap."
+    " as many training patients to holdout; excess: the difference. Intervals are about the mean over new"
+    " draws of as many patients, generator held fixed. Split halves of patients."
 )
 
 
@@ -37,7 +38,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`; of each patient the first ``max_records`` rows count.
-        rng: draws samples, blocks and the patient bootstrap (50 random blocks of patients, 200 draws).
+        rng: draws samples, and splits of 50 random blocks of patients in halves.
 
     Returns:
         ``tvd``, ``ceiling`` (0 to 1) and ``excess`` (-1 to 1); ``details["worst_pairs"]`` by column.
@@ -60,7 +61,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     cliques: list[tuple[int, ...]] = [(2 * i, 2 * i + 1) for i in range(len(columns))]
     if schema.unit.order is not None:
         cliques.append((2 * len(columns),))
-    table = distances(sides, cliques, pair_sizes(schema), rng=rng)
+    table = distances(sides, cliques, pair_sizes(schema), splits(list(sides), rng=rng))
     labels = [[f"{name} before", name] for name in names] + [[GAP]] * (schema.unit.order is not None)
     rows = [
         {"columns": label, "synthetic": float(table[i, 0, 0]), "real": float(table[i, 1, 0])}

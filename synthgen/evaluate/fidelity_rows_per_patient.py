@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
-from synthgen.evaluate._histories import MIN_PATIENTS, distances, estimates_of, length_side, sides_of
+from synthgen.evaluate._histories import MIN_PATIENTS, estimates_of, length_side, sides_of
 from synthgen.evaluate._intervals import insufficient
+from synthgen.evaluate._tables import distances, splits
 
 ALL_ROWS = True
 LINKED_ONLY = True
 KEYS = ("tvd", "ceiling", "excess")
 DEFINITION = (
     "Total variation between the shares of patients with 1, 2, ... max_records rows, synthetic to holdout;"
-    " ceiling: as many training patients to holdout; excess: the difference. Patient bootstrap."
+    " ceiling: as many training patients to holdout; excess: the difference. Intervals are about the mean"
+    " over new draws of as many patients, generator held fixed. Split halves of patients."
 )
 
 
@@ -25,7 +27,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`; of each patient the first ``max_records`` rows count.
-        rng: draws samples, blocks and the patient bootstrap (50 random blocks of patients, 200 draws).
+        rng: draws samples, and splits of 50 random blocks of patients in halves.
 
     Returns:
         ``tvd``, ``ceiling`` (0 to 1) and ``excess`` (-1 to 1); ``details["mean"]``: mean rows a patient.
@@ -40,7 +42,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         return _answer({key: insufficient(0) for key in KEYS}, status="insufficient", note=few)
     histories, n_holdout = found
     sides = {name: length_side(side, rng=rng) for name, side in histories.items()}
-    table = distances(sides, [(0,)], [inputs.schema.unit.max_records], rng=rng)
+    table = distances(sides, [(0,)], [inputs.schema.unit.max_records], splits(list(sides), rng=rng))
     means = {name: float(side.lengths.mean()) for name, side in histories.items() if name != "ceiling"}
     return _answer(estimates_of(table, n=n_holdout), details={"mean": means})
 

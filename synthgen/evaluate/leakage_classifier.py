@@ -29,7 +29,7 @@ DEFINITION = (
     " records'. Gradient boosting learns members from non-members on one half of the patients and is tested"
     " on the other, both ways round; after Houssiau et al. (2022), arXiv:2211.06550, and Shokri et al."
     " (2017), arXiv:1610.05820. Advantage by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by"
-    " Clopper-Pearson."
+    " Wilson."
 )
 
 

@@ -25,8 +25,7 @@ ALL_ROWS = True
 DEFINITION = (
     "Score = probability that a record is synthetic rather than of the reference, by extremely randomised"
     " trees; a patient's score is the largest of the records'. van Breugel et al. (2023),"
-    " arXiv:2302.12580. Advantage by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by Clopper-"
-    " Pearson."
+    " arXiv:2302.12580. Advantage by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by Wilson."
 )
 
 

@@ -16,7 +16,7 @@ import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._design import ordinal
-from synthgen.evaluate._intervals import difference_of_shares, insufficient, wilson
+from synthgen.evaluate._intervals import difference_of_shares, insufficient, without_interval
 from synthgen.evaluate._patients import one_record_each
 from synthgen.records import RealTable
 
@@ -27,7 +27,8 @@ DEFINITION = (
     " among the synthetic ones, equal in every column as written; training patients minus holdout patients"
     " (Newcombe). holdout_excess: of the holdout patients with a record that no other patient of holdout or"
     " training has, the share matched by as many synthetic rows as there are reference patients, in"
-    " expectation over which rows, minus the share matched by one record of each of those (Newcombe)."
+    " expectation over which rows, minus the share matched by one record of each of those (Newcombe). The"
+    " two shares have no interval of their own: the synthetic rows move them together."
 )
 
 
@@ -58,8 +59,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     value, low, high = difference_of_shares(hits[0], patients[0], hits[1], patients[1])
     estimates = {
         "difference": Estimate(value, low, high, n=int(patients.sum())),
-        "train": _share(hits[0], patients[0]),
-        "holdout": _share(hits[1], patients[1]),
+        "train": without_interval(hits[0] / patients[0], n=int(patients[0])),
+        "holdout": without_interval(hits[1] / patients[1], n=int(patients[1])),
         "holdout_excess": _holdout_excess(inputs, hashes, drawn, rng),
     }
     details = {"synthetic": len(inputs.synthetic), "unweighted": rows}
@@ -129,11 +130,6 @@ def chance_of_a_match(counts: np.ndarray, total: int, size: int) -> np.ndarray:
     kept = np.where(enough, left, size)
     none = gammaln(kept + 1) - gammaln(kept - size + 1) - gammaln(total + 1) + gammaln(total - size + 1)
     return np.asarray(np.where(enough, 1 - np.exp(none), 1.0))
-
-
-def _share(hits: int, n: int) -> Estimate:
-    low, high = wilson(hits, n)
-    return Estimate(value=float(hits / n), low=low, high=high, n=int(n))
 
 
 def _result(

@@ -12,7 +12,7 @@ import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, some
-from synthgen.evaluate._intervals import clopper_pearson, difference_of_shares, insufficient
+from synthgen.evaluate._intervals import difference_of_shares, insufficient, without_interval
 from synthgen.evaluate._patients import maximum_by_patient, sample_patients
 from synthgen.evaluate.leakage_image_nearest import MAX_SYNTHETIC, points
 from synthgen.evaluate.leakage_nearest_neighbour import nearest
@@ -22,7 +22,8 @@ QUANTILE = 0.01
 DEFINITION = (
     "Share of patients with an image that has a synthetic one nearer than the 1 % quantile of the"
     " holdout images' distances to the nearest reference image (same distance as the attack by the"
-    " nearest image); training minus holdout by Newcombe. The threshold is taken as it is."
+    " nearest image); training minus holdout by Newcombe. The two shares have no interval of"
+    " their own: the threshold moves them together."
 )
 
 
@@ -50,9 +51,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     found = {name: points(part) for name, part in parts.items()}
     usual = float(np.quantile(nearest(found["holdout"], points(inputs.reference)), QUANTILE))
     hits = {name: _hits(parts[name], nearest(found[name], synthetic) < usual) for name in parts}
-    estimates = {
-        name: Estimate(hits[name] / n, *clopper_pearson(hits[name], n), n=n) for name, n in sizes.items()
-    }
+    estimates = {name: without_interval(hits[name] / n, n=n) for name, n in sizes.items()}
     shares = difference_of_shares(hits["train"], sizes["train"], hits["holdout"], sizes["holdout"])
     estimates["difference"] = Estimate(*shares, n=sum(sizes.values()))
     return _answer(estimates, details={"threshold": usual, "synthetic": len(synthetic)})

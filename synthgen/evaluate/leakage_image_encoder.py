@@ -36,7 +36,7 @@ DEFINITION = (
     " over the suspect and its eight neighbours by a shift of a pixel (of more, above 28 pixels a side), sum"
     f" over the encoders {' and '.join(ENCODERS)}; a patient's score is the largest of the images'. After van"
     " Breugel et al. (2023), arXiv:2302.12580. Advantage by cross-fitted threshold (Newcombe), AUROC by"
-    " DeLong, TPR by Clopper-Pearson."
+    " DeLong, TPR by Wilson."
 )
 Features = dict[str, np.ndarray]
 

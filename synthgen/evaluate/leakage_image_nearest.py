@@ -26,8 +26,7 @@ FLOOR = 0.02
 DEFINITION = (
     "Score = log of the distance to the nearest reference image over that to the nearest synthetic"
     f" image, Euclidean on {SIDE}x{SIDE} pixels and the features {_encoder.NAME}; a patient's score is the"
-    " largest of the images'. Advantage by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by"
-    " Clopper-Pearson."
+    " largest of the images'. Advantage by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by Wilson."
 )
 
 

@@ -14,7 +14,7 @@ import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._design import euclidean
-from synthgen.evaluate._intervals import difference_of_shares, insufficient, wilson
+from synthgen.evaluate._intervals import difference_of_shares, insufficient, without_interval
 from synthgen.evaluate._neighbours import CHUNK, k_nearest
 from synthgen.evaluate._patients import one_record_each, sample_patients, sample_rows
 from synthgen.evaluate.leakage_exact_match import chance_of_a_match
@@ -32,7 +32,8 @@ DEFINITION = (
     " record (Gower on public bounds); a patient counts if any record has one. difference: training minus"
     " holdout patients (Newcombe). holdout_excess: of the holdout patients, the share near to as many"
     " synthetic rows as there are training patients, in expectation over which rows, minus the share"
-    " near to one record of each of those, who are others (Newcombe)."
+    " near to one record of each of those, who are others (Newcombe). The two shares have no interval of"
+    " their own: the reference and the synthetic rows move them together."
 )
 
 
@@ -60,8 +61,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     value, low, high = difference_of_shares(hits[0], patients[0], hits[1], patients[1])
     estimates = {
         "difference": Estimate(value, low, high, n=sum(patients)),
-        "train": _share(hits[0], patients[0]),
-        "holdout": _share(hits[1], patients[1]),
+        "train": without_interval(hits[0] / patients[0], n=patients[0]),
+        "holdout": without_interval(hits[1] / patients[1], n=patients[1]),
         "holdout_excess": _holdout_excess(holdout, drawn, foreign, rivals, _points(inputs, holdout.frame)),
     }
     return _result(estimates, len(drawn))
@@ -109,10 +110,6 @@ def within(points: np.ndarray, radius: np.ndarray, base: np.ndarray) -> np.ndarr
             between = norms[few] - 2 * (points[rows] @ base[few].T)
             counts[rows] += (between < squared[rows, None]).sum(axis=1)
     return np.where(radius > 0, counts, 0)
-
-
-def _share(hits: int, n: int) -> Estimate:
-    return Estimate(hits / n, *wilson(hits, n), n=n)
 
 
 def _result(estimates: dict[str, Estimate], rows: int, *, note: str = "") -> MetricResult:

@@ -24,7 +24,7 @@ ALL_ROWS = True
 DEFINITION = (
     "Score = log of the distance to the nearest reference record over that to the nearest synthetic"
     " record, Gower distance on public bounds; a patient's score is the largest of the records'. Advantage"
-    " by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by Clopper-Pearson."
+    " by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by Wilson."
 )
 
 

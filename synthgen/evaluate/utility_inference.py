@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
-from synthgen.evaluate._intervals import Z, insufficient, wilson
+from synthgen.evaluate._intervals import Z, insufficient, without_interval
 from synthgen.evaluate._logit import coefficients
 from synthgen.evaluate._patients import one_record_each, sample_rows
 from synthgen.schema import Schema
@@ -33,7 +33,8 @@ DEFINITION = (
     " Statistician 60:224). sign: share of coefficients clearly apart from 0 in training whose sign agrees."
     " coverage: share of coefficients whose synthetic interval, widened by sqrt(1 + m/n), holds the"
     " holdout's, whose own error is added (Raab, Nowok and Dibben 2017, J. Privacy and Confidentiality 7:67)."
-    " Wilson's intervals over coefficients, as if independent. Decruyenaere et al. (2023), arXiv:2312.07837."
+    " None has an interval: a table has few coefficients, and they move together. Decruyenaere et al. (2023),"
+    " arXiv:2312.07837."
 )
 
 
@@ -145,8 +146,8 @@ def _compare(
     agrees = (np.sign(drawn) == np.sign(train))[clear]
     estimates = {
         "overlap": _mean(overlap),
-        "sign": _share(agrees) if clear.any() else insufficient(0),
-        "coverage": _share(covered),
+        "sign": _mean(agrees) if clear.any() else insufficient(0),
+        "coverage": _mean(covered),
     }
     table = [
         {"term": name, "synthetic": float(drawn[j]), "train": float(train[j]), "overlap": float(overlap[j])}
@@ -156,13 +157,7 @@ def _compare(
 
 
 def _mean(values: np.ndarray) -> Estimate:
-    half = Z * float(values.std(ddof=1)) / np.sqrt(len(values)) if len(values) > 1 else 1.0
-    value = float(values.mean())
-    return Estimate(value, max(0.0, float(value - half)), min(1.0, float(value + half)), n=len(values))
-
-
-def _share(hits: np.ndarray) -> Estimate:
-    return Estimate(float(hits.mean()), *wilson(float(hits.sum()), len(hits)), n=len(hits))
+    return without_interval(float(values.mean()), n=len(values))
 
 
 def _result(estimates: Mapping[str, Estimate], **more: Any) -> MetricResult:

@@ -22,7 +22,6 @@ from synthgen.release.policy import Policy, Rule, load_policy
 __all__ = ["Policy", "Reason", "Rule", "Verdict", "decide", "load_policy", "verdict_from_json"]
 
 _ORDER = ("pass", "warn", "cannot-sign", "refuse")
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -77,9 +76,9 @@ def decide(results: Sequence[MetricResult], policy: Policy) -> Verdict:
         for rule in policy.rules
         for group, estimate in _figures(rule, by_name)
     ]
-    factor = _widening(policy, [(rule, estimate) for rule, _, _, estimate in asked])
+    level = _level(policy, [(rule, estimate) for rule, _, _, estimate in asked])
     judged = [
-        Judged(rule, group, estimate, _outcome(rule, result, estimate, factor))
+        Judged(rule, group, estimate, _outcome(rule, result, estimate, level))
         for rule, result, group, estimate in asked
     ]
     reasons = [reason for rule in policy.rules for reason in told(rule, judged, by_name)]
@@ -115,23 +114,28 @@ def _figures(rule: Rule, results: Mapping[str, MetricResult]) -> list[tuple[str,
     return nothing
 
 
-def _widening(policy: Policy, asked: Sequence[tuple[Rule, Estimate]]) -> float:
-    """Return by how much a 95 % interval grows so that all rules keep the policy's rate (Bonferroni)."""
-    from scipy.special import ndtri
-
+def _level(policy: Policy, asked: Sequence[tuple[Rule, Estimate]]) -> float:
+    """Return the one-sided level of each refusal at which all rules keep the policy's rate (Bonferroni)."""
     comparisons = sum(
         2 if rule.harm == "outside" else 1
         for rule, estimate in asked
         if rule.threshold is not None and estimate.status == "ok" and estimate.low < estimate.high
     )
-    return max(1.0, float(-ndtri(policy.wrongful_refusal / max(comparisons, 1))) / _Z95)
+    return policy.wrongful_refusal / max(comparisons, 1)
 
 
-def _outcome(rule: Rule, result: MetricResult | None, estimate: Estimate, factor: float) -> Outcome:
+def _widening(level: float, estimate: Estimate) -> float:
+    """Return by how much a 95 % interval grows at that level, by Student's quantiles."""
+    from scipy.special import stdtrit
+
+    return max(1.0, float(stdtrit(estimate.freedom, level) / stdtrit(estimate.freedom, 0.025)))
+
+
+def _outcome(rule: Rule, result: MetricResult | None, estimate: Estimate, level: float) -> Outcome:
     """Judge one estimate. Proven harm counts even where an attack failed its control."""
     if estimate.status != "ok" or math.isnan(estimate.value):
         return "missing"
-    if rule.threshold is not None and depth(rule, estimate, factor, least=True) > 0:
+    if rule.threshold is not None and depth(rule, estimate, _widening(level, estimate), least=True) > 0:
         return "refuse"
     if result is None or result.status != "ok":
         return "missing"

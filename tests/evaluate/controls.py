@@ -38,7 +38,7 @@ class Control:
     make: Callable[[Inputs, int], pd.DataFrame]
     heads: tuple[str, ...]
     metrics: tuple[str, ...] = ()
-    n: int = 1500
+    n: int = 800
 
 
 def fresh(inputs: Inputs, seed: int, n: int | None = None) -> pd.DataFrame:
@@ -108,7 +108,7 @@ CONTROLS = (
     Control("copies with 1 % noise", noisy_copies, ("leakage",), ("leakage_nearest_neighbour",)),
     Control("copies of all parts, 1 % noise", noisy_copies_of_all, ("leakage",), ("leakage_near_copies",)),
     Control("half of the rows copied", half_copies, ("leakage",), ("leakage_nearest_neighbour",)),
-    Control("memorises one subgroup", memorised_subgroup, ("leakage",), ("leakage_strongest",), 800),
+    Control("memorises one subgroup", memorised_subgroup, ("leakage",), ("leakage_strongest",)),
     Control("drops a minority", dropped_minority, ("fairness",), ("fairness_representation",)),
     Control(
         "flips one group's label",
@@ -117,7 +117,7 @@ CONTROLS = (
         ("fairness_utility_gap",),
         2500,
     ),
-    Control("marginals only", marginals_only, ("fidelity", "utility"), ("utility_tstr",)),
+    Control("marginals only", marginals_only, ("fidelity", "utility"), ("utility_tstr",), 1500),
 )
 INDEPENDENT = Control("independent sample", fresh, ())
 

@@ -21,18 +21,18 @@ Rows = Callable[[int, int], pd.DataFrame]
 
 
 def test_an_attack_that_knows_nothing_has_no_advantage_on_average_and_the_naive_one_has() -> None:
-    """1,000 repetitions: a mean beyond 3.3 standard errors has probability 1e-3; 95 % coverage at least."""
+    """200 repetitions: a mean beyond 3.3 standard errors has probability 1e-3, coverage under .9 likewise."""
     rng = np.random.default_rng(0)
     found, naive = [], []
-    for _ in range(1000):
+    for _ in range(200):
         members, others = rng.normal(size=300), rng.normal(size=200)
         found.append(_rates.advantage(members, others, rng=rng))
         steps = np.sort(np.concatenate([members, others]))
         naive.append(max(np.mean(members >= t) - np.mean(others >= t) for t in steps[::10]))
     values = np.array([estimate.value for estimate in found])
-    assert abs(values.mean()) < 3.3 * values.std() / math.sqrt(1000)
-    assert np.mean(naive) > 0.05
-    assert np.mean([estimate.low <= 0 <= estimate.high for estimate in found]) >= 0.93
+    assert abs(values.mean()) < 3.3 * values.std() / math.sqrt(200)
+    assert np.mean(naive) > 0.04
+    assert np.mean([estimate.low <= 0 <= estimate.high for estimate in found]) >= 0.9
 
 
 def test_the_advantage_of_two_shifted_normals_is_the_analytic_one() -> None:

@@ -24,7 +24,8 @@ from tests.evaluate.controls import (
 )
 
 SEEDS = 20
-ONE_SEED = [control for control in CONTROLS if control.name != "half of the rows copied"]
+SEEN_ALREADY = ("half of the rows copied", "copies with 1 % noise")
+ONE_SEED = [control for control in CONTROLS if control.name not in SEEN_ALREADY]
 
 
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.name)
@@ -47,7 +48,7 @@ def test_an_independent_sample_is_refused_by_none_of_these_metrics_in_twenty_see
     """The control of the controls: at most one wrong refusal in 100 is promised, for all metrics together."""
     fast = ("leakage_nearest_neighbour", "leakage_near_copies", "fairness_representation", "fidelity_tvd")
     for seed in range(SEEDS):
-        verdict = judge_by(inputs_of(INDEPENDENT, seed, 1500), fast, seed)
+        verdict = judge_by(inputs_of(INDEPENDENT, seed, 800), fast, seed)
         assert not refusing(verdict), (seed, verdict.reasons)
 
 

@@ -22,8 +22,7 @@ MOST = 5
 METRICS = {"rows": fidelity_rows_per_patient, "lag": fidelity_lag_pairs}
 
 
-@pytest.fixture(scope="module")
-def schema() -> Schema:
+def make_schema() -> Schema:
     fields: list[dict[str, Any]] = [
         {"name": "pid", "type": "string", "role": "id"},
         {"name": "sex", "type": "string", "static": True, "constraints": {"enum": ["F", "M"]}},
@@ -33,6 +32,11 @@ def schema() -> Schema:
     ]
     unit = {"column": "pid", "max_records": MOST, "records": "linked", "order": "day"}
     return Schema.model_validate_json(json.dumps({"unit": unit, "fields": fields}))
+
+
+@pytest.fixture(scope="module")
+def schema() -> Schema:
+    return make_schema()
 
 
 def simulate(n_patients: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:

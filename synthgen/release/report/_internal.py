@@ -155,6 +155,8 @@ def _figures(estimate: Estimate) -> list[str]:
     patients = f"{estimate.n:,}" if estimate.n else ""
     if estimate.low == estimate.high:
         return [rounded(estimate.value), "exact", patients]
+    if not math.isfinite(estimate.low):
+        return [rounded(estimate.value), "none claimed", patients]
     return [_three(estimate.value), f"{_end(estimate.low)} to {_end(estimate.high)}", patients]
 
 
