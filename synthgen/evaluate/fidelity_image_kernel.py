@@ -14,14 +14,20 @@ import numpy as np
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._encoders import ENCODERS, WORDS, described, keyed
 from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, sides
-from synthgen.evaluate._intervals import Z, insufficient, not_applicable
+from synthgen.evaluate._intervals import insufficient, not_applicable, quantile
 
 MAX_ROWS = 2_000
+GROUPS = 20
+JACKKNIFE = 500
+LEAST = 20
+"""Images of a label below which it has no part in the distance between labels."""
+CONSTANT = 1e-6
 DEFINITION = (
     "Squared maximum mean discrepancy, unbiased, of the kernel (x.y/d + 1)^3 on the features of the"
-    f" encoders {WORDS}, over the holdout's mean and standard deviation, one image of each patient; normal"
-    " intervals by influences. Relative: over the distance between the holdout's labels, weighed by their"
-    " shares. Binkowski et al. (2018), arXiv:1801.01401."
+    f" encoders {WORDS}, over the holdout's mean and standard deviation, one image of each patient. Relative:"
+    " over the distance between the holdout's labels, weighed by their shares. Student's intervals for new"
+    f" images, scale and divisor anew: variance of pairs, and jackknife over {GROUPS} groups of single"
+    " images. Binkowski et al. (2018), arXiv:1801.01401."
 )
 
 
@@ -47,76 +53,108 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     estimates: dict[str, Estimate] = {}
     used: dict[str, int] = {}
     for name, encode in ENCODERS.items():
-        scaled = _scaled({side: encode(part).astype(float) for side, part in parts.items()})
-        found = {arm: discrepancy(scaled["holdout"], scaled[arm]) for arm in ("synthetic", "real")}
-        found["relative"] = _relative(inputs, parts["holdout"], scaled["holdout"], found["synthetic"])
+        features = {side: encode(part).astype(float) for side, part in parts.items()}
+        found = _estimates(features, _labels(inputs, parts["holdout"]))
         estimates |= {keyed(key, name): estimate for key, estimate in found.items()}
-        used[name] = scaled["holdout"].shape[1]
+        used[name] = int((features["holdout"].std(axis=0) > CONSTANT).sum())
     return _answer(estimates, details={"rows": rows, "encoders": described(), "features": used})
+
+
+def _labels(inputs: Inputs, holdout: Any) -> np.ndarray | None:
+    """Return the label of each of the holdout's images, if there is one."""
+    if inputs.target is None or inputs.schema.column(inputs.target).kind != "category":
+        return None
+    return np.asarray(holdout.frame[inputs.target].cat.codes, dtype=np.int64)
+
+
+def _estimates(features: dict[str, np.ndarray], labels: np.ndarray | None) -> dict[str, Estimate]:
+    """Return the figures with Student's intervals.
+
+    The variance of pairs is measured on all images. That of single images, with the scale and the divisor,
+    which they move, is the jackknife's over groups of at most `JACKKNIFE` images, less its share of pairs.
+    """
+    rows = len(features["holdout"])
+    few = slice(0, min(rows, JACKKNIFE))
+    some = {side: points[few] for side, points in features.items()}
+    known = None if labels is None else labels[few]
+    group = np.arange(len(some["holdout"])) % GROUPS
+    values, pairs = _figures(features, labels)
+    without = [
+        _figures(
+            {side: p[group != i] for side, p in some.items()}, None if known is None else known[group != i]
+        )
+        for i in range(GROUPS)
+    ]
+    spread = (GROUPS - 1) * np.var([one[0] for one in without], axis=0) - 2 * _figures(some, known)[1]
+    variance = np.maximum(spread, 0.0) * len(group) / rows + pairs
+    halves = quantile(GROUPS - 1) * np.sqrt(variance)
+    found: dict[str, Estimate] = {}
+    for key, value, half in zip(
+        ("synthetic", "real", "relative"), values.tolist(), halves.tolist(), strict=True
+    ):
+        if key == "relative" and labels is None:
+            found[key] = not_applicable()
+        elif np.isfinite(value) and np.isfinite(half):
+            found[key] = Estimate(value, value - half, value + half, n=rows, freedom=GROUPS - 1)
+        else:
+            found[key] = insufficient(rows)
+    return found
+
+
+def _figures(features: dict[str, np.ndarray], labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return both distances and the relative one, and the variances of their pairs."""
+    scaled = _scaled(features)
+    (synthetic, first), (real, second) = (
+        discrepancy(scaled["holdout"], scaled[arm]) for arm in ("synthetic", "real")
+    )
+    unit = np.nan if labels is None else _between(scaled["holdout"], labels)
+    return np.array([synthetic, real, synthetic / unit]), np.array([first, second, first / unit**2])
 
 
 def _scaled(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return features over the holdout's mean and deviation, those left out that do not vary there."""
     mean, spread = features["holdout"].mean(axis=0), features["holdout"].std(axis=0)
-    used = spread > 1e-6
+    used = spread > CONSTANT
     return {side: (f[:, used] - mean[used]) / spread[used] for side, f in features.items()}
 
 
-def discrepancy(first: np.ndarray, second: np.ndarray) -> Estimate:
-    """Return the unbiased squared discrepancy of two samples with a normal interval.
+def discrepancy(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Return the unbiased squared discrepancy of two samples, and the variance that its pairs give it.
 
-    Its variance is that of each point's influence, twice its mean kernel to its own sample less that to the
-    other, and of the pairs, which is all that is left where the samples agree (Serfling, 1980, section
-    5.2.1). Measured influences hold the pairs' twice.
+    The pairs' is all the variance there is where the samples agree (Serfling, 1980, section 5.2.1).
     """
     n, m = len(first), len(second)
-    if min(n, m) < 2:
-        return insufficient(n)
     within, across, other = _kernel(first, first), _kernel(first, second), _kernel(second, second)
-    own = (within.sum(axis=1) - np.diag(within)) / (n - 1)
-    theirs = (other.sum(axis=1) - np.diag(other)) / (m - 1)
-    value = float(own.mean() + theirs.mean() - 2 * across.mean())
-    left, right = own - across.mean(axis=1), theirs - across.mean(axis=0)
+    own = (within.sum() - np.trace(within)) / (n * (n - 1))
+    theirs = (other.sum() - np.trace(other)) / (m * (m - 1))
     pairs = (
-        _pairs(within) / (n * (n - 1) / 2) + 4 * _pairs(across) / (n * m) + _pairs(other) / (m * (m - 1) / 2)
+        2 * _pairs(within) / (n * (n - 1)) + 4 * _pairs(across) / (n * m) + 2 * _pairs(other) / (m * (m - 1))
     )
-    points = 4 * (left.var(ddof=1) / n + right.var(ddof=1) / m) - pairs
-    half = Z * float(np.sqrt(max(points, pairs)))
-    return Estimate(value, value - half, value + half, n=n)
+    return float(own + theirs - 2 * across.mean()), float(pairs)
 
 
 def _pairs(kernel: np.ndarray) -> float:
     """Return the variance of the kernel of two points less what each point adds alone."""
-    off = (
-        ~np.eye(len(kernel), dtype=bool)
-        if kernel.shape[0] == kernel.shape[1]
-        else np.ones(kernel.shape, bool)
-    )
-    count = off.sum(axis=1, keepdims=True), off.sum(axis=0, keepdims=True)
-    rows = (kernel * off).sum(axis=1, keepdims=True) / count[0]
-    columns = (kernel * off).sum(axis=0, keepdims=True) / count[1]
-    return float(((kernel - rows - columns + kernel[off].mean())[off] ** 2).mean())
+    rows, columns = kernel.mean(axis=1, keepdims=True), kernel.mean(axis=0, keepdims=True)
+    alone = (kernel - rows - columns + kernel.mean()) ** 2
+    if kernel.shape[0] != kernel.shape[1]:
+        return float(alone.mean())
+    return float((alone.sum() - np.trace(alone)) / (len(alone) * (len(alone) - 1)))
 
 
 def _kernel(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.asarray((first @ second.T / first.shape[1] + 1.0) ** 3)
 
 
-def _relative(inputs: Inputs, holdout: Any, points: np.ndarray, synthetic: Estimate) -> Estimate:
-    """Return the distance over that between labels; the divisor is taken as it is."""
-    if inputs.target is None or inputs.schema.column(inputs.target).kind != "category":
-        return not_applicable()
-    codes = holdout.frame[inputs.target].cat.codes.to_numpy()
+def _between(points: np.ndarray, labels: np.ndarray) -> float:
+    """Return the distance of each label's images to the others', mean by its share; NaN if there is none."""
     between, weight = 0.0, 0.0
-    for label in np.unique(codes[codes >= 0]):
-        mine, others = points[codes == label], points[(codes != label) & (codes >= 0)]
-        if min(len(mine), len(others)) >= MIN_PATIENTS:
-            between += len(mine) * discrepancy(mine, others).value
+    for label in np.unique(labels[labels >= 0]):
+        mine, others = points[labels == label], points[(labels != label) & (labels >= 0)]
+        if min(len(mine), len(others)) >= LEAST:
+            between += len(mine) * discrepancy(mine, others)[0]
             weight += len(mine)
-    if not weight or not between > 0:
-        return insufficient(len(points))
-    unit = between / weight
-    return Estimate(synthetic.value / unit, synthetic.low / unit, synthetic.high / unit, n=synthetic.n)
+    return between / weight if between > 0 else float("nan")
 
 
 def _answer(estimates: dict[str, Estimate], **more: Any) -> MetricResult:
