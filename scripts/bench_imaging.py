@@ -3,7 +3,8 @@
 Each generator is fitted on the published training split and judged on the published test split, which it
 never sees. A fixed small network, trained on drawn images, is asked about the real test images (AUC where
 there are two labels, else accuracy); kernel distance (as a part of that between labels), precision, recall
-and coverage are the package's own. Differences between generators are paired over test images, fits
+and coverage are the package's own. Row `dp-classifier` draws nothing: it is the same network trained on the
+private images at the same epsilon (`_dp_classifier.py`). Differences are paired over test images, fits
 averaged: `--show` prints them with 95 % intervals. Public sets without patients' ids: the unit is the image.
 
     python scripts/bench_imaging.py --quick
@@ -40,7 +41,7 @@ from synthgen.evaluate._base import Inputs
 from synthgen.privacy.noise import NoiseSource
 from synthgen.sample import draw
 
-REAL = "real"
+REAL, DIRECT = "real", "dp-classifier"
 DPDM: dict[str, Any] = {
     **{"share_votes": 0.0, "share_spectrum": 0.0, "share_steps": 0.98, "pretraining": 0, "strength": 10.0},
     **{"steps": 150, "batch": 1024, "draws": 4, "calls": 18, "trained": "all", "learning_rate": 1e-3},
@@ -87,7 +88,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--data", type=Path)
     parser.add_argument("--sets", nargs="+", default=["pneumoniamnist"])
-    parser.add_argument("--generators", nargs="+", default=list(GENERATORS), choices=[*GENERATORS, REAL])
+    parser.add_argument(
+        "--generators", nargs="+", default=[*GENERATORS, DIRECT], choices=[*GENERATORS, DIRECT, REAL]
+    )
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the generator")
     parser.add_argument("--epsilons", nargs="+", type=float, default=[1.0, 10.0])
     parser.add_argument("--seeds", type=int, default=3)
@@ -109,7 +112,7 @@ def measured(asked: argparse.Namespace) -> Iterator[dict[str, Any]]:
     for name in asked.sets:
         path = sets.path_of(name, asked.data)
         for who in (g for g in asked.generators if g != REAL):
-            options = {**GENERATORS[who], **settings_of(asked.set)}
+            options = {**GENERATORS.get(who, {}), **settings_of(asked.set)}
             for epsilon in asked.epsilons:
                 jobs += [(name, path, who, options, epsilon, seed, asked) for seed in range(asked.seeds)]
         jobs.append((name, path, REAL, {}, None, 0, asked))
@@ -141,13 +144,32 @@ def one(
     asked: argparse.Namespace,
 ) -> dict[str, Any]:
     """Fit, draw and judge once."""
-    import _imaging_learner as learner
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // asked.processes))
     train, test = sets.split_of(path, "train"), sets.split_of(path, "test")
     if asked.train:
         train = train.select(np.arange(len(train)) < asked.train)
+    row = {"set": name, "generator": who, "epsilon": epsilon, "seed": seed, "date": _machine.today()}
+    if epsilon is not None and who == DIRECT:
+        return {**row, **_direct(train, test, epsilon, seed)}
+    sheet = asked.sheet / f"{name}_{who}_{epsilon or 0:g}_{seed}.png" if asked.sheet else None
+    return {**row, **_drawn(train, test, options, epsilon, seed, records=asked.records, sheet=sheet)}
+
+
+def _drawn(
+    train: Any,
+    test: Any,
+    options: Mapping[str, Any],
+    epsilon: float | None,
+    seed: int,
+    *,
+    records: int,
+    sheet: Path | None,
+) -> dict[str, Any]:
+    """Judge a generator by what it draws; real images without epsilon."""
+    import _imaging_learner as learner
+
     start, cpu = time.perf_counter(), time.process_time()
     drawn: Any = train
     if epsilon is not None:
@@ -155,30 +177,47 @@ def one(
         plan = config.plan(train.schema, epsilon=epsilon, delta=DELTA, patients=len(train))
         model = config.fit(train, plan, noise=NoiseSource.for_tests(seed))
         fitted, cpu_fitted = time.perf_counter() - start, time.process_time() - cpu
-        drawn = draw(model, train.schema, asked.records, seed=seed)
+        drawn = draw(model, train.schema, records, seed=seed)
     else:
         fitted = cpu_fitted = 0.0
     took = time.perf_counter() - start
-    if asked.sheet:
-        sets.sheet(drawn, asked.sheet / f"{name}_{who}_{epsilon or 0:g}_{seed}.png")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    if sheet is not None:
+        sets.sheet(drawn, sheet)
+    peak = _peak()
     n_labels = len(train.schema.column("label").labels)
-    truth = sets.labels_of(test)
     said = learner.probabilities(drawn, sets.labels_of(drawn), test, n_labels)
     return {
-        "set": name,
-        "generator": who,
-        "epsilon": epsilon,
-        "seed": seed,
         "records": len(drawn),
         "seconds": round(fitted, 1),
         "cpu_seconds": round(cpu_fitted, 1),
         "draw_seconds": round(took - fitted, 1),
-        "peak_gib": round(peak, 2),
-        "date": _machine.today(),
-        **_imaging_rows.answers(said, truth),
+        "peak_gib": peak,
+        **_imaging_rows.answers(said, sets.labels_of(test)),
         "figures": figures(train, test, drawn),
     }
+
+
+def _direct(train: Any, test: Any, epsilon: float, seed: int) -> dict[str, Any]:
+    """Judge a classifier that was trained on the private images directly."""
+    import _dp_classifier
+
+    start, cpu = time.perf_counter(), time.process_time()
+    plan = _dp_classifier.plan_of(len(train), epsilon=epsilon, delta=DELTA)
+    noise = NoiseSource.for_tests(seed)
+    model = _dp_classifier.trained(train, plan, target="label", noise=noise, seed=seed)
+    return {
+        "records": 0,
+        "seconds": round(time.perf_counter() - start, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
+        "draw_seconds": 0.0,
+        "peak_gib": _peak(),
+        **_imaging_rows.answers(_dp_classifier.probabilities(model, test), sets.labels_of(test)),
+        "figures": {},
+    }
+
+
+def _peak() -> float:
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
 
 
 def figures(train: Any, test: Any, drawn: Any) -> dict[str, float]:

@@ -48,6 +48,21 @@ def test_a_row_has_every_figure(bars: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("scripts")
+def test_the_classifier_trained_directly_learns_under_a_budget_and_not_without_one(
+    bars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench: Any = importlib.import_module("bench_imaging")
+    monkeypatch.setattr(importlib.import_module("_dp_classifier"), "STEPS", 25)
+    asked, path = bench._parser().parse_args([]), bars / "bars.npz"
+    good, none = (bench.one("bars", path, bench.DIRECT, {}, e, 0, asked) for e in (10.0, 0.02))
+    assert good["value"] > 0.9
+    assert good["measure"] == none["measure"] == "AUC"
+    assert none["value"] < 0.85
+    assert good["figures"] == {}
+    assert bench._imaging_rows.line(good)
+
+
+@pytest.mark.usefixtures("scripts")
 def test_without_a_gpu_the_gpu_mode_runs_in_a_tiny_setting(
     bars: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
