@@ -196,7 +196,7 @@ def test_both_encoders_judge_a_perfect_generator_alike_and_noise_too(inputs: Inp
             assert bad.high < 0.2
     good, bad = (judged(fidelity_image_frechet, i) for i in (inputs, noise))
     assert good.details["encoders"] == described()
-    assert good.estimates["synthetic"].status == "insufficient"  # 236 features want 708 patients
+    assert good.estimates["synthetic"].status == "insufficient"  # 236 features want 590 patients
     assert good.estimates["ratio.phantoms-1"].value < 2
     assert good.estimates["synthetic.phantoms-1"].low <= 0 or good.estimates["ratio.phantoms-1"].low < 2
     assert bad.estimates["ratio.phantoms-1"].low > 2
