@@ -20,7 +20,7 @@ from synthgen.evaluate._intervals import insufficient, quantile
 
 MAX_ROWS = 4_000
 ROWS_PER_FEATURE = 2.5
-"""Images a side for each feature, from which on the extrapolation was within 5 % of the truth (simulated normals)."""
+"""Images a side for each feature, from which on simulated normals were extrapolated to 5 % of the truth."""
 GROUPS = 20
 KEYS = ("synthetic", "real", "ratio")
 DEFINITION = (

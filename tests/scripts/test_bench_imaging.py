@@ -52,7 +52,9 @@ def test_the_classifier_trained_directly_learns_under_a_budget_and_not_without_o
     bars: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench: Any = importlib.import_module("bench_imaging")
-    monkeypatch.setattr(importlib.import_module("_dp_classifier"), "STEPS", 25)
+    direct: Any = importlib.import_module("_dp_classifier")
+    monkeypatch.setattr(direct, "STEPS", 25)
+    monkeypatch.setattr(direct, "RATE", 0.5)  # few steps are long ones
     asked, path = bench._parser().parse_args([]), bars / "bars.npz"
     good, none = (bench.one("bars", path, bench.DIRECT, {}, e, 0, asked) for e in (10.0, 0.02))
     assert good["value"] > 0.9
