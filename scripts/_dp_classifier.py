@@ -1,9 +1,10 @@
 """A classifier trained on private images directly: what a hospital gets that releases one model and no data.
 
 The network is the one that evaluation trains on synthetic images. It is trained by `synthgen.train`: patients
-by secret coins, one clip a patient, one noise a step, at the same epsilon and delta as a generator. The settings
-hold for every set and epsilon: the rate was chosen once, on 6,000 images of MNIST at epsilon 1 (accuracy .916 at
-.1, .853 at .3); the rest is usual and was not searched, so the row is a reference and no optimum.
+by secret coins, one clip a patient, one noise a step, at the same epsilon and delta as a generator. The
+settings hold for every set and epsilon: the rate was chosen once, on 6,000 images of MNIST at epsilon 1
+(accuracy .916 at .1, .853 at .3); the rest is usual and was not searched, so the row is a reference and no
+optimum.
 """
 
 from __future__ import annotations

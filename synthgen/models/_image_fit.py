@@ -29,8 +29,8 @@ PHANTOMS = 3  # parts of a pretraining batch that are phantoms, of four
 BATCH, RATE = 128, 2e-3
 SHARPENED = 0.5
 """How far the paid spectrum is gone to, on a logarithmic scale: a filter lengthens grain as it does edges. On
-PneumoniaMNIST at epsilon 10 with all, half and none of it: kernel distance .161, .118, .155, coverage .48, .48,
-.36."""
+PneumoniaMNIST at epsilon 10, with all, half and none of it: kernel distance .161, .118, .155, coverage .48,
+.48, .36."""
 AT_ONCE = {"cpu": 64, "cuda": 512}  # patients in memory
 ROUGH = 0.3  # noise above which drafts teach the network too
 
