@@ -30,15 +30,16 @@ def arms_of(rows: Sequence[Row]) -> list[tuple[str, float, str]]:
 def _worst(rows: Sequence[Row], data: str, epsilon: float) -> Iterable[str]:
     chosen = AUTO.get((data, epsilon), "marginal")
     yield f"\n**{data}, epsilon {epsilon:g}** (`auto` takes `{chosen}`): the worst group of each figure\n"
-    yield f"| generator | {' | '.join(FIGURES.values())} | AUC lost, all | tvd2 |"
-    yield "|---" * (len(FIGURES) + 3) + "|"
+    yield f"| generator | fits | {' | '.join(FIGURES.values())} | AUC lost, all | tvd2 |"
+    yield "|---" * (len(FIGURES) + 4) + "|"
     for generator, share, balance in arms_of(rows):
         arm = [r for r in rows if (r["generator"], r["share"], r["balance"]) == (generator, share, balance)]
         name = f"`{generator}`" + (" groups" if share else "") + (f" balance {balance}" if balance else "")
         figures = ["by design" if balance and key == "log_ratio" else worst_of(arm, key) for key in FIGURES]
         whole = [r for r in arm if r["group"] == "all"]
-        costs = [sum(r[key] for r in whole) / len(whole) for key in ("auc_gap", "tvd2")]
-        yield f"| {name} | {' | '.join(figures)} | {_signed(costs[0], 3)} | {costs[1]:.3f} |"
+        means = [sum(r[key] for r in whole) / len(whole) for key in ("auc_gap", "tvd2")]
+        costs = [_signed(means[0], 3), _signed(means[1], 3).removeprefix("+")]
+        yield f"| {name} | {len(whole)} | {' | '.join(figures)} | {' | '.join(costs)} |"
 
 
 def worst_of(rows: Sequence[Row], key: str) -> str:
@@ -74,21 +75,21 @@ def _by_group(rows: Sequence[Row], data: str, epsilon: float) -> Iterable[str]:
     names = [
         "groups" if share else f"balance {balance}" if balance else "plain" for _, share, balance in arms
     ]
-    yield f"\n**{data}, epsilon {epsilon:g}, `marginal`, race by group**: ill found, then share kept\n"
-    yield f"| group | +- | {' | '.join(names)} | share: plain | share: groups |"
-    yield "|---" * (len(names) + 4) + "|"
-    by_arm = [
-        [r for r in rows if (r["generator"], r["share"], r["balance"]) == arm and r["group"] != "all"]
-        for arm in arms
-    ]
-    plain, grouped = names.index("plain"), names.index("groups")
-    for group in dict.fromkeys(r["group"] for r in by_arm[plain] if r["group"].startswith("race=")):
-        found = [values_of([r for r in arm if r["group"] == group], "true_positive") for arm in by_arm]
+    heads = [*(f"found: {name}" for name in names), *(f"share: {n}" for n in names if "balance" not in n)]
+    yield f"\n**{data}, epsilon {epsilon:g}, `marginal`, race by group**\n"
+    yield f"| group | found +- | {' | '.join(heads)} |"
+    yield "|---" * (len(heads) + 2) + "|"
+    by_arm = [[r for r in rows if (r["generator"], r["share"], r["balance"]) == arm] for arm in arms]
+    for group in dict.fromkeys(row["group"] for row in rows if row["group"].startswith("race=")):
+        held = [[row for row in arm if row["group"] == group] for arm in by_arm]
+        found = [values_of(part, "true_positive").get(group) for part in held]
         shares = [
-            values_of([r for r in by_arm[i] if r["group"] == group], "log_ratio") for i in (plain, grouped)
+            values_of(part, "log_ratio").get(group)
+            for part, name in zip(held, names, strict=True)
+            if "balance" not in name
         ]
-        half = f"{found[plain][group][0][1]:.2f}".removeprefix("0") if found[plain] else ""
-        cells = [span(held[group]) if held else "too few" for held in (*found, *shares)]
+        half = _signed(found[0][0][1], 2).removeprefix("+") if found[0] else ""
+        cells = [span(values) if values else "too few" for values in (*found, *shares)]
         yield f"| {group.partition('=')[2]} | {half} | {' | '.join(cells)} |"
 
 
