@@ -12,17 +12,21 @@ from dataclasses import asdict
 
 import numpy as np
 
-from synthgen.config import Loaded
+from synthgen.config import Loaded, target_of
 from synthgen.errors import SynthgenError
 from synthgen.evaluate._twin import CANARIES, TwinAudit, audit_twin
+from synthgen.evaluate._twin_inference import TwinInference, coverage_on_twins, why_not
 from synthgen.models._base import Progress, columns_of_a_quick_twin
 from synthgen.models._longitudinal import for_schema
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.records import RealTable, SyntheticTable
 from synthgen.release.record import Audit
 from synthgen.runs import RunFolder
 
-FILE = "audit.json"
+FILE, INFERENCE = "audit.json", "inference.json"
+FITS, MOST_PATIENTS = 3, 100_000
+"""Twins that are asked whether intervals hold, and patients beyond which these would take too long."""
 
 
 def canaries_of(loaded: Loaded, plan: PrivacyPlan) -> int:
@@ -42,6 +46,39 @@ def audit_of(loaded: Loaded, folder: RunFolder, plan: PrivacyPlan, tell: Progres
     found = audit(loaded, plan)
     folder.write(FILE, found.to_json())
     return found
+
+
+def inference_of(loaded: Loaded, folder: RunFolder, plan: PrivacyPlan, tell: Progress) -> TwinInference:
+    """Ask twins of a run's plan whether intervals hold a known truth, once, or say why not."""
+    kept = folder.internal / INFERENCE
+    if kept.exists():
+        return TwinInference.from_json(json.loads(kept.read_text(encoding="utf-8")))
+    tell("inference: twins of simulated patients", 0.0)
+    found = inference(loaded, plan)
+    folder.write(INFERENCE, found.to_json())
+    return found
+
+
+def inference(loaded: Loaded, plan: PrivacyPlan) -> TwinInference:
+    """Return the coverage of intervals on twins, by public facts alone."""
+    target = target_of(loaded.config, loaded.schema)
+    quick = len(loaded.schema.columns) <= columns_of_a_quick_twin(loaded.generator, plan)
+    reason = why_not(loaded.schema, target)
+    if not reason and not (quick and canaries_of(loaded, plan) and plan.patients <= MOST_PATIENTS):
+        reason = "Twins of as many patients may take more than seconds here, or were not asked for."
+    if reason or target is None:
+        return TwinInference(reason=reason)
+
+    def drawn(cohort: RealTable, n_records: int) -> SyntheticTable:
+        model = loaded.generator.fit(cohort, plan, noise=NoiseSource.system())
+        table: SyntheticTable = model.sample(n_records, rng=rng)
+        return table
+
+    rng = np.random.default_rng([loaded.config.seed, 1])
+    try:
+        return coverage_on_twins(drawn, loaded.schema, target, patients=plan.patients, fits=FITS, rng=rng)
+    except SynthgenError as error:
+        return TwinInference(reason=f"No twin could be fitted. {error.message}")
 
 
 def told(audit: TwinAudit) -> Audit:

@@ -23,6 +23,7 @@ from synthgen.evaluate._base import Claim, Inputs, MetricResult
 from synthgen.evaluate._run import evaluate_all
 from synthgen.evaluate._store import results_to_json
 from synthgen.evaluate._twin import TwinAudit
+from synthgen.evaluate._twin_inference import TwinInference
 from synthgen.image_records import SyntheticImages
 from synthgen.models._base import Progress
 from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
@@ -75,8 +76,10 @@ def evaluate_run(
     policy = load_policy(loaded.policy)
     results: tuple[MetricResult, ...] = ()
     audit: TwinAudit | None = None
+    inference: TwinInference | None = None
     if loaded.config.evaluate is not None:
         audit = audits.audit_of(loaded, folder, plan, tell)
+        inference = audits.inference_of(loaded, folder, plan, tell)
         _look(ledger, loaded, policy)
     looks = ledger.looks(loaded.config.cohort)
     spent = ledger.spent(loaded.config.cohort)
@@ -93,6 +96,7 @@ def evaluate_run(
             groups=groups_of(loaded.config, loaded.schema),
             claim=claim,
             audit=audit,
+            inference=inference,
         )
         results = tuple(
             evaluate_all(
@@ -103,7 +107,7 @@ def evaluate_run(
     patients = loaded.config.budget.patients or cohort.n_units
     record = _record(
         loaded, plan, ledger, table, verdict, policy,
-        cohort_patients=patients, looks=looks, mu=mu, audit=audit,
+        cohort_patients=patients, looks=looks, mu=mu, audit=audit, inference=inference,
     )  # fmt: skip
     judged = Judged(verdict, results, record, looks)
     evaluation = {"verdict": verdict.to_json(), "results": results_to_json(results)}
@@ -219,6 +223,7 @@ def _record(
     looks: int,
     mu: float,
     audit: TwinAudit | None,
+    inference: TwinInference | None,
 ) -> dict[str, Any]:
     spent = ledger.spent(loaded.config.cohort)
     counted = replace_one_epsilon(lambda delta: epsilon_of([plan.event], delta), plan.delta)
@@ -246,6 +251,7 @@ def _record(
         schema=loaded.schema,
         files={name: len(table) for name in _files(loaded, table)},
         audit=None if audit is None else audits.told(audit),
+        inference=None if inference is None else {**inference.to_json(), "stamp": inference.stamp},
     )
 
 

@@ -53,7 +53,8 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture
 def few_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the metrics that this file is not about."""
-    monkeypatch.setattr("synthgen.evaluate._run.metric_names", lambda: ["leakage_audit", "leakage_claim"])
+    names = ["leakage_audit", "leakage_claim", "utility_twin_inference"]
+    monkeypatch.setattr("synthgen.evaluate._run.metric_names", lambda: names)
 
 
 @pytest.mark.parametrize(
@@ -88,11 +89,18 @@ def test_a_run_tells_its_audit_everywhere_and_reads_no_record_for_it(place: Path
     assert "leakage_audit.epsilon" in outcome["heads"]["leakage"]["metrics"]
     for report in (internal / "report.html", public / "report.html"):
         assert "No violation of epsilon 1 was found" in report.read_text()
-    kept = (internal / audits.FILE).read_text()
+    asked = json.loads((internal / "record.json").read_text())["inference"]
+    assert (asked["fits"], asked["patients"]) == (audits.FITS, 420)
+    assert (asked["stamp"] == "valid for inference") == (asked["coverage"] >= 0.9)
+    for report in (internal / "report.html", public / "report.html"):
+        assert "3 twins of 420 simulated patients" in report.read_text()
+    kept = [(internal / name).read_text() for name in (audits.FILE, audits.INFERENCE)]
     pipeline.evaluate(place / "run")
-    assert (internal / audits.FILE).read_text() == kept, "another evaluation throws no coin again"
+    again = [(internal / name).read_text() for name in (audits.FILE, audits.INFERENCE)]
+    assert again == kept, "another evaluation throws no coin again"
     shutil.move(place / "tiny.csv", place / "gone.csv")
     assert audits.audit(loaded, make_plan(loaded)).found is not None
+    assert audits.inference(loaded, make_plan(loaded)).coverage is not None
 
 
 @pytest.mark.usefixtures("few_metrics")

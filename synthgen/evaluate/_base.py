@@ -17,6 +17,7 @@ from synthgen.schema import Schema
 
 if TYPE_CHECKING:
     from synthgen.evaluate._twin import TwinAudit
+    from synthgen.evaluate._twin_inference import TwinInference
 
 Head = Literal["fidelity", "utility", "fairness", "leakage"]
 HEADS: tuple[Head, ...] = ("fidelity", "utility", "fairness", "leakage")
@@ -58,6 +59,7 @@ class Inputs:
         groups: protected columns.
         claim: the claimed guarantee, or None for a table of another generator without one.
         audit: what a twin fit of the same plan showed; None where there is no generator to fit.
+        inference: how often intervals from twins' records held the truth; None likewise.
     """
 
     schema: Schema
@@ -69,6 +71,7 @@ class Inputs:
     groups: tuple[str, ...] = ()
     claim: Claim | None = None
     audit: TwinAudit | None = None
+    inference: TwinInference | None = None
 
 
 @dataclass(frozen=True)

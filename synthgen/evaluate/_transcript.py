@@ -50,12 +50,23 @@ class Tap(NoiseSource):
         self.answers.append(Answer(lattice.copy(), np.array([chosen]), scale, is_choice=True))
         return chosen
 
+    def _normal(self, size: int) -> np.ndarray:
+        return self._times * self._source._normal(size)
+
+    def _words(self, size: int) -> np.ndarray:
+        return self._source._words(size)
+
 
 class Replay(NoiseSource):
-    """Gives the answers of a transcript again, and keeps what would have gone in."""
+    """Gives the answers of a transcript again, and keeps what would have gone in.
 
-    def __init__(self, answers: list[Answer]) -> None:
-        self._left = list(answers)
+    Args:
+        answers: the transcript.
+        source: of what no transcript holds: coins and gradients' noise; None where there is none.
+    """
+
+    def __init__(self, answers: list[Answer], source: NoiseSource | None = None) -> None:
+        self._answers, self._source = answers, source
         self.exact: list[np.ndarray] = []
 
     def _gaussian(self, values: np.ndarray, sigma: float) -> np.ndarray:
@@ -64,8 +75,16 @@ class Replay(NoiseSource):
     def _select(self, lattice: np.ndarray, epsilon: float, units: int) -> int:
         return int(self._next(lattice)[0])
 
+    def _normal(self, size: int) -> np.ndarray:
+        return super()._normal(size) if self._source is None else self._source._normal(size)
+
+    def _words(self, size: int) -> np.ndarray:
+        return super()._words(size) if self._source is None else self._source._words(size)
+
     def _next(self, exact: np.ndarray) -> np.ndarray:
-        answer = self._left.pop(0)
+        if len(self.exact) == len(self._answers):
+            raise ValueError("Expected the transcript's questions, got more of them.")
+        answer = self._answers[len(self.exact)]
         if answer.exact.shape != exact.shape:
             raise ValueError(
                 "Expected the transcript's questions, got others: they depend on more than answers."
@@ -94,8 +113,19 @@ def log_ratio(fit: Fit, with_patient: Any, without: Any, *, member: bool, tap: T
     fit(with_patient if member else without, tap)
     replay = Replay(tap.answers)
     fit(without if member else with_patient, replay)
+    return ratio_of(tap.answers, replay.exact, member=member)
+
+
+def ratio_of(answers: list[Answer], replayed: list[np.ndarray], *, member: bool) -> float:
+    """Return how much likelier answers are with the patient than without.
+
+    Args:
+        answers: the transcript of a run on one of the two data sets.
+        replayed: what would have gone in on the other.
+        member: whether the run was on the one with the patient.
+    """
     total = 0.0
-    for answer, other in zip(tap.answers, replay.exact, strict=True):
+    for answer, other in zip(answers, replayed, strict=True):
         mine, theirs = _log_probability(answer, answer.exact), _log_probability(answer, other)
         total += (mine - theirs) if member else (theirs - mine)
     return total

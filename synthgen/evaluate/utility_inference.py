@@ -89,12 +89,15 @@ def _matrix(inputs: Inputs, frame: pd.DataFrame) -> tuple[np.ndarray, np.ndarray
         known = inputs.train.frame[target.name].value_counts()
         label = known.index[0]
     truth = (frame[target.name] == label).to_numpy(dtype=float)
-    features = _features(inputs.schema, frame, str(inputs.target))
-    return np.column_stack(list(features.values())), truth, list(features)
+    found = features(inputs.schema, frame, str(inputs.target))
+    return np.column_stack(list(found.values())), truth, list(found)
 
 
-def _features(schema: Schema, frame: pd.DataFrame, target: str) -> dict[str, np.ndarray]:
-    """Return numbers on the public scale (missing: the middle, and a mark), and a mark a further label."""
+def features(schema: Schema, frame: pd.DataFrame, target: str) -> dict[str, np.ndarray]:
+    """Return a regression's columns by name: numbers on the public scale, and a mark for each further label.
+
+    A missing number is the middle, and has a mark beside it.
+    """
     found: dict[str, np.ndarray] = {}
     for column in schema.columns:
         if column.name == target:
@@ -117,13 +120,14 @@ def _shared(parts: Mapping[str, tuple[np.ndarray, np.ndarray, list[str]]]) -> tu
     kept = []
     for j in range(len(names)):
         columns = [matrix[:, j] for matrix, _, _ in parts.values()]
-        if all(_varies(column) for column in columns):
+        if all(varies(column) for column in columns):
             kept.append(j)
     kept = kept[:FEATURES]
     return [names[j] for j in kept], kept
 
 
-def _varies(column: np.ndarray) -> bool:
+def varies(column: np.ndarray) -> bool:
+    """Return whether enough records lie beside a feature's commonest value."""
     if len(column) == 0:
         return False
     _, counts = np.unique(column, return_counts=True)

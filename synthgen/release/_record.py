@@ -217,6 +217,23 @@ class AuditBlock(Settings):
     released_fit_has_canaries: Literal[False]
 
 
+class InferenceBlock(Settings):
+    """Coverage of 95 % intervals from records of twins, whose simulated patients follow a known regression.
+
+    ``coverage`` is of intervals widened by sqrt(1 + m/n), for m records from n patients; ``naive`` of those
+    as if records were patients; both None, with a ``reason``, where no twin was fitted. Below 90 %, and where
+    nothing was measured, the release is stamped not for inference.
+    """
+
+    stamp: Literal["valid for inference", "not for inference"]
+    coverage: float | None = Key(ge=0, le=1)
+    naive: float | None = Key(ge=0, le=1)
+    coefficients: int = Key(ge=0)
+    fits: int = Key(ge=0)
+    patients: int = Key(ge=0)
+    reason: str
+
+
 class OverrideBlock(Settings):
     """Who released against the gate, why, and when."""
 
@@ -249,5 +266,6 @@ class Record(Settings):
     statement: Statement
     evaluation: EvaluationBlock
     audit: AuditBlock | None
+    inference: InferenceBlock | None
     verdict: VerdictBlock
     deviations: tuple[str, ...]

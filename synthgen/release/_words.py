@@ -104,6 +104,24 @@ def audit_sentences(record: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def inference_sentences(record: Mapping[str, Any]) -> list[str]:
+    """Return the stamp of a record, and what it rests on; empty without an evaluation."""
+    told = record.get("inference")
+    if told is None:
+        return []
+    stamp = f"{told['stamp'][:1].upper()}{told['stamp'][1:]}."
+    if told["coverage"] is None:
+        return [stamp, f"Whether intervals hold was not measured. {told['reason']}"]
+    held, naive = percent(told["coverage"]), percent(told["naive"])
+    return [
+        stamp if told["stamp"].startswith("not") else "Valid for inference, on simulated patients.",
+        f"In {told['fits']} twins of {told['patients']:,} simulated patients each, 95 % intervals from "
+        f"synthetic records held {held} of {told['coefficients']:,} known coefficients of a logistic "
+        "regression, where standard errors were widened by sqrt(1 + m/n) for m records from n patients; as "
+        f"if the records were patients, {naive}. Real patients may be harder.",
+    ]
+
+
 _QUANTILE_1 = -2.3263478740408408  # standard normal quantile of 1 %
 
 

@@ -12,7 +12,14 @@ from typing import Any
 
 from synthgen.fields import Column
 from synthgen.release._power import warnings_of
-from synthgen.release._words import audit_sentences, percent, plain_odds, rounded, unit_sentence
+from synthgen.release._words import (
+    audit_sentences,
+    inference_sentences,
+    percent,
+    plain_odds,
+    rounded,
+    unit_sentence,
+)
 from synthgen.release.record import record_digest
 from synthgen.schema import Schema
 
@@ -56,6 +63,7 @@ def data_card(record: Mapping[str, Any], schema: Schema, words: CardWords | None
         _guarantee(record),
         _audit(record),
         _verdict(record),
+        _inference(record),
         _uses(record, words),
         _columns(schema),
         _verify(record),
@@ -108,6 +116,11 @@ def _guarantee(record: Mapping[str, Any]) -> str:
         )
     lines += [f"- **{text}**" for text in warnings_of(record)]
     return "## The guarantee\n\n" + "\n".join(lines) + f"\n\n{plain_odds(ledger['epsilon'], ledger['delta'])}"
+
+
+def _inference(record: Mapping[str, Any]) -> str:
+    told = inference_sentences(record)
+    return "" if not told else f"## For inference?\n\n**{told[0]}** {' '.join(told[1:])}"
 
 
 def _audit(record: Mapping[str, Any]) -> str:

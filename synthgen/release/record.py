@@ -49,6 +49,7 @@ def privacy_record(
     schema: Schema,
     files: Mapping[str, int],
     audit: Audit | None = None,
+    inference: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Return the record as JSON values.
 
@@ -61,6 +62,7 @@ def privacy_record(
         schema: the schema that the release carries (see `public_schema`).
         files: synthetic records by file name under ``data/``.
         audit: of a twin of the plan, on simulated patients; None if the release was not evaluated.
+        inference: what twins said about intervals (see `synthgen.release._record.InferenceBlock`), likewise.
 
     Returns:
         a record for which `check_record` finds nothing.
@@ -89,6 +91,7 @@ def privacy_record(
             "residual_risk_threshold": judgement.residual_risk,
         },
         "audit": None if audit is None else {**vars(audit), "released_fit_has_canaries": False},
+        "inference": None if inference is None else dict(inference),
         "verdict": _verdict(judgement),
         "deviations": list(deployment.deviations),
     }
@@ -272,6 +275,12 @@ def _consistency(record: Record) -> list[tuple[bool, str]]:
         ),
         (all(n >= 0 for n in record.data.files.values()), "data.files: expected counts of at least 0"),
         *_audit_consistency(record),
+        (
+            record.inference is None
+            or (record.inference.stamp == "valid for inference")
+            == (record.inference.coverage is not None and record.inference.coverage >= 0.9),
+            "inference.stamp contradicts inference.coverage",
+        ),
     ]
 
 

@@ -17,6 +17,7 @@ from synthgen.evaluate._base import HEADS, Claim, Inputs, MetricResult
 from synthgen.evaluate._run import PACKAGE, evaluate_all, is_of_images, metric_names
 from synthgen.evaluate._store import results_from_json, results_to_json
 from synthgen.evaluate._twin import TwinAudit
+from synthgen.evaluate._twin_inference import TwinInference
 from synthgen.evaluate.audit import OneRun
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
@@ -28,6 +29,8 @@ FIELDS: list[dict[str, Any]] = [
     {"name": "lab", "type": "number", "constraints": {"minimum": 0.0, "maximum": 10.0}},
     {"name": "died", "type": "boolean", "role": "label"},
 ]
+NO_RECORD = ("leakage_claim", "leakage_audit", "utility_twin_inference")
+"""What these look at is no record of anybody."""
 AUDIT = TwinAudit(OneRun(100, 20, 11, 0.0, 2.6, 0.0, 1.7, 1.0), crowd=100, records=500)
 NAMES = [name for name in metric_names() if not is_of_images(name)]
 
@@ -65,9 +68,9 @@ def inputs(schema: Schema) -> Inputs:
         )
 
     synthetic = SyntheticTable(schema, draw(schema, 400, 9))
-    return Inputs(
-        schema, real(600, 1), real(400, 2), real(300, 3), synthetic, "died", ("sex",), Claim(1.0, 1e-5), AUDIT
-    )
+    parts = real(600, 1), real(400, 2), real(300, 3)
+    twins = AUDIT, TwinInference(0.95, 0.8, 60, 3, 600)
+    return Inputs(schema, *parts, synthetic, "died", ("sex",), Claim(1.0, 1e-5), *twins)
 
 
 def linked(inputs: Inputs) -> Inputs:
@@ -148,7 +151,7 @@ def test_what_the_inputs_lack_is_said_and_raises_nothing(name: str, inputs: Inpu
     assert bare.status == "ok" or bare.note
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("leakage_claim", "leakage_audit")])
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NO_RECORD])
 def test_a_few_patients_or_no_synthetic_record_never_pass_for_an_answer(name: str, inputs: Inputs) -> None:
     few = np.arange(len(inputs.train)) < 12
     small = replace(

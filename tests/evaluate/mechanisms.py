@@ -87,11 +87,13 @@ class Mechanism:
         return float(norm.cdf(mu / 2)), float(norm.cdf(-mu / 2))
 
 
-def marginal(epsilon: float, *, copies: int = 1) -> Mechanism:
-    """Return the marginal generator; the patient is alone in every cell, with ``copies`` equal records."""
+def tabular(
+    name: str, epsilon: float, *, copies: int = 1, kind: type[Mechanism] = Mechanism, **options: Any
+) -> Mechanism:
+    """Return a table generator; the patient is alone in every cell, with ``copies`` equal records."""
     unit = {"column": "pid", "max_records": copies}
     schema = Schema.model_validate_json(json.dumps({"unit": unit, "fields": FIELDS}))
-    config = plugins.load("synthgen.models", "marginal", prefix="tabular_").Config()
+    config = plugins.load("synthgen.models", name, prefix="tabular_").Config(**options)
     plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=CROWD)
 
     def data(k: int) -> RealTable:
@@ -105,21 +107,31 @@ def marginal(epsilon: float, *, copies: int = 1) -> Mechanism:
         names = [column.name for column in schema.columns]
         return RealTable(schema, frame[names], np.array([f"p{i}" for i in range(CROWD)] + ["c"] * k))
 
-    return Mechanism(config, plan, data(copies), data(0))
+    return kind(config, plan, data(copies), data(0))
 
 
-def embedding(epsilon: float) -> Mechanism:
-    """Return the generator of images; the patient is all white among greys, and alone in the attributes."""
+def marginal(epsilon: float, *, copies: int = 1) -> Mechanism:
+    """Return the marginal generator."""
+    return tabular("marginal", epsilon, copies=copies)
+
+
+def pictures(name: str, epsilon: float, *, kind: type[Mechanism] = Mechanism, **options: Any) -> Mechanism:
+    """Return a generator of images; the patient is all white among greys, and alone in the attributes."""
     schema = phantoms.schema_of(size=8, max_records=1)
     crowd = phantoms.cohort(CROWD, images=(1, 1))
     crowd = RealImages(schema, crowd.frame, crowd.units, pixels=crowd.pixels[:, :, ::2, ::2].copy())
     keep = np.arange(len(crowd)) > 0
     pixels = crowd.pixels.copy()
     pixels[0] = 255
-    config = plugins.load("synthgen.models", "embedding", prefix="imaging_").Config()
+    config = plugins.load("synthgen.models", name, prefix="imaging_").Config(**options)
     plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=CROWD)
     everyone = RealImages(schema, crowd.frame, crowd.units, pixels=pixels)
-    return Mechanism(config, plan, everyone, everyone.select(keep))
+    return kind(config, plan, everyone, everyone.select(keep))
+
+
+def embedding(epsilon: float) -> Mechanism:
+    """Return the generator of images by moments."""
+    return pictures("embedding", epsilon)
 
 
 @contextlib.contextmanager

@@ -59,6 +59,7 @@ def harmless() -> dict[str, MetricResult]:
         result("fairness_fidelity", {"worst": about(0.0)}, {"excess": {"F": about(0.0), "M": about(0.01)}}),
         result("utility_regression", {"target.gap": replace(NONE, n=0, status="not-applicable")}),
         result("utility_inference", {"coverage": about(0.95)}),
+        result("utility_twin_inference", {"coverage": about(0.95)}),
         result("leakage_claim", {"epsilon": about(0.9, 0.0), "looks": about(1, 0.0)}),
         result("leakage_audit", {"excess": about(-0.9, 0.0)}),
         result("leakage_nearest_neighbour", attack),

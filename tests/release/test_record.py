@@ -236,3 +236,20 @@ def test_an_audit_must_agree_with_its_bounds_the_claim_and_the_gate(
     bare = make_record(audit=Audit("not run", "because"))
     assert check_record(bare) == []
     assert check_record(make_record()) == [], "a release that was not evaluated has no audit"
+
+
+def test_the_stamp_follows_the_coverage_and_stands_on_the_card(
+    make_record: Callable[..., dict[str, Any]], schema: Schema
+) -> None:
+    told = {
+        **{"stamp": "not for inference", "coverage": 0.6, "naive": 0.3, "reason": ""},
+        **{"coefficients": 63, "fits": 3, "patients": 2000},
+    }
+    record = make_record(inference=told)
+    assert "**Not for inference.** In 3 twins of 2,000" in data_card(record, public_schema(schema))
+    for wrong in ({"coverage": 0.95}, {"stamp": "valid for inference"}):
+        assert any("inference" in problem for problem in check_record({**record, "inference": told | wrong}))
+    unknown = told | {"coverage": None, "naive": None, "reason": "Because."}
+    assert "was not measured. Because." in data_card(make_record(inference=unknown), public_schema(schema))
+    good = make_record(inference=told | {"stamp": "valid for inference", "coverage": 0.95})
+    assert "Valid for inference, on simulated patients." in data_card(good, public_schema(schema))

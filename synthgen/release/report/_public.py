@@ -13,6 +13,7 @@ from synthgen.records import SyntheticTable
 from synthgen.release._power import warnings_of
 from synthgen.release._words import (
     audit_sentences,
+    inference_sentences,
     percent,
     plain_mu,
     plain_odds,
@@ -267,6 +268,15 @@ def removed(record: Mapping[str, Any]) -> Html:
     return table("Columns taken out", ["column", "role", "technique"], rows)
 
 
+def inference(record: Mapping[str, Any]) -> Html:
+    """Return the stamp that says whether intervals from the records hold, if there was an evaluation."""
+    told = inference_sentences(record)
+    if not told:
+        return Html("")
+    style = "alarm" if record["inference"]["stamp"].startswith("not") else ""
+    return paragraph(element("strong", told[0]), " ", *told[1:], class_=style)
+
+
 def limits(record: Mapping[str, Any], *, linked: bool = False) -> Html:
     """Return the warnings that every reader needs, and the release's own."""
     history = (
@@ -291,7 +301,7 @@ def limits(record: Mapping[str, Any], *, linked: bool = False) -> Html:
     if looks == 0:
         items.append("Nothing was held out, so the release was not evaluated.")
     items += [f"Deviation: {text}" for text in record["deviations"]]
-    return listing(items)
+    return join([inference(record), listing(items)])
 
 
 def verify(record: Mapping[str, Any]) -> Html:
