@@ -50,27 +50,33 @@ Row = dict[str, Any]
 def interpreter(peer: str) -> Path | None:
     """Return the Python of a peer's environment, made on the first call; None if it cannot be made."""
     family = peer.partition("-")[0]
+    python, why = environment(family, REQUIREMENTS[family], UNWANTED.get(family, ()))
+    if why:
+        print(f"{PEERS[peer]} is left out, it could not be installed: {why}", file=sys.stderr, flush=True)
+    return python
+
+
+def environment(
+    family: str, requirements: tuple[str, ...], unwanted: tuple[str, ...] = ()
+) -> tuple[Path | None, str]:
+    """Return the Python of an environment of its own, made on the first call, or why it cannot be made."""
     folder = CACHE / family
     python, stamp = folder / "bin" / "python", folder / "requirements.txt"
-    wanted = "\n".join(REQUIREMENTS[family]) + "\n"
+    wanted = "\n".join(requirements) + "\n"
     if stamp.exists() and stamp.read_text(encoding="utf-8") == wanted:
-        return python
-    print(f"installing {' '.join(REQUIREMENTS[family])} (once)", file=sys.stderr, flush=True)
+        return python, ""
+    print(f"installing {' '.join(requirements)} (once)", file=sys.stderr, flush=True)
     try:
         venv.create(folder, clear=True, with_pip=True)
         command = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*command, *REQUIREMENTS[family]], capture_output=True, text=True, check=True)
-        if family in UNWANTED:
-            remove = [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *UNWANTED[family]]
+        subprocess.run([*command, *requirements], capture_output=True, text=True, check=True)
+        if unwanted:
+            remove = [str(python), "-m", "pip", "uninstall", "--quiet", "--yes", *unwanted]
             subprocess.run(remove, capture_output=True, text=True, check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        lines = str(getattr(error, "stderr", None) or error).strip().splitlines()
-        print(
-            f"{PEERS[peer]} is left out, it could not be installed: {lines[-1]}", file=sys.stderr, flush=True
-        )
-        return None
+        return None, str(getattr(error, "stderr", None) or error).strip().splitlines()[-1]
     stamp.write_text(wanted, encoding="utf-8")
-    return python
+    return python, ""
 
 
 def measure(

@@ -1,10 +1,13 @@
 """How the whole evaluation grows with records: seconds by metric and peak memory, each size a process.
 
-    python scripts/bench_evaluation_growth.py [--quick] [--json FILE]
+    python scripts/bench_evaluation_growth.py [--quick] [--only tables|images] [--json FILE]
+    taskset -c 0,1 python scripts/bench_evaluation_growth.py       # what two cores take
 
 The cohort is that of bench_growth.py: 25 columns that all depend on each other. Of n patients three fifths
 train, a fifth is held out and a fifth is the attacker's; as many synthetic records as patients train are
-drawn anew. Metrics that compare all pairs of records are capped by sampling, and state their caps.
+drawn anew. Images are 28 x 28 ellipses of two attributes and a label (tests/phantoms.py), one a patient, in
+the same parts. Metrics that compare all pairs of records are capped by sampling, and state their caps in
+their results.
 """
 
 from __future__ import annotations
@@ -22,16 +25,44 @@ from typing import Any
 import bench_growth
 import numpy as np
 
-SIZES, COLUMNS = (10_000, 30_000, 100_000), 25
-MOST_SECONDS, MOST_GIB = 180.0, 6.0
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+SIZES: dict[str, tuple[int, ...]] = {"tables": (10_000, 30_000, 100_000), "images": (1_000, 3_000, 10_000)}
+COLUMNS, PIXELS = 25, 28
+MOST_SECONDS, MOST_GIB = {"tables": 180.0, "images": 300.0}, 6.0
 
 
-def measured(n_records: int) -> dict[str, Any]:
+def measured(kind: str, n_records: int) -> dict[str, Any]:
     """Evaluate one simulated cohort in this process."""
-    from dataclasses import replace
-
-    from synthgen.evaluate._base import Claim, Inputs
     from synthgen.evaluate._run import evaluate_all
+
+    inputs = {"tables": tables, "images": images}[kind](n_records)
+    names: list[str] = []
+    clock, seconds = [time.process_time()], {}
+
+    def tell(name: str, done: float) -> None:
+        clock.append(time.process_time())
+        if names:
+            seconds[names[-1]] = round(clock[-1] - clock[-2], 2)
+        names.append(name)
+
+    start, cpu = time.perf_counter(), time.process_time()
+    evaluate_all(inputs, seed=0, progress=tell)
+    total, cpu = time.perf_counter() - start, time.process_time() - cpu
+    return {
+        "kind": kind,
+        "records": sum(len(part) for part in (inputs.train, inputs.holdout, inputs.reference)),
+        "synthetic": len(inputs.synthetic),
+        "seconds": total,
+        "cpu": cpu,
+        "gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
+        "metrics": seconds,
+    }
+
+
+def tables(n_records: int) -> Any:
+    """Return a simulated cohort of a table and an independent sample of it."""
+    from synthgen.evaluate._base import Claim, Inputs
     from synthgen.ingest.table import read_table
     from synthgen.records import SyntheticTable
     from synthgen.schema import Schema
@@ -49,60 +80,63 @@ def measured(n_records: int) -> dict[str, Any]:
     )
     drawn = table.select((part >= 5)[codes]).frame.iloc[: len(train)].reset_index(drop=True)
     label, groups = schema.with_role("label")[0], schema.with_role("protected")
-    inputs = Inputs(
-        schema, train, holdout, reference, SyntheticTable(schema, drawn), label, groups, Claim(1.0, 1e-6)
-    )
-    clock, seconds = [time.perf_counter()], {}
-    names: list[str] = []
+    synthetic = SyntheticTable(schema, drawn)
+    return Inputs(schema, train, holdout, reference, synthetic, label, groups, Claim(1.0, 1e-6))
 
-    def tell(name: str, done: float) -> None:
-        clock.append(time.perf_counter())
-        if names:
-            seconds[names[-1]] = round(clock[-1] - clock[-2], 2)
-        names.append(name)
 
-    start, cpu = time.perf_counter(), time.process_time()
-    evaluate_all(replace(inputs), seed=0, progress=tell)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    total, cpu = time.perf_counter() - start, time.process_time() - cpu
-    rows = len(train) + len(holdout) + len(reference)
-    return {
-        "records": rows,
-        "synthetic": len(drawn),
-        "seconds": total,
-        "cpu": cpu,
-        "gib": peak,
-        "metrics": seconds,
-    }
+def images(n_records: int) -> Any:
+    """Return a simulated cohort of images and an independent sample of it."""
+    from synthgen.evaluate._base import Claim, Inputs
+    from tests.phantoms import cohort, synthetic
+
+    parts = [
+        cohort(n, seed=i, images=(1, 1), prefix=f"{i}-", size=PIXELS)
+        for i, n in enumerate((3 * n_records // 5, n_records // 5, n_records // 5))
+    ]
+    drawn = synthetic(len(parts[0]), size=PIXELS)
+    return Inputs(parts[0].schema, *parts, drawn, "ill", ("sex",), Claim(1.0, 1e-6))
 
 
 def main() -> None:
-    """Print a row a size; the exit code is 1 if the largest is over its limits."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print a row a size; the exit code is 1 if a largest is over its limits."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the two smaller sizes")
+    parser.add_argument("--only", choices=list(SIZES), help="tables or images alone")
     parser.add_argument("--json", type=Path, help="where the figures go")
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one is not None:
-        print(json.dumps(measured(asked.one)))
+        print(json.dumps(measured(asked.one[0], int(asked.one[1]))))
         return
-    rows = []
-    for n in SIZES[:2] if asked.quick else SIZES:
-        done = subprocess.run(
-            [sys.executable, __file__, "--one", str(n)], capture_output=True, text=True, check=True
-        )
-        row = json.loads(done.stdout)
-        grown = f", x{row['cpu'] / rows[-1]['cpu']:.1f} time" if rows else ""
-        rows.append(row)
-        slowest = sorted(row["metrics"].items(), key=lambda item: -item[1])[:4]
-        print(
-            f"{row['records']:,} x {COLUMNS}: {row['seconds']:.0f} s ({row['cpu']:.0f} of the processor), "
-            f"{row['gib']:.1f} GiB{grown}; {slowest}"
-        )
+    rows: list[dict[str, Any]] = []
+    over = False
+    for kind in [asked.only] if asked.only else SIZES:
+        before: dict[str, Any] | None = None
+        for n in SIZES[kind][:2] if asked.quick else SIZES[kind]:
+            done = subprocess.run(
+                [sys.executable, __file__, "--one", kind, str(n)], capture_output=True, text=True, check=True
+            )
+            row = json.loads(done.stdout.splitlines()[-1])
+            rows.append(row)
+            print(line_of(row, before), flush=True)
+            before = row
+        over |= row["seconds"] > MOST_SECONDS[kind] or row["gib"] > MOST_GIB
     if asked.json is not None:
         asked.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    over = rows[-1]["seconds"] > MOST_SECONDS or rows[-1]["gib"] > MOST_GIB
     sys.exit(1 if over and not asked.quick else 0)
+
+
+def line_of(row: dict[str, Any], before: dict[str, Any] | None) -> str:
+    """Return a size's line: time, memory, how both grew, and the metrics that take longest."""
+    size = f"{row['records']:,} x {COLUMNS}" if row["kind"] == "tables" else f"{row['records']:,} images"
+    grown = ""
+    if before is not None:
+        grown = f", x{row['records'] / before['records']:.1f} records: x{row['cpu'] / before['cpu']:.1f} time"
+    slowest = sorted(row["metrics"].items(), key=lambda item: -item[1])[:4]
+    return (
+        f"{size}: {row['seconds']:.0f} s ({row['cpu']:.0f} of the processor), {row['gib']:.1f} GiB{grown}; "
+        + ", ".join(f"{name} {seconds:.0f}" for name, seconds in slowest)
+    )
 
 
 if __name__ == "__main__":

@@ -26,14 +26,16 @@ def weighted_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) 
     if len(scores) == 0:
         return np.full(len(weights), np.nan)
     order = np.argsort(scores, kind="stable")
-    _, starts = np.unique(scores[order], return_index=True)
     ordered, hit = weights[:, order], positive[order]
-    above = np.add.reduceat(np.where(hit, ordered, 0.0), starts, axis=1)
-    below = np.add.reduceat(np.where(hit, 0.0, ordered), starts, axis=1)
-    beaten = np.cumsum(below, axis=1) - below / 2
-    total = above.sum(axis=1) * below.sum(axis=1)
+    first, last = (
+        np.searchsorted(scores[order], scores[order][hit], side=side) for side in ("left", "right")
+    )
+    below = np.zeros((len(weights), len(scores) + 1))
+    np.cumsum(np.where(hit, 0.0, ordered), axis=1, out=below[:, 1:])
+    above = ordered[:, hit]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(np.where(total > 0, (above * beaten).sum(axis=1) / total, np.nan))
+        beaten = (below[:, first] + below[:, last]) / (2 * below[:, -1:])
+        return np.asarray((above * beaten).sum(axis=1) / above.sum(axis=1))
 
 
 def placements(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -30,6 +30,8 @@ MIN_PATIENTS = 50
 """Positives and negatives, in patients, below which an AUROC says nothing (facts: P)."""
 MAX_TREES = 300
 FIFTHS = 5
+TREE_ROWS = 10_000
+"""Records that each tree of a forest is grown on, drawn with replacement; a forest of 100 sees all."""
 SEED = 7
 ARMS = ("real", "synthetic")
 LEARNERS = ("logistic", "boosting", "forest")
@@ -274,7 +276,11 @@ def _forest(schema: Schema, target: str, frame: pd.DataFrame, holdout: pd.DataFr
     train, test = (np.nan_to_num(ordinal(schema, part, names)[0], nan=-1.0) for part in (frame, holdout))
     leaf = max(5, rows // 2000)
     model = RandomForestClassifier(
-        n_estimators=100, min_samples_leaf=leaf, n_jobs=1 if rows < MANY_ROWS else -1, random_state=SEED
+        n_estimators=100,
+        min_samples_leaf=leaf,
+        max_samples=min(len(frame), TREE_ROWS),
+        n_jobs=1 if rows < MANY_ROWS else -1,
+        random_state=SEED,
     )
     return spread(model, train, _labels(schema, target, frame), test, len(schema.column(target).labels))
 

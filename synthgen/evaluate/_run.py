@@ -5,6 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType
 
 import numpy as np
 
@@ -33,6 +34,7 @@ def evaluate_all(
 
     Each metric has a random stream of its own, keyed with its name, so that adding one changes no other.
     Of linked records a metric sees one random row of each synthetic patient, unless it says ``ALL_ROWS``.
+    ``details["caps"]`` states from where on a metric works on a sample, see `with_caps`.
 
     Args:
         inputs: see `Inputs`.
@@ -51,7 +53,16 @@ def evaluate_all(
             progress(name, i / len(names))
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         metric = plugins.load(PACKAGE, name)
-        results.append(metric.evaluate(inputs if getattr(metric, "ALL_ROWS", False) else single, rng=rng))
+        found = metric.evaluate(inputs if getattr(metric, "ALL_ROWS", False) else single, rng=rng)
+        results.append(with_caps(found, metric))
     if progress is not None:
         progress("done", 1.0)
     return results
+
+
+def with_caps(result: MetricResult, metric: ModuleType) -> MetricResult:
+    """Return a result with its metric's caps by sampling: the ``MAX_...`` of its file, and what it adds."""
+    names = [name for name in dir(metric) if name.startswith("MAX_")]
+    caps = {name.removeprefix("MAX_").lower(): getattr(metric, name) for name in names}
+    stated = result.details.get("caps", {})
+    return replace(result, details={**result.details, "caps": {**caps, **stated}}) if caps else result

@@ -2,8 +2,8 @@
 
 This attacker is stronger than any outside: no one who holds a released table knows members and
 non-members of the same cohort by the thousand. What it cannot find, weaker ones will not. It learns how
-the distances to the nearest synthetic and foreign records differ between the two, and is tested on the
-other half of the patients.
+the distances to the nearest synthetic and foreign records, and the ratio of their densities, differ between
+the two, and is tested on the other half of the patients.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ import pandas as pd
 
 from synthgen.evaluate import _attack
 from synthgen.evaluate._base import Inputs, MetricResult
-from synthgen.evaluate._design import euclidean
+from synthgen.evaluate._evidence import (
+    FOREST_ROWS,
+    MAX_REFERENCE,
+    MAX_SYNTHETIC,
+    NEIGHBOURS,
+    TREES,
+    evidence,
+)
 from synthgen.evaluate._memo import remembered
-from synthgen.evaluate._neighbours import k_nearest
-from synthgen.evaluate._patients import sample_rows
 
-MAX_SYNTHETIC = 30_000
-MAX_REFERENCE = 15_000
-NEIGHBOURS = 5
 FLOOR = 0.01
 ALL_ROWS = True
 DEFINITION = (
     "Features of a record: logs of the distances to its 1st, 3rd and 5th nearest synthetic and reference"
-    " records (Gower on public bounds) and of the ratio of the first two; a patient's are the largest of the"
-    " records'. Gradient boosting learns members from non-members on one half of the patients and is tested"
-    " on the other, both ways round; after Houssiau et al. (2022), arXiv:2211.06550, and Shokri et al."
-    " (2017), arXiv:1610.05820. Advantage by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by"
-    " Wilson."
+    " records (Gower on public bounds) and of the ratio of the first two, and the density ratio's"
+    " probability; a patient's are the largest of the records'. Gradient boosting learns members from"
+    " non-members on one half of the patients and is tested on the other, both ways round; after Houssiau et"
+    " al. (2022), arXiv:2211.06550, and Shokri et al. (2017), arXiv:1610.05820. Advantage by cross-fitted"
+    " threshold (Newcombe), AUROC by DeLong, TPR by Wilson."
 )
 
 
@@ -49,7 +51,13 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         name="leakage_classifier",
         title="Attack by a classifier",
         definition=DEFINITION,
-        limits={"synthetic": MAX_SYNTHETIC, "reference": MAX_REFERENCE, "neighbours": NEIGHBOURS},
+        limits={
+            "synthetic": MAX_SYNTHETIC,
+            "reference": MAX_REFERENCE,
+            "neighbours": NEIGHBOURS,
+            "forest": FOREST_ROWS,
+            "trees": TREES,
+        },
         rng=rng,
     )
 
@@ -57,23 +65,12 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 @remembered
 def scores(inputs: Inputs) -> _attack.Scores | None:
     """Return what the attack says of each patient, once while the inputs live."""
-    rng, schema = np.random.default_rng(_attack.SEED), inputs.schema
-    names = [column.name for column in schema.columns]
-    synthetic = euclidean(schema, sample_rows(inputs.synthetic.frame, MAX_SYNTHETIC, rng=rng), names)
-    reference = euclidean(schema, sample_rows(inputs.reference.frame, MAX_REFERENCE, rng=rng), names)
-    known: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    around = evidence(inputs)
 
     def features(planted: pd.DataFrame, suspects: pd.DataFrame) -> np.ndarray:
-        points = euclidean(schema, suspects, names)
-        if len(points) not in known:  # the suspects of the positive control are the same
-            known[len(points)] = tuple(
-                k_nearest(points, base, NEIGHBOURS)[0] for base in (synthetic, reference)
-            )  # type: ignore[assignment]
-        close, foreign = known[len(points)]
-        if len(planted):
-            more = k_nearest(points, euclidean(schema, planted, names), NEIGHBOURS)[0]
-            close = np.sort(np.concatenate([close, more], axis=1), axis=1)[:, :NEIGHBOURS]
+        close, foreign = around.distances(planted, suspects)
         near, far = np.log(close[:, ::2] + FLOOR), np.log(foreign[:, ::2] + FLOOR)
-        return np.column_stack([-near, far, far[:, 0] - near[:, 0]])
+        chance = around.chance(planted, suspects)
+        return np.column_stack([-near, far, far[:, 0] - near[:, 0], chance])
 
     return _attack.score(inputs, features, rng=np.random.default_rng(_attack.SEED))

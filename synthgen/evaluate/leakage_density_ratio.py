@@ -9,18 +9,12 @@ estimate in a metric learnt from the data, which sees copies and also faint over
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from synthgen.evaluate import _attack
 from synthgen.evaluate._base import Inputs, MetricResult
-from synthgen.evaluate._design import ordinal
+from synthgen.evaluate._evidence import FOREST_ROWS, TREES, evidence
 from synthgen.evaluate._memo import remembered
-from synthgen.evaluate._patients import sample_rows
-from synthgen.schema import Schema
 
-MAX_SYNTHETIC = 50_000
-MAX_REFERENCE = 50_000
-TREES = 60
 ALL_ROWS = True
 DEFINITION = (
     "Score = probability that a record is synthetic rather than of the reference, by extremely randomised"
@@ -45,7 +39,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         name="leakage_density_ratio",
         title="Attack by density ratio",
         definition=DEFINITION,
-        limits={"synthetic": MAX_SYNTHETIC, "reference": MAX_REFERENCE, "trees": TREES},
+        limits={"synthetic": FOREST_ROWS, "reference": FOREST_ROWS, "trees": TREES},
         rng=rng,
     )
 
@@ -53,29 +47,4 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 @remembered
 def scores(inputs: Inputs) -> _attack.Scores | None:
     """Return what the attack says of each patient, once while the inputs live."""
-    rng, schema = np.random.default_rng(_attack.SEED), inputs.schema
-    synthetic = sample_rows(inputs.synthetic.frame, MAX_SYNTHETIC, rng=rng)
-    reference = sample_rows(inputs.reference.frame, MAX_REFERENCE, rng=rng)
-
-    def score(planted: pd.DataFrame, suspects: pd.DataFrame) -> np.ndarray:
-        seen = pd.concat([synthetic, planted], ignore_index=True) if len(planted) else synthetic
-        return _probability_synthetic(schema, seen, reference, suspects, _attack.SEED)
-
-    return _attack.score(inputs, score, rng=np.random.default_rng(_attack.SEED))
-
-
-def _probability_synthetic(
-    schema: Schema, synthetic: pd.DataFrame, reference: pd.DataFrame, suspects: pd.DataFrame, seed: int
-) -> np.ndarray:
-    from sklearn.ensemble import ExtraTreesClassifier
-
-    names = [column.name for column in schema.columns]
-    first, second, points = (
-        np.nan_to_num(ordinal(schema, part, names)[0], nan=-1.0) for part in (synthetic, reference, suspects)
-    )
-    model = ExtraTreesClassifier(
-        n_estimators=TREES, max_features="sqrt", class_weight="balanced", n_jobs=-1, random_state=seed
-    )
-    model.fit(np.concatenate([first, second]), np.repeat([1, 0], [len(first), len(second)]))
-    model.n_jobs = 1  # threads would add the trees' votes in any order, and the last bits would differ
-    return np.asarray(model.predict_proba(points)[:, 1])
+    return _attack.score(inputs, evidence(inputs).chance, rng=np.random.default_rng(_attack.SEED))

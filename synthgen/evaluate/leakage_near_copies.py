@@ -57,13 +57,18 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     drawn = _points(inputs, sample_rows(inputs.synthetic.frame, MAX_SYNTHETIC, rng=rng))
     foreign = _points(inputs, one_record_each(inputs.reference, n_foreign, rng=rng))
     rivals = _points(inputs, one_record_each(inputs.train, MAX_SYNTHETIC, rng=rng))
-    hits = [_copied(part, _points(inputs, part.frame), drawn, foreign) for part in (train, holdout)]
+    points = [_points(inputs, part.frame) for part in (train, holdout)]
+    radii = [NEAR * k_nearest(place, foreign)[0][:, 0] for place in points]
+    hits = [
+        len(np.unique(part.units[k_nearest(place, drawn)[0][:, 0] < radius]))
+        for part, place, radius in zip((train, holdout), points, radii, strict=True)
+    ]
     value, low, high = difference_of_shares(hits[0], patients[0], hits[1], patients[1])
     estimates = {
         "difference": Estimate(value, low, high, n=sum(patients)),
         "train": without_interval(hits[0] / patients[0], n=patients[0]),
         "holdout": without_interval(hits[1] / patients[1], n=patients[1]),
-        "holdout_excess": _holdout_excess(holdout, drawn, foreign, rivals, _points(inputs, holdout.frame)),
+        "holdout_excess": _holdout_excess(holdout, points[1], radii[1], drawn, rivals),
     }
     return _result(estimates, len(drawn))
 
@@ -72,17 +77,10 @@ def _points(inputs: Inputs, frame: pd.DataFrame) -> np.ndarray:
     return euclidean(inputs.schema, frame, [column.name for column in inputs.schema.columns])
 
 
-def _copied(part: RealTable, points: np.ndarray, drawn: np.ndarray, foreign: np.ndarray) -> int:
-    """Return how many patients have a near copy."""
-    near = k_nearest(points, drawn)[0][:, 0] < NEAR * k_nearest(points, foreign)[0][:, 0]
-    return len(np.unique(part.units[near]))
-
-
 def _holdout_excess(
-    holdout: RealTable, drawn: np.ndarray, foreign: np.ndarray, rivals: np.ndarray, points: np.ndarray
+    holdout: RealTable, points: np.ndarray, radius: np.ndarray, drawn: np.ndarray, rivals: np.ndarray
 ) -> Estimate:
     """Return what synthetic rows lie near to of the holdout beyond what as many real records do."""
-    radius = NEAR * k_nearest(points, foreign)[0][:, 0]
     size = min(len(drawn), len(rivals))
     codes, n = holdout.unit_codes()
     near = []
@@ -100,15 +98,15 @@ def within(points: np.ndarray, radius: np.ndarray, base: np.ndarray) -> np.ndarr
         >>> within(np.float32([[0], [5]]), np.array([2.0, 0.0]), np.float32([[1], [1.5], [5]]))
         array([2, 0])
     """
-    norms = np.einsum("ij,ij->i", base, base)
+    rows = np.concatenate([-2 * base, np.einsum("ij,ij->i", base, base)[:, None]], axis=1)
+    wide = np.concatenate([points, np.ones((len(points), 1), dtype=points.dtype)], axis=1)
     counts = np.zeros(len(points), dtype=np.int64)
-    squared = radius**2 - np.einsum("ij,ij->i", points, points)
+    squared = (radius**2 - np.einsum("ij,ij->i", points, points)).astype(points.dtype)
     for at in range(0, len(points), CHUNK[0]):
-        rows = slice(at, at + CHUNK[0])
+        some = slice(at, at + CHUNK[0])
         for start in range(0, len(base), CHUNK[1]):
-            few = slice(start, start + CHUNK[1])
-            between = norms[few] - 2 * (points[rows] @ base[few].T)
-            counts[rows] += (between < squared[rows, None]).sum(axis=1)
+            between = wide[some] @ rows[start : start + CHUNK[1]].T
+            counts[some] += (between < squared[some, None]).sum(axis=1)
     return np.where(radius > 0, counts, 0)
 
 

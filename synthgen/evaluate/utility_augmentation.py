@@ -14,7 +14,16 @@ import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._intervals import from_draws, insufficient
-from synthgen.evaluate._learners import LEARNERS, Predictions, applicable, predicted, predictions, training
+from synthgen.evaluate._learners import (
+    LEARNERS,
+    MAX_ROWS,
+    TREE_ROWS,
+    Predictions,
+    applicable,
+    predicted,
+    predictions,
+    training,
+)
 from synthgen.evaluate._memo import remembered
 from synthgen.evaluate._patients import multiplicities
 
@@ -52,7 +61,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     gains = {name: with_both[name, "both"] - real[name, "real"] for name in LEARNERS}
     estimates = {f"{name}.gain": from_draws(gain, n=alone.n_units) for name, gain in gains.items()}
     estimates["mean.gain"] = from_draws(np.mean(list(gains.values()), axis=0), n=alone.n_units)
-    return _result(estimates, details={"real": alone.n_rows, "synthetic": alone.n_rows})
+    caps = {"rows": MAX_ROWS, "rows_a_tree": TREE_ROWS}
+    return _result(estimates, details={"real": alone.n_rows, "synthetic": alone.n_rows, "caps": caps})
 
 
 @remembered

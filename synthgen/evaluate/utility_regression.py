@@ -16,10 +16,13 @@ from synthgen.records import RealTable
 from synthgen.schema import Column
 
 MAX_ROWS = 20_000
+TREE_ROWS = 5_000
+"""Records that each tree of the forest is grown on, drawn with replacement; its 40 trees see all."""
 MIN_PATIENTS = 100
 COLUMNS = 2
 DRAWS = 200
 SEED = 7
+CAPS = {"rows": MAX_ROWS, "rows_a_tree": TREE_ROWS}
 LEARNERS = ("ridge", "boosting", "forest")
 DEFINITION = (
     "R squared on the untouched real holdout (squared error over that of the holdout's mean), of ridge"
@@ -52,7 +55,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         note = f"Fewer than {MIN_PATIENTS} patients or rows with a known value."
         return _result(found, status="insufficient", note=note)
     nothing = Estimate(np.nan, np.nan, np.nan, n=0, status="not-applicable")
-    return _result({"target.gap": nothing, **found}, details={"r_squared": learners})
+    return _result({"target.gap": nothing, **found}, details={"r_squared": learners, "caps": CAPS})
 
 
 def _columns(inputs: Inputs) -> list[Column]:
@@ -132,7 +135,11 @@ def _predict(
             first, second = (np.nan_to_num(matrix, nan=-1.0) for matrix in (first, second))
             leaf = max(5, len(frame) // 1000)
             model = RandomForestRegressor(
-                n_estimators=40, min_samples_leaf=leaf, max_features=0.5, random_state=SEED
+                n_estimators=40,
+                min_samples_leaf=leaf,
+                max_samples=min(len(frame), TREE_ROWS),
+                max_features=0.5,
+                random_state=SEED,
             )
     with threadpool_limits(limits=1):
         model.fit(first, _scaled(column, frame))

@@ -9,7 +9,15 @@ import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._intervals import insufficient
-from synthgen.evaluate._learners import LEARNERS, MAX_ROWS, applicable, estimates_of, fifths, predictions
+from synthgen.evaluate._learners import (
+    LEARNERS,
+    MAX_ROWS,
+    TREE_ROWS,
+    applicable,
+    estimates_of,
+    fifths,
+    predictions,
+)
 from synthgen.evaluate._patients import multiplicities
 
 DRAWS = 200
@@ -49,6 +57,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     details = {
         "training_rows": found.n_rows,
         "cap": MAX_ROWS,
+        "rows_a_tree": TREE_ROWS,
         "target": inputs.target,
         "seeds": [_mean_gap(seed.auc(draws[:1], mask)) for seed in fifths(inputs)],
         "unweighted": {f"{learner}.{arm}": float(value[0]) for (learner, arm), value in flat.items()},

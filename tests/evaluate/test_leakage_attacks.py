@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.evaluate import leakage_density_ratio, leakage_nearest_neighbour
+from synthgen.evaluate import (
+    _evidence,
+    leakage_classifier,
+    leakage_density_ratio,
+    leakage_nearest_neighbour,
+)
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult
 from synthgen.evaluate._patients import one_record_each
 from synthgen.records import RealTable
@@ -54,6 +60,29 @@ def test_results_carry_baseline_control_caps_and_groups(attack: ModuleType, buil
     assert result.details["caps"]["members"] == 1000
     assert result.groups["auc"]["sex=F"].status == "ok"
     assert result.details["control"]["detected"] is True
+
+
+def test_attacks_share_one_search_and_one_forest_a_table(
+    build: Build, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown: list[int] = []
+    forest = _evidence.probability_synthetic
+
+    def counted(*tables: Any, trees: int) -> np.ndarray:
+        grown.append(trees)
+        return forest(*tables, trees=trees)
+
+    monkeypatch.setattr(_evidence, "probability_synthetic", counted)
+    inputs = build(lambda train, n: rows(n, 902), n=300)
+    for attack in (*ATTACKS, leakage_classifier):
+        attacked(attack, inputs)
+    assert grown == [_evidence.TREES, _evidence.CONTROL_TREES]  # as released, and with planted copies
+    around, tables = _evidence.evidence(inputs), (inputs.train.frame, inputs.holdout.frame)
+    both = pd.concat(tables, ignore_index=True)
+    close, far = around.distances(inputs.train.frame, both)
+    assert close[: len(tables[0]), 0].max() < 2e-3
+    assert (np.diff(close, axis=1) >= 0).all()
+    np.testing.assert_array_equal(far, around.distances(inputs.train.frame.iloc[:0], both)[1])
 
 
 def test_nearest_is_the_brute_force_distance_across_chunks() -> None:

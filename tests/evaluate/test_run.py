@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from synthgen import plugins
 from synthgen.errors import DataError
 from synthgen.evaluate import fidelity_tvd
-from synthgen.evaluate._base import HEADS, Inputs
-from synthgen.evaluate._run import evaluate_all, is_of_images, metric_names
+from synthgen.evaluate._base import HEADS, Inputs, MetricResult
+from synthgen.evaluate._run import PACKAGE, evaluate_all, is_of_images, metric_names
 from synthgen.evaluate._store import results_from_json, results_to_json
 
 
@@ -22,30 +25,52 @@ def inputs(build: Callable[..., Inputs], rows: Callable[[int, int], pd.DataFrame
     return build(lambda train, n: rows(n, 950), n=300)
 
 
+Evaluation = tuple[list[MetricResult], list[tuple[str, float]]]
+
+
+@pytest.fixture(scope="module")
+def evaluation(inputs: Inputs) -> Evaluation:
+    """Return the results at seed 3 and what was told of the progress."""
+    told: list[tuple[str, float]] = []
+    return evaluate_all(inputs, seed=3, progress=lambda name, done: told.append((name, done))), told
+
+
 def test_every_head_has_a_metric_and_helpers_are_none() -> None:
     names = metric_names()
     assert {name.partition("_")[0] for name in names} == set(HEADS)
     assert all(not name.startswith("_") for name in names)
 
 
-def test_all_metrics_run_in_order_and_progress_ends_at_one(inputs: Inputs) -> None:
-    told: list[tuple[str, float]] = []
-    results = evaluate_all(inputs, seed=3, progress=lambda name, done: told.append((name, done)))
+def test_all_metrics_run_in_order_and_progress_ends_at_one(evaluation: Evaluation) -> None:
+    results, told = evaluation
     assert [result.name for result in results] == [n for n in metric_names() if not is_of_images(n)]
     names = [n for n in metric_names() if not is_of_images(n)]
     assert [name for name, _ in told] == [*names, "done"]
     assert told[-1][1] == 1.0
 
 
-def test_a_metrics_result_depends_on_the_seed_and_not_on_its_neighbours(inputs: Inputs) -> None:
-    first, again = (evaluate_all(replace(inputs), seed=3) for _ in range(2))
+def test_each_result_states_the_caps_by_sampling_of_its_metric(evaluation: Evaluation) -> None:
+    stated = {result.name: result.details.get("caps", {}) for result in evaluation[0]}
+    for name in stated:
+        text = Path(plugins.load(PACKAGE, name).__file__).read_text(encoding="utf-8")
+        for constant, number in re.findall(r"^MAX_(\w+) = ([\d_]+)$", text, flags=re.MULTILINE):
+            assert stated[name][constant.lower()] == int(number), name
+    assert stated["leakage_near_copies"] == {"synthetic": 50_000, "reference": 20_000, "patients": 4_000}
+    assert stated["leakage_density_ratio"]["members"] == 300  # an attack counts whom it tries itself
+    assert stated["utility_tstr"]["rows"] == 30_000
+
+
+def test_a_metrics_result_depends_on_the_seed_and_not_on_its_neighbours(
+    inputs: Inputs, evaluation: Evaluation
+) -> None:
+    first, again = evaluation[0], evaluate_all(replace(inputs), seed=3)
     assert results_to_json(first) == results_to_json(again)
     other = evaluate_all(replace(inputs), seed=4)
     assert results_to_json(first) != results_to_json(other)
 
 
-def test_results_survive_json_with_nan_as_null(inputs: Inputs) -> None:
-    results = evaluate_all(inputs, seed=3)
+def test_results_survive_json_with_nan_as_null(evaluation: Evaluation) -> None:
+    results = evaluation[0]
     text = json.dumps(results_to_json(results), allow_nan=False)
     assert "null" in text
     back = results_from_json(json.loads(text))
