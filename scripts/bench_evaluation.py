@@ -6,7 +6,8 @@
 Releases are those of `scripts/_evaluation_releases.py`: leaky, mid, private. Every attack is tried on all
 training (member) and holdout rows, in a process of its own on one thread. auc and tpr are the area under
 the ROC curve and the true positive rate at 1 % false positives of its scores; rate and control are its
-successes on training and on holdout rows where it only counts successes; cpu is seconds of the processor,
+successes on training and on holdout rows where it only counts successes; score is what the tool itself says
+(Anonymeter's risk, SDMetrics' protection, of which 1 is best); cpu is seconds of the processor,
 GiB the peak memory of its process (imports are in it). Anonymeter scores no record: its distance and, of
 singling out, the number of queries that match a suspect alone, stand in. SDMetrics scores no record either:
 its distance stands in. Rivals get environments of their own in ``.bench``; results are kept in
@@ -47,7 +48,7 @@ OURS = {
 }
 TITLES = OURS | _rivals.ATTACKS
 FIGURES = ("auc", "tpr", "rate", "control", "score", "cpu_seconds", "peak_gib")
-HEAD = ("attack", "auc", "tpr", "rate", "control", "cpu", "GiB")
+HEAD = ("attack", "auc", "tpr", "rate", "control", "score", "cpu", "GiB")
 
 Row = dict[str, Any]
 
@@ -111,19 +112,23 @@ def cells_of(row: Row) -> list[str]:
     """Return a row of the table: means over seeds, and the standard deviation of auc and tpr."""
     runs = [run for run in row["runs"].values() if run["status"] == "scored"]
     if not runs:
-        return [TITLES[row["attack"]], next(iter(row["runs"].values()))["status"], *[""] * 5]
+        return [TITLES[row["attack"]], next(iter(row["runs"].values()))["status"], *[""] * 6]
     held = {key: [run[key] for run in runs if key in run] for key in FIGURES}
-    shown = [
-        f"{np.mean(held[key]):.3f} +-{np.std(held[key], ddof=min(1, len(runs) - 1)):.3f}" if held[key] else ""
-        for key in ("auc", "tpr")
-    ]
-    shown += [f"{np.mean(held[key]):.3f}" if held[key] else "" for key in ("rate", "control")]
+    shown = [_spread(held[key]) for key in ("auc", "tpr")]
+    shown += [f"{np.mean(held[key]):.3f}" if held[key] else "" for key in ("rate", "control", "score")]
     return [
         TITLES[row["attack"]],
         *shown,
         f"{np.mean(held['cpu_seconds']):.1f}",
         f"{np.max(held['peak_gib']):.2f}",
     ]
+
+
+def _spread(values: list[float]) -> str:
+    """Return the mean, and the standard deviation of more than one."""
+    if not values:
+        return ""
+    return f"{np.mean(values):.3f}" + (f" +-{np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
 
 
 def show(rows: list[Row]) -> None:
