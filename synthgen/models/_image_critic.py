@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from scipy.fft import dct
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
@@ -66,9 +67,9 @@ class Shown:
         return self.take(order[first + torch.minimum(place, width - 1)])
 
 
-def hinge(real: Tensor, made: Tensor) -> Tensor:
-    """Return the critic's loss of each pair of scores, " row"."""
-    return torch.relu(1.0 - real) + torch.relu(1.0 + made)
+def doubt(real: Tensor, made: Tensor) -> Tensor:
+    """Return the critic's loss of each pair of scores, " row"; at its least a score is a log-odds."""
+    return functional.softplus(-real) + functional.softplus(made)
 
 
 @torch.no_grad()
@@ -123,8 +124,8 @@ def rings(images: Tensor) -> Tensor:
 class CriticTraining(PrivateModule):
     """Trains the critic on patients; the generator follows the critic and never meets a record.
 
-    After every ``critic_steps`` noised steps the generator makes ``generator_steps`` steps of its own. How
-    many depends on public numbers alone.
+    After every ``critic_steps`` noised steps, but the last, the generator makes ``generator_steps`` steps of
+    its own against the critic's running average. How many depends on public numbers alone.
     """
 
     def __init__(
@@ -159,7 +160,7 @@ class CriticTraining(PrivateModule):
         classes, guides = batch["classes"], batch["guides"]
         made = self._made.like(classes)
         real = self.critic(batch["images"], classes, guides)
-        return hinge(real, self.critic(made.images, made.classes, made.guides))
+        return doubt(real, self.critic(made.images, made.classes, made.guides))
 
     def private_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
         """Return Adam, which takes the clipping norm's scale out again."""
@@ -172,20 +173,27 @@ class CriticTraining(PrivateModule):
     def after_step(self) -> None:
         """Cut the critic's weights; in its turn let the generator follow."""
         bounded(self.critic)
-        if self.steps_done % self.critic_steps:
+        if self.steps_done % self.critic_steps or self.steps_done == self.plan.steps:
             return
-        optimizer = self._optimizers()[1]
+        optimizer, judge = self._optimizers()[1], self._judge()
         parameters = list(self.generator.parameters())
         for _ in range(self.generator_steps):
             shown = self._drafts.some(self.batch)
             made = refined(self.generator, shown)
-            loss = self._kept.loss(made, shown.images)
-            loss = loss - self.critic(made, shown.classes, shown.guides).mean()
+            score = functional_call(self.critic, judge, (made, shown.classes, shown.guides))
+            loss = self._kept.loss(made, shown.images) + functional.softplus(-score).mean()
             optimizer.zero_grad()
             for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
                 parameter.grad = gradient
             optimizer.step()
+        for name, parameter in self.generator.named_parameters():
+            self.average[f"generator.{name}"] = parameter.detach().clone()  # the last one, not an average
         self._made = self._remade()
+
+    def _judge(self) -> dict[str, Tensor]:
+        """Return the critic's averaged weights, if an average is kept."""
+        named = self.critic.named_parameters()
+        return {name: self.average.get(f"critic.{name}", weight).detach() for name, weight in named}
 
     @torch.no_grad()
     def _remade(self) -> Shown:
@@ -236,15 +244,15 @@ def pretrain(
         shown, others = phantoms.take(rows), phantoms.some(batch)
         made = refined(generator, replace(shown, images=seen[rows]))
         score = critic(made.detach(), shown.classes, shown.guides)
-        doubt = hinge(critic(others.images, others.classes, others.guides), score).mean()
+        lost = doubt(critic(others.images, others.classes, others.guides), score).mean()
         theirs.zero_grad()
-        doubt.backward()  # type: ignore[no-untyped-call]
+        lost.backward()  # type: ignore[no-untyped-call]
         theirs.step()
         bounded(critic)
         loss = functional.mse_loss(made, shown.images) / adversarial
-        loss = loss - critic(made, shown.classes, shown.guides).mean()
+        loss = loss + functional.softplus(-critic(made, shown.classes, shown.guides)).mean()
         own.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         own.step()
         schedule.step()
         if step % 10 == 0:

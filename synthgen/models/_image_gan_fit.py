@@ -50,7 +50,7 @@ def fit(
             generator, critic, drafts, TrainingPlan.from_json(plan.parameters["training"]),
             training.Kept(config.hold, config.hold_spectrum, bought.sharp),
             rates=(config.critic_rate, config.generator_rate), ema_decay=config.ema_decay,
-            critic_steps=config.critic_steps, generator_steps=config.generator_steps, batch=4 * BATCH,
+            critic_steps=config.critic_steps, generator_steps=config.generator_steps, batch=2 * BATCH,
             seed=config.seed, physical_units=AT_ONCE[device.type],
         )  # fmt: skip
     spend(

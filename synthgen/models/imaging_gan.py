@@ -58,7 +58,7 @@ class Config(WarmImaging):
     """
 
     name: Literal["gan"] = "gan"
-    share_steps: float = Field(default=0.4, gt=0, lt=1)
+    share_steps: float = Field(default=0.3, gt=0, lt=1)
     steps: int = Field(default=200, ge=1, le=1_000_000)
     draws: int = Field(default=1, ge=1, le=64)
     ema_decay: float = Field(default=0.98, ge=0, lt=1)
@@ -67,8 +67,8 @@ class Config(WarmImaging):
     critic_width: int = Field(default=16, ge=4, le=1024)
     critic_rate: float = Field(default=5e-4, gt=0, le=1)
     generator_rate: float = Field(default=1e-4, gt=0, le=1)
-    critic_steps: int = Field(default=5, ge=1, le=1000)
-    generator_steps: int = Field(default=3, ge=1, le=1000)
+    critic_steps: int = Field(default=40, ge=1, le=1000)
+    generator_steps: int = Field(default=25, ge=1, le=1000)
     adversarial: float = Field(default=0.01, gt=0, le=1)
     hold: float = Field(default=50.0, ge=0)
     hold_spectrum: float = Field(default=1.0, ge=0)

@@ -77,7 +77,7 @@ def test_4_a_patients_loss_is_its_own_affair(unit: int) -> None:
     """Its image, and an image made for its class: whoever else is in the batch."""
     data = cohort(6, images=(1, 1))
     module, records = module_of(data), _noised_steps.records_of(data)
-    training.bounded(module.critic)  # scores between the hinges
+    training.bounded(module.critic)  # scores that no sigmoid swallows
     batch, alone = dict(records.fetch(np.arange(6))), np.arange(6) == unit
     other = {name: tensor.clone() for name, tensor in batch.items()}
     other["images"][~alone], other["classes"][~alone] = 1.0, 1 - other["classes"][~alone]
