@@ -12,21 +12,20 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.fft import dct
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
 from synthgen.models import _spectrum
-from synthgen.models._image_refiner import Critic, Refiner
+from synthgen.models._image_refiner import Critic, Refiner, cosines
 from synthgen.train.module import PrivateModule
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.units import Batch
 
 BETAS = (0.5, 0.9)
 MADE = 1024
-LARGEST_NORM = 1.0
+LARGEST_NORM = 2.0
 PLACES = 7
 
 
@@ -114,7 +113,7 @@ def rings(images: Tensor) -> Tensor:
         images: intensities from -1 to 1.
     """
     size, bands = images.shape[-1], _spectrum.Bands(images.shape[-1])
-    turn = torch.from_numpy(dct(np.eye(size), axis=0, norm="ortho")).to(images)
+    turn = cosines(size).to(images)
     power = ((turn @ (images / 2.0) @ turn.mT) ** 2).mean(1) / size**2
     member = torch.from_numpy(bands.places.ravel()[None] == np.arange(bands.number)[:, None]).to(images)
     means = power.flatten(1) @ (member / member.sum(1, keepdim=True)).mT
@@ -257,3 +256,12 @@ def pretrain(
         schedule.step()
         if step % 10 == 0:
             tell(step / steps)
+
+
+@torch.no_grad()
+def sharpen(generator: Refiner, drafts: Shown, wanted: np.ndarray) -> None:
+    """Give what is made of drafts the paid spectrum, before the critic looks at it."""
+    bands = _spectrum.Bands(drafts.images.shape[-1])
+    made = (refined(generator, drafts) + 1.0) / 2.0
+    gains = np.append(bands.gains(made.clamp(0, 1).cpu().numpy(), wanted), 1.0)[bands.places]
+    generator.gains.copy_(torch.from_numpy(gains))

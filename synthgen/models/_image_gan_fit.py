@@ -24,7 +24,7 @@ from synthgen.privacy.plan import PrivacyPlan
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.units import Patients
 
-DRAFTS, PHANTOMS = 4000, 4000
+DRAFTS, PHANTOMS, SHARPENED = 4000, 4000, 512
 BATCH = 64
 BLURRED = True
 RATES = (5e-4, 2e-3)  # of critic and generator, on phantoms
@@ -46,6 +46,7 @@ def fit(
             generator, critic, phantoms, seen, steps=config.pretraining, batch=BATCH, rates=RATES,
             adversarial=config.adversarial, tell=lambda done: tell("pretraining", 0.12 + 0.4 * done),
         )  # fmt: skip
+        training.sharpen(generator, drafts.some(SHARPENED), bought.sharp)
         module = training.CriticTraining(
             generator, critic, drafts, TrainingPlan.from_json(plan.parameters["training"]),
             training.Kept(config.hold, config.hold_spectrum, bought.sharp),

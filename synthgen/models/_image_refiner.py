@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.fft import dct
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -48,7 +49,11 @@ class Refiner(nn.Module):
         guides: length of the guides' vector.
         width: channels of the grid.
         strength: standard deviation of the noise that drafts get.
+        gains: what each cosine of an image is multiplied by at last, "row column": ones at first.
     """
+
+    gains: Tensor
+    turn: Tensor
 
     def __init__(
         self, *, channels: int, size: int, classes: int, guides: int, width: int, strength: float
@@ -66,6 +71,8 @@ class Refiner(nn.Module):
         self.guide = nn.Linear(guides, width, bias=False) if guides else None
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
+        self.register_buffer("gains", torch.ones(size, size))
+        self.register_buffer("turn", cosines(size))
 
     def forward(self, drafts: Tensor, classes: Tensor, guides: Tensor, noise: Tensor) -> Tensor:
         """Return images of drafts, "image channel row column".
@@ -83,8 +90,14 @@ class Refiner(nn.Module):
         x = self.first(self.folding.folded(noisy))
         for block in self.blocks:
             x = block(x, said)
-        found: Tensor = noisy + self.folding.unfolded(self.last(functional.silu(self.norm(x))))
+        made = noisy + self.folding.unfolded(self.last(functional.silu(self.norm(x))))
+        found: Tensor = self.turn.mT @ (self.gains * (self.turn @ made @ self.turn.mT)) @ self.turn
         return found
+
+
+def cosines(size: int) -> Tensor:
+    """Return the orthonormal cosine transform of one axis, "frequency pixel"."""
+    return torch.from_numpy(dct(np.eye(size), axis=0, norm="ortho")).float()
 
 
 class Critic(nn.Module):
