@@ -7,7 +7,13 @@ Attributes come from a table generator; pixels are drawn given them:
    other to tell what it left;
 3. the rest of the budget trains the critic on patients: one loss a patient (its image beside a made one of
    its class), one clip, one noise a step. Between steps the generator follows the critic, on drafts; what was
-   paid for as statistics, a draft's means of blocks and the spectrum, it is held to.
+   paid for as statistics, a draft's means of blocks and the spectrum, it is held to;
+4. of several candidates the released critic picks the image that is drawn.
+
+Measured on PneumoniaMNIST at epsilon 10 (one seed, 4,000 images, published test images): squared kernel
+distance .242, precision .393, recall .590, coverage .312 beside .277, .479, .574, .401 of `embedding`: nearer as
+a whole and to the eye, short in precision and coverage. Longer turns of the generator (25 steps of 1e-4) make
+it worse: .575, .247, .288, .200. Without turns, the critic picking alone: .245, .401, .598, .348.
 
 Source: Bie et al. (2023), arXiv:2302.02936, for many critic steps a generator step and large batches;
 Shrivastava et al. (2017), arXiv:1612.07828, for refining drafts.
@@ -59,20 +65,20 @@ class Config(WarmImaging):
 
     name: Literal["gan"] = "gan"
     share_steps: float = Field(default=0.3, gt=0, lt=1)
-    steps: int = Field(default=200, ge=1, le=1_000_000)
+    steps: int = Field(default=120, ge=1, le=1_000_000)
     draws: int = Field(default=1, ge=1, le=64)
     ema_decay: float = Field(default=0.98, ge=0, lt=1)
-    pretraining: int = Field(default=500, ge=0, le=10_000_000)
+    pretraining: int = Field(default=400, ge=0, le=10_000_000)
     strength: float = Field(default=0.1, ge=0.02, le=80)
     critic_width: int = Field(default=16, ge=4, le=1024)
     critic_rate: float = Field(default=5e-4, gt=0, le=1)
-    generator_rate: float = Field(default=1e-4, gt=0, le=1)
+    generator_rate: float = Field(default=5e-5, gt=0, le=1)
     critic_steps: int = Field(default=40, ge=1, le=1000)
-    generator_steps: int = Field(default=25, ge=1, le=1000)
+    generator_steps: int = Field(default=8, ge=1, le=1000)
     adversarial: float = Field(default=0.01, gt=0, le=1)
     hold: float = Field(default=50.0, ge=0)
     hold_spectrum: float = Field(default=1.0, ge=0)
-    candidates: int = Field(default=1, ge=1, le=64)
+    candidates: int = Field(default=4, ge=1, le=64)
 
     def fit(
         self, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
