@@ -11,9 +11,9 @@ Attributes come from a table generator; pixels are drawn given them:
 4. of several candidates the released critic picks the image that is drawn.
 
 Measured on PneumoniaMNIST at epsilon 10 (one seed, 4,000 images, published test images): squared kernel
-distance .242, precision .393, recall .590, coverage .312 beside .277, .479, .574, .401 of `embedding`: nearer as
-a whole and to the eye, short in precision and coverage. Longer turns of the generator (25 steps of 1e-4) make
-it worse: .575, .247, .288, .200. Without turns, the critic picking alone: .245, .401, .598, .348.
+distance .242, precision .393, recall .590, coverage .312 beside .277, .479, .574, .401 of `embedding`: nearer
+as a whole and to the eye, short in precision and coverage. Longer turns of the generator (25 steps of 1e-4)
+make it worse: .575, .247, .288, .200. Without turns, the critic picking alone: .245, .401, .598, .348.
 
 Source: Bie et al. (2023), arXiv:2302.02936, for many critic steps a generator step and large batches;
 Shrivastava et al. (2017), arXiv:1612.07828, for refining drafts.
