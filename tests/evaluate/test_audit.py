@@ -228,3 +228,21 @@ def test_a_twin_of_our_generator_shows_no_violation_and_one_of_a_copier_does_whe
     assert found["marginal"].verdict != "violation"
     assert found["copier"].verdict == ("violation" if epsilon == 1 else "no power")
     assert found["copier"].epsilon > 2
+
+
+def test_a_patient_moves_a_noised_step_of_a_generator_by_one_clip_and_rows_in_full_by_more() -> None:
+    pytest.importorskip("torch")
+    from tests.evaluate.mechanisms import tabular
+    from tests.evaluate.noised import Noised, Watch, few_drafts
+    from tests.train.test_audit import COPIES as ROWS_IN_FULL
+
+    mechanism = tabular("gan", 10.0, kind=Noised, steps=5, pretraining=5, width=8)
+    longest = []
+    for fault in (contextlib.nullcontext, ROWS_IN_FULL):
+        watch = Watch(member=True)
+        with fault(), few_drafts(), watch.watching():
+            mechanism.config.fit(mechanism.with_patient, mechanism.plan, noise=NoiseSource.for_tests(0))
+        assert len(watch.lengths) == 5
+        longest.append(max(watch.lengths) * mechanism.plan.parameters["training"]["noise_multiplier"])
+    assert 0.9 < longest[0] <= 1 + 1e-5
+    assert longest[1] > 1.5
