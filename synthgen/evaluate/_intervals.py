@@ -19,6 +19,9 @@ CONFIDENCE = 0.95
 Z = 1.959963984540054
 """Standard normal quantile of a two-sided interval at ``CONFIDENCE``."""
 
+WIDEST = 100.0
+"""Half width of an interval on the logarithm at most; beyond, a figure has no upper end in effect."""
+
 
 def exactly(value: float, *, n: int = 0) -> Estimate:
     """Return a number that has no sampling error, such as a declared epsilon."""
@@ -72,7 +75,7 @@ def from_halves(draws: np.ndarray, *, n: int, units: float, positive: bool = Fal
     freedom = 1 / (1 / max(units - 1, 1) + 1 / len(steps))
     half = quantile(freedom) * float(np.sqrt(np.mean(steps**2))) / 2
     if positive and value > 0:
-        factor = float(np.exp(half / value))
+        factor = float(np.exp(min(half / value, WIDEST)))
         return Estimate(value=value, low=value / factor, high=value * factor, n=n, freedom=freedom)
     return Estimate(value=value, low=value - half, high=value + half, n=n, freedom=freedom)
 
