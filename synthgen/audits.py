@@ -8,7 +8,9 @@ by ``evaluate: {canaries: N}``.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
@@ -39,23 +41,30 @@ def canaries_of(loaded: Loaded, plan: PrivacyPlan) -> int:
 
 def audit_of(loaded: Loaded, folder: RunFolder, plan: PrivacyPlan, tell: Progress) -> TwinAudit:
     """Audit a run's plan, once: who evaluates again cannot throw the coins until they fall well."""
-    kept = folder.internal / FILE
-    if kept.exists():
-        return TwinAudit.from_json(json.loads(kept.read_text(encoding="utf-8")))
-    tell("audit: a twin of simulated patients", 0.0)
-    found = audit(loaded, plan)
-    folder.write(FILE, found.to_json())
-    return found
+
+    def make() -> dict[str, Any]:
+        tell("audit: a twin of simulated patients", 0.0)
+        return audit(loaded, plan).to_json()
+
+    return TwinAudit.from_json(_once(folder, FILE, make))
 
 
 def inference_of(loaded: Loaded, folder: RunFolder, plan: PrivacyPlan, tell: Progress) -> TwinInference:
     """Ask twins of a run's plan whether intervals hold a known truth, once, or say why not."""
-    kept = folder.internal / INFERENCE
-    if kept.exists():
-        return TwinInference.from_json(json.loads(kept.read_text(encoding="utf-8")))
-    tell("inference: twins of simulated patients", 0.0)
-    found = inference(loaded, plan)
-    folder.write(INFERENCE, found.to_json())
+
+    def make() -> dict[str, Any]:
+        tell("inference: twins of simulated patients", 0.0)
+        return inference(loaded, plan).to_json()
+
+    return TwinInference.from_json(_once(folder, INFERENCE, make))
+
+
+def _once(folder: RunFolder, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what a run's folder keeps under a name; made and kept if it does not."""
+    kept = folder.internal / name
+    if not kept.exists():
+        folder.write(name, make())
+    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
     return found
 
 

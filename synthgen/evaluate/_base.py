@@ -143,6 +143,7 @@ def result(
     details: Mapping[str, Any] | None = None,
     status: Status = "ok",
     note: str = "",
+    reads_real: bool = True,
 ) -> MetricResult:
     """Return a metric's answer; its head is the first word of its name."""
     heads: dict[str, Head] = {head: head for head in HEADS}
@@ -152,7 +153,7 @@ def result(
         title=title,
         estimates=estimates,
         better=better,
-        reads_real=True,
+        reads_real=reads_real,
         definition=definition,
         groups=groups or {},
         details=details or {},

@@ -7,10 +7,11 @@ the claim is no evidence of safety; below its ceiling's reach the audit has no p
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._intervals import exactly, insufficient, not_applicable
 
 DEFINITION = (
@@ -45,22 +46,13 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     return _result(estimates, details=details)
 
 
-def _result(
-    estimates: Mapping[str, Estimate],
-    *,
-    details: Mapping[str, object] | None = None,
-    status: Status = "ok",
-    note: str = "",
-) -> MetricResult:
-    return MetricResult(
-        name="leakage_audit",
-        head="leakage",
-        title="Audit by canaries in a twin fit",
-        estimates=estimates,
+def _result(estimates: Mapping[str, Estimate], **more: Any) -> MetricResult:
+    return result(
+        "leakage_audit",
+        "Audit by canaries in a twin fit",
+        DEFINITION,
+        estimates,
         better="lower",
         reads_real=False,
-        definition=DEFINITION,
-        details=details or {},
-        status=status,
-        note=note,
+        **more,
     )

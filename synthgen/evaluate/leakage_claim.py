@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
-from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._intervals import exactly
 
 DEFINITION = (
@@ -33,22 +34,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     return _result({key: exactly(value) for key, value in numbers.items()}, details=details)
 
 
-def _result(
-    estimates: dict[str, Estimate],
-    *,
-    details: Mapping[str, object] | None = None,
-    status: Status = "ok",
-    note: str = "",
-) -> MetricResult:
-    return MetricResult(
-        name="leakage_claim",
-        head="leakage",
-        title="Claimed guarantee",
-        estimates=estimates,
-        better="lower",
-        reads_real=False,
-        definition=DEFINITION,
-        details=details or {},
-        status=status,
-        note=note,
+def _result(estimates: Mapping[str, Estimate], **more: Any) -> MetricResult:
+    return result(
+        "leakage_claim", "Claimed guarantee", DEFINITION, estimates, better="lower", reads_real=False, **more
     )

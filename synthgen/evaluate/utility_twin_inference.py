@@ -6,9 +6,11 @@ asks twins of simulated patients, so its answer may be published: it stamps the 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from synthgen.evaluate._base import Estimate, Inputs, MetricResult
+from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._intervals import insufficient, not_applicable, wilson
 
 TITLE = "Valid for inference, on simulated twins?"
@@ -41,14 +43,5 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     return _result(estimates, details={**found.to_json(), "stamp": found.stamp})
 
 
-def _result(estimates: dict[str, Estimate], **more: object) -> MetricResult:
-    return MetricResult(
-        name="utility_twin_inference",
-        head="utility",
-        title=TITLE,
-        estimates=estimates,
-        better="higher",
-        reads_real=False,
-        definition=DEFINITION,
-        **more,  # type: ignore[arg-type]
-    )
+def _result(estimates: dict[str, Estimate], **more: Any) -> MetricResult:
+    return result("utility_twin_inference", TITLE, DEFINITION, estimates, reads_real=False, **more)

@@ -26,7 +26,6 @@ from synthgen.train.units import Patients
 
 DRAFTS, PHANTOMS, SHARPENED = 4000, 4000, 512
 BATCH = 64
-BLURRED = True
 RATES = (5e-4, 2e-3)  # of critic and generator, on phantoms
 AT_ONCE = {"cpu": 128, "cuda": 1024}  # patients in memory
 
@@ -100,7 +99,7 @@ def shown_of(
     picked = rng.integers(0, DRAFTS, PHANTOMS)
     phantoms = bought.voted.draw(classes[picked], drawn.pixels.shape[-1], rng)[:, None]
     phantoms = np.repeat(phantoms, channels, axis=1)
-    seen = bought.drafts.like_drafts(phantoms, classes[picked], rng=rng) if BLURRED else phantoms
+    seen = bought.drafts.like_drafts(phantoms, classes[picked], rng=rng)
     return (
         shown(intensities(drawn.pixels, drawn.schema), np.arange(DRAFTS)),
         shown(phantoms, picked),

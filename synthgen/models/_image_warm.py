@@ -61,7 +61,8 @@ class WarmImaging(ImagingSettings):
         width: channels of the network's finest layer.
         pretraining: steps on phantoms and drafts; free.
         strength: noise that a draft gets, over intensities from -1 to 1; 5 and more leave nothing of it.
-        device: where the networks compute; ``auto`` is a CUDA device where there is one.
+        device: where the networks train; ``auto`` is a CUDA device where there is one. Images are drawn on
+            such a device wherever there is one.
         seed: of initial weights, of pretraining, and of what sees no record.
     """
 
