@@ -222,6 +222,23 @@ def test_moved_and_noised_copies_are_caught_and_independent_images_are_not(
     assert strongest.estimates["advantage"].low > 0.09
 
 
+def test_a_copy_moved_by_a_pixel_is_met_by_one_of_the_looks(
+    inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train: Any = inputs.train
+    wide = np.pad(train.pixels, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
+    found = [look.pixels for look in leakage_image_encoder.looks(train)]
+    assert len(found) == 9
+    for y in range(3):
+        for x in range(3):
+            assert any(np.array_equal(look, wide[:, :, y : y + 28, x : x + 28]) for look in found)
+    stolen = replace(inputs, synthetic=moved(train))
+    with_looks = judged(leakage_image_encoder, stolen).estimates["auc"].value
+    monkeypatch.setattr(leakage_image_encoder, "looks", lambda images: iter([images]))
+    without = judged(leakage_image_encoder, replace(stolen, synthetic=moved(train))).estimates["auc"].value
+    assert with_looks > without + 0.02
+
+
 def test_a_patients_score_is_that_of_the_image_that_gives_most_away() -> None:
     parts: list[Any] = [cohort(60, seed=i, images=(2, 2), prefix=f"{i}-") for i in (1, 2, 3)]
     row = 2 * 7 + 1  # the second image of the eighth patient
