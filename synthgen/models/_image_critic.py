@@ -8,7 +8,7 @@ critic, on drafts that were paid for.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -178,7 +178,7 @@ class CriticTraining(PrivateModule):
         parameters = list(self.generator.parameters())
         for _ in range(self.generator_steps):
             shown = self._drafts.some(self.batch)
-            made = refined(self.generator, shown)
+            made = refined(self.generator, shown.images)
             score = functional_call(self.critic, judge, (made, shown.classes, shown.guides))
             loss = self._kept.loss(made, shown.images) + functional.softplus(-score).mean()
             optimizer.zero_grad()
@@ -197,14 +197,13 @@ class CriticTraining(PrivateModule):
     @torch.no_grad()
     def _remade(self) -> Shown:
         shown = self._drafts.some(MADE)
-        parts = [refined(self.generator, shown.take(rows)) for rows in torch.split(torch.arange(MADE), 256)]
+        parts = [refined(self.generator, images) for images in torch.split(shown.images, 256)]
         return Shown(torch.cat(parts), shown.classes, shown.guides)
 
 
-def refined(generator: Refiner, shown: Shown) -> Tensor:
+def refined(generator: Refiner, drafts: Tensor) -> Tensor:
     """Return images of drafts under new noise."""
-    noise = torch.randn_like(shown.images)
-    made: Tensor = generator(shown.images, shown.classes, shown.guides, noise)
+    made: Tensor = generator(drafts, torch.randn_like(drafts))
     return made
 
 
@@ -241,7 +240,7 @@ def pretrain(
     for step in range(steps):
         rows = torch.randint(len(phantoms), (batch,), device=seen.device)
         shown, others = phantoms.take(rows), phantoms.some(batch)
-        made = refined(generator, replace(shown, images=seen[rows]))
+        made = refined(generator, seen[rows])
         score = critic(made.detach(), shown.classes, shown.guides)
         lost = doubt(critic(others.images, others.classes, others.guides), score).mean()
         theirs.zero_grad()
@@ -262,6 +261,6 @@ def pretrain(
 def sharpen(generator: Refiner, drafts: Shown, wanted: np.ndarray) -> None:
     """Give what is made of drafts the paid spectrum, before the critic looks at it."""
     bands = _spectrum.Bands(drafts.images.shape[-1])
-    made = (refined(generator, drafts) + 1.0) / 2.0
+    made = (refined(generator, drafts.images) + 1.0) / 2.0
     gains = np.append(bands.gains(made.clamp(0, 1).cpu().numpy(), wanted), 1.0)[bands.places]
     generator.gains.copy_(torch.from_numpy(gains))

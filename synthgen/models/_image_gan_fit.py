@@ -67,14 +67,10 @@ def fit(
 
 def networks(config: Config, drafts: Shown, conditioning: Conditioning) -> tuple[Refiner, Critic]:
     """Return generator and critic of the drafts' form, with initial weights."""
-    form = {
-        "channels": drafts.images.shape[1],
-        "size": drafts.images.shape[-1],
-        "classes": conditioning.n_classes,
-        "guides": conditioning.n_guides,
-    }
+    form = {"channels": drafts.images.shape[1], "size": drafts.images.shape[-1]}
+    said = {"classes": conditioning.n_classes, "guides": conditioning.n_guides}
     generator = Refiner(**form, width=config.width, strength=config.strength)
-    critic = Critic(**form, width=config.critic_width)
+    critic = Critic(**form, **said, width=config.critic_width)
     return generator.to(drafts.images.device), critic.to(drafts.images.device)
 
 

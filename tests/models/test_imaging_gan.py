@@ -36,8 +36,9 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def module_of(data: RealImages, *, rows: int = 1) -> training.CriticTraining:
     torch.manual_seed(0)
-    form = {"channels": data.pixels.shape[1], "size": data.pixels.shape[-1], "classes": 2, "guides": 0}
-    generator, critic = Refiner(**form, width=8, strength=0.2), Critic(**form, width=4)
+    form = {"channels": data.pixels.shape[1], "size": data.pixels.shape[-1]}
+    generator = Refiner(**form, width=8, strength=0.2)
+    critic = Critic(**form, classes=2, guides=0, width=4)
     for parameter in critic.parameters():
         torch.nn.init.normal_(parameter, std=1.0)
     drafts = Shown(torch.rand(50, 1, 16, 16) * 2 - 1, torch.arange(50) % 2, torch.zeros(50, 0))
@@ -141,11 +142,11 @@ def test_a_made_image_is_of_the_class_asked_for_or_of_any_where_there_is_none() 
 
 @pytest.mark.parametrize(("size", "channels"), [(1, 1), (9, 3), (28, 1), (33, 3), (128, 1)])
 def test_networks_take_any_size_and_refining_starts_as_the_identity(size: int, channels: int) -> None:
-    form: dict[str, Any] = {"channels": channels, "size": size, "classes": 2, "guides": 1}
-    net, critic = Refiner(**form, width=8, strength=0.1), Critic(**form, width=4)
+    form: dict[str, Any] = {"channels": channels, "size": size}
+    net, critic = Refiner(**form, width=8, strength=0.1), Critic(**form, classes=2, guides=1, width=4)
     x, noise = torch.rand(2, channels, size, size), torch.randn(2, channels, size, size)
     said = torch.tensor([0, 1]), torch.ones(2, 1)
-    assert torch.allclose(net(x, *said, noise), x + 0.1 * noise, atol=1e-5)
+    assert torch.allclose(net(x, noise), x + 0.1 * noise, atol=1e-5)
     assert critic(x, *said).shape == (2,)
     assert sum(p.numel() for p in critic.parameters()) < 20_000  # noise grows with their number
 
@@ -188,8 +189,12 @@ def test_the_critic_meets_images_of_the_paid_spectrum() -> None:
     module, bands = module_of(cohort(1)), _spectrum.Bands(16)
     generator, drafts = module.generator, module._drafts
     wanted = training.rings(drafts.images).numpy() - 0.3  # noise on drafts makes it louder
-    away = [np.abs(training.rings(training.refined(generator, drafts)).detach().numpy() - wanted).max()]
+    away = [
+        np.abs(training.rings(training.refined(generator, drafts.images)).detach().numpy() - wanted).max()
+    ]
     training.sharpen(generator, drafts, wanted)
-    away.append(np.abs(training.rings(training.refined(generator, drafts)).detach().numpy() - wanted).max())
+    away.append(
+        np.abs(training.rings(training.refined(generator, drafts.images)).detach().numpy() - wanted).max()
+    )
     assert away[1] < 0.1 < away[0]
     assert len(wanted) == bands.number
