@@ -170,14 +170,13 @@ def discriminator(world: str, seed: int) -> dict[str, Row]:
     fit = fidelity_discriminator._scores
 
     def scores(matrix: Any, truth: Any, tests: Any, categories: Any) -> Any:
-        mine = drawn if len(areas) < fidelity_discriminator.FOLDS else trained
-        *found, ones, zeros = fit(matrix, truth, (*tests, mine, held), categories)
+        *found, ones, zeros = fit(matrix, truth, (*tests, (trained if areas else drawn), held), categories)
         areas.append(delong(ones, zeros).value)
         return found
 
     with changed(fidelity_discriminator, "_scores", scores), changed(fidelity_discriminator, "TREES", 20):
         result = fidelity_discriminator.evaluate(inputs, rng=np.random.default_rng(seed))
-    auc, real = (float(np.mean(part)) for part in (areas[:2], areas[2:]))
+    auc, real = areas
     truths = {"auc": auc, "auc_real": real, "excess": auc - real}
     return {
         f"fidelity_discriminator.{key}": (e.value, e.low, e.high, truths[key])
@@ -343,8 +342,8 @@ def summary(rows: Mapping[str, list[Row]]) -> dict[str, dict[str, float]]:
             "error": float(np.sqrt(share * (1 - share) / len(value))),
             "truth": float(truth.mean()),
             "bias": float(np.mean(value - truth)),
-            "half_width": float(np.mean(high - low) / 2),
-            "width_ratio": float(np.mean(high - low) / 2 / (1.96 * np.std(value - truth) + 1e-12)),
+            "half_width": float(np.median(high - low) / 2),
+            "width_ratio": float(np.median(high - low) / 2 / (1.96 * np.std(value - truth) + 1e-12)),
             "missed_low": float(np.mean(truth < low)),
             "missed_high": float(np.mean(truth > high)),
             "answers": len(value),
