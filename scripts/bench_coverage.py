@@ -4,7 +4,7 @@
         [--first SEED] [--limit SECONDS] [--rows FILE.npz] [--add FILE.npz ...]
 
 Prints by case and figure the coverage with its binomial error, and what lies outside 93.5 to 96.5 %. "Over
-error" is the mean half width over 1.96 standard deviations of the error: 1, or a little more where
+error" is the median half width over 1.96 standard deviations of the error: 1, or a little more where
 Student's quantiles are wider.
 """
 

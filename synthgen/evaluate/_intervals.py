@@ -9,6 +9,7 @@ wide there by half; they are measured on disjoint halves instead, whose differen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -78,6 +79,67 @@ def from_halves(draws: np.ndarray, *, n: int, units: float, positive: bool = Fal
         factor = float(np.exp(min(half / value, WIDEST)))
         return Estimate(value=value, low=value / factor, high=value * factor, n=n, freedom=freedom)
     return Estimate(value=value, low=value - half, high=value + half, n=n, freedom=freedom)
+
+
+def of_square(
+    value: float,
+    *,
+    n: int,
+    single: float,
+    pairs: float,
+    noise: float,
+    divisor: float = 1.0,
+    divisor_variance: float = 0.0,
+    shared: float = 0.0,
+) -> Estimate:
+    """Return a squared distance over a divisor, with the interval of all truths that are not rejected.
+
+    Where samples agree the variance is that of pairs; it grows with the true distance, as each point's own
+    part does. A truth is kept if the value lies within 1.96 standard deviations that this very truth implies,
+    as in Wilson's interval of a share and Fieller's of a ratio. An interval from the variance at the value is
+    too wide where samples agree, since value and variance go up together, and too narrow a little beyond.
+
+    Args:
+        value: unbiased squared distance.
+        n: patients that it rests on.
+        single: unbiased variance from what each point adds by itself; may be below 0.
+        pairs: variance where the samples agree.
+        noise: what chance adds to the plain distance.
+        divisor: positive.
+        divisor_variance: of the divisor.
+        shared: covariance of value and divisor.
+
+    Returns:
+        An upper end of ``exp(WIDEST)`` where the divisor is not told from 0.
+
+    Source: Wilson (1927), Journal of the American Statistical Association 22:209; Fieller (1954), Journal of
+    the Royal Statistical Society B 16:175.
+    """
+    parts = (value, single, pairs, noise, divisor, divisor_variance, shared)
+    if not np.isfinite(parts).all() or divisor <= 0:
+        return insufficient(n)
+    least = Z * math.sqrt(pairs)
+    growth, known = growth_of_variance(value, single=single, pairs=pairs, noise=noise)
+    curve = divisor**2 - Z**2 * max(divisor_variance - 2 * shared * divisor / known, 0.0)
+    middle, product = divisor * (value + Z**2 * growth / 2), value**2 - least**2
+    root = math.sqrt(max(middle**2 - curve * product, 0.0))
+    low, high = (value - least) / divisor, (value + least) / divisor
+    if low > 0:
+        low = product / (middle + root)
+    if high > 0:
+        high = (middle + root) / curve if curve > 0 else math.exp(WIDEST)
+    return Estimate(value / divisor, low, high, n=n)
+
+
+def growth_of_variance(value: float, *, single: float, pairs: float, noise: float) -> tuple[float, float]:
+    """Return how fast a squared distance's variance grows with it, and the distance that this rests on.
+
+    It is the single points' variance over the distance; near 0, where neither is known, it is drawn to that
+    of noise, by as much as pairs' standard deviation weighs. For the arguments see `of_square`.
+    """
+    tiny, deviation = float(np.finfo(float).tiny), math.sqrt(pairs)
+    known = max(value + deviation, deviation, tiny)
+    return (max(single, 0.0) + 2 * pairs / max(noise, tiny) * deviation) / known, known
 
 
 def quantile(freedom: float) -> float:

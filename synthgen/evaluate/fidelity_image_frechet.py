@@ -9,28 +9,30 @@ chance.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._encoders import ENCODERS, WORDS, described, keyed
+from synthgen.evaluate._frechet import Variance, extrapolated, variance
 from synthgen.evaluate._images import NO_IMAGES, of_images, sides
-from synthgen.evaluate._intervals import insufficient, quantile
+from synthgen.evaluate._intervals import WIDEST, Z, growth_of_variance, insufficient, of_square
 
 MAX_ROWS = 4_000
 ROWS_PER_FEATURE = 2.5
 """Images a side for each feature, from which on simulated normals were extrapolated to 5 % of the truth."""
-GROUPS = 20
 KEYS = ("synthetic", "real", "ratio")
 DEFINITION = (
     "Frechet distance |m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^1/2) of the features of the encoders"
     f" {WORDS}, one image of each patient, equal numbers. Synthetic and real (training images) to the"
     " holdout: extrapolated to samples without end from whole and half samples (after Chong and Forsyth,"
     " 2020, arXiv:1911.07023). Ratio: the plain distance over the plain real-real distance of equal size."
-    f" Student's intervals by a jackknife over {GROUPS} groups of patients. Heusel et al. (2017),"
-    " arXiv:1706.08500. Figures compare within an encoder only, never with published distances, which rest"
-    " on networks trained on photographs."
+    " Intervals are about the mean over new draws of as many images, generator held fixed: all truths that"
+    " are not rejected by the variance of single images and of pairs; of the ratio on the logarithm. Heusel"
+    " et al. (2017), arXiv:1706.08500. Figures compare within an encoder only, never with published"
+    " distances, which rest on networks trained on photographs."
 )
 
 
@@ -39,7 +41,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`.
-        rng: draws the images, and deals them to halves and groups.
+        rng: draws the images, and deals them to halves.
 
     Returns:
         ``synthetic`` and ``real``, squared distances to the holdout, which may be below 0; ``ratio``, about 1
@@ -56,63 +58,51 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         points = {side: encode(part)[orders[side]].astype(float) for side, part in parts.items()}
         features[name] = points["holdout"].shape[1]
         enough = rows >= ROWS_PER_FEATURE * features[name]
-        found = _estimates(points) if enough else dict.fromkeys(KEYS, insufficient(rows))
+        found = _estimates(points, rng=rng) if enough else dict.fromkeys(KEYS, insufficient(rows))
         estimates |= {keyed(key, name): estimate for key, estimate in found.items()}
-    details = {"rows": rows, "encoders": described(), "features": features, "groups": GROUPS}
+    details = {"rows": rows, "encoders": described(), "features": features}
     if all(estimate.status != "ok" for estimate in estimates.values()):
         return _answer(estimates, details=details, status="insufficient", note="Too few patients or images.")
     return _answer(estimates, details=details)
 
 
-def frechet(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the squared Frechet distance of normals fitted to two samples, ``(point, feature)``.
-
-    The root of the product has the trace of the root of ``S1^1/2 S2 S1^1/2``, which is symmetric.
-    """
-    shift = first.mean(axis=0) - second.mean(axis=0)
-    own, other = np.cov(first, rowvar=False), np.cov(second, rowvar=False)
-    values, vectors = np.linalg.eigh(own)
-    root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
-    shared = np.sqrt(np.maximum(np.linalg.eigvalsh(root @ other @ root), 0.0)).sum()
-    return float(shift @ shift + np.trace(own) + np.trace(other) - 2 * shared)
-
-
-def extrapolated(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Return the distance at endless samples, and the plain one, of two samples in random order."""
-    middle = min(len(first), len(second)) // 2
-    halves = [
-        frechet(a, b)
-        for a in (first[:middle], first[middle : 2 * middle])
-        for b in (second[:middle], second[middle : 2 * middle])
-    ]
-    plain = frechet(first, second)
-    return 2 * plain - float(np.mean(halves)), plain
-
-
-def _figures(points: dict[str, np.ndarray]) -> np.ndarray:
-    synthetic, plain = extrapolated(points["holdout"], points["synthetic"])
-    real, reference = extrapolated(points["holdout"], points["real"])
-    return np.array([synthetic, real, plain / reference if reference > 0 else np.nan])
-
-
-def _estimates(points: dict[str, np.ndarray]) -> dict[str, Estimate]:
-    """Return the figures with the intervals of a jackknife that leaves out a group of each side at once.
-
-    Source: Kott (2001), Journal of Official Statistics 17:521.
-    """
-    rows = len(points["holdout"])
-    group = np.arange(rows) % GROUPS
-    whole = _figures(points)
-    without = np.array([_figures({side: p[group != i] for side, p in points.items()}) for i in range(GROUPS)])
-    halves = quantile(GROUPS - 1) * np.sqrt((GROUPS - 1) * without.var(axis=0))
-    return {
-        key: _about(value, half, rows) if np.isfinite(half) else insufficient(rows)
-        for key, value, half in zip(KEYS, whole.tolist(), halves.tolist(), strict=True)
+def _estimates(points: dict[str, np.ndarray], *, rng: np.random.Generator) -> dict[str, Estimate]:
+    """Return the figures with their intervals."""
+    holdout, rows = points["holdout"], len(points["holdout"])
+    values = {arm: extrapolated(holdout, points[arm]) for arm in KEYS[:2]}
+    parts = {arm: variance(holdout, points[arm], rng=rng) for arm in KEYS[:2]}
+    found = {
+        arm: of_square(
+            value, n=rows, single=parts[arm].single, pairs=parts[arm].extrapolated, noise=parts[arm].noise
+        )
+        for arm, (value, _) in values.items()
     }
+    (_, plain), (_, reference) = values["synthetic"], values["real"]
+    if not min(plain, reference, parts["synthetic"].noise, parts["real"].noise) > 0:
+        return found | {"ratio": insufficient(rows)}
+    low, high = _ends(plain, reference, parts["synthetic"], parts["real"])
+    return found | {"ratio": Estimate(plain / reference, low, high, n=rows)}
 
 
-def _about(value: float, half: float, rows: int) -> Estimate:
-    return Estimate(value, value - half, value + half, n=rows, freedom=GROUPS - 1)
+def _ends(plain: float, reference: float, mine: Variance, theirs: Variance) -> tuple[float, float]:
+    """Return the least and the largest ratio that are not rejected on the logarithm.
+
+    Each is judged by the variances that it implies, the reference's distance being that of noise alone.
+    """
+    from scipy.optimize import brentq
+
+    growth, _ = growth_of_variance(plain - mine.noise, single=mine.single, pairs=mine.pairs, noise=mine.noise)
+
+    def half(ratio: float) -> float:
+        beyond = max(ratio * theirs.noise - mine.noise, 0.0)
+        distance = beyond + mine.noise
+        squares = (mine.pairs + growth * beyond) / distance**2 + theirs.pairs / theirs.noise**2
+        return min(Z * math.sqrt(max(squares - 2 * mine.shared / distance / theirs.noise, 0.0)), WIDEST)
+
+    centre = math.log(plain / reference)
+    low = brentq(lambda x: centre - x - half(math.exp(x)), centre - WIDEST - 1, centre)
+    high = brentq(lambda x: x - centre - half(math.exp(x)), centre, centre + WIDEST + 1)
+    return math.exp(low), math.exp(high)
 
 
 def _answer(estimates: dict[str, Estimate], **more: Any) -> MetricResult:

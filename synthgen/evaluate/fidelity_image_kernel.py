@@ -7,27 +7,36 @@ images are as far from the real ones as ill patients' images are from those of o
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
+from synthgen.evaluate._discrepancy import (
+    DEGREE,
+    Square,
+    coefficients,
+    gram,
+    pull,
+    single,
+    square,
+    through_scale,
+)
 from synthgen.evaluate._encoders import ENCODERS, WORDS, described, keyed
 from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, sides
-from synthgen.evaluate._intervals import insufficient, not_applicable, quantile
+from synthgen.evaluate._intervals import insufficient, not_applicable, of_square
 
 MAX_ROWS = 2_000
-GROUPS = 20
-JACKKNIFE = 500
 LEAST = 20
 """Images of a label below which it has no part in the distance between labels."""
 CONSTANT = 1e-6
 DEFINITION = (
     "Squared maximum mean discrepancy, unbiased, of the kernel (x.y/d + 1)^3 on the features of the"
     f" encoders {WORDS}, over the holdout's mean and standard deviation, one image of each patient. Relative:"
-    " over the distance between the holdout's labels, weighed by their shares. Student's intervals for new"
-    f" images, scale and divisor anew: variance of pairs, and jackknife over {GROUPS} groups of single"
-    " images. Binkowski et al. (2018), arXiv:1801.01401."
+    " over the distance between the holdout's labels, weighed by their shares. Intervals are about the mean"
+    " over new draws of as many images, generator held fixed, scale and divisor anew: all truths that are not"
+    " rejected by the variance of single images and of pairs. Binkowski et al. (2018), arXiv:1801.01401."
 )
 
 
@@ -68,47 +77,27 @@ def _labels(inputs: Inputs, holdout: Any) -> np.ndarray | None:
 
 
 def _estimates(features: dict[str, np.ndarray], labels: np.ndarray | None) -> dict[str, Estimate]:
-    """Return the figures with Student's intervals.
-
-    The variance of pairs is measured on all images. That of single images, with the scale and the divisor,
-    which they move, is the jackknife's over groups of at most `JACKKNIFE` images, less its share of pairs.
-    """
-    rows = len(features["holdout"])
-    few = slice(0, min(rows, JACKKNIFE))
-    some = {side: points[few] for side, points in features.items()}
-    known = None if labels is None else labels[few]
-    group = np.arange(len(some["holdout"])) % GROUPS
-    values, pairs = _figures(features, labels)
-    without = [
-        _figures(
-            {side: p[group != i] for side, p in some.items()}, None if known is None else known[group != i]
-        )
-        for i in range(GROUPS)
-    ]
-    spread = (GROUPS - 1) * np.var([one[0] for one in without], axis=0) - 2 * _figures(some, known)[1]
-    variance = np.maximum(spread, 0.0) * len(group) / rows + pairs
-    halves = quantile(GROUPS - 1) * np.sqrt(variance)
-    found: dict[str, Estimate] = {}
-    for key, value, half in zip(
-        ("synthetic", "real", "relative"), values.tolist(), halves.tolist(), strict=True
-    ):
-        if key == "relative" and labels is None:
-            found[key] = not_applicable()
-        elif np.isfinite(value) and np.isfinite(half):
-            found[key] = Estimate(value, value - half, value + half, n=rows, freedom=GROUPS - 1)
-        else:
-            found[key] = insufficient(rows)
-    return found
-
-
-def _figures(features: dict[str, np.ndarray], labels: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return both distances and the relative one, and the variances of their pairs."""
+    """Return the figures with their intervals."""
     scaled = _scaled(features)
-    (synthetic, first), (real, second) = (
-        discrepancy(scaled["holdout"], scaled[arm]) for arm in ("synthetic", "real")
-    )
-    unit = np.nan if labels is None else _between(scaled["holdout"], labels)
-    return np.array([synthetic, real, synthetic / unit]), np.array([first, second, first / unit**2])
+    rows = len(scaled["holdout"])
+    base = gram(scaled["holdout"], scaled["holdout"])
+    found: dict[str, Estimate] = {}
+    for arm in ("synthetic", "real"):
+        distance = discrepancy(scaled["holdout"], scaled[arm], base)
+        parts: dict[str, Any] = {
+            "n": rows,
+            "single": single(distance),
+            "pairs": distance.pairs,
+            "noise": distance.noise,
+        }
+        found[arm] = of_square(distance.value, **parts)
+        if arm == "synthetic" and labels is not None:
+            unit, adds = between(scaled["holdout"], labels, base)
+            shared, variance = float(distance.first @ adds), float((adds**2).sum())
+            found["relative"] = of_square(
+                distance.value, **parts, divisor=unit, divisor_variance=variance, shared=shared
+            )
+    return {"relative": not_applicable()} | found
 
 
 def _scaled(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -118,43 +107,48 @@ def _scaled(features: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {side: (f[:, used] - mean[used]) / spread[used] for side, f in features.items()}
 
 
-def discrepancy(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Return the unbiased squared discrepancy of two samples, and the variance that its pairs give it.
+def discrepancy(first: np.ndarray, second: np.ndarray, base: np.ndarray | None = None) -> Square:
+    """Return the squared distance of two samples of which the first scaled both.
 
-    The pairs' is all the variance there is where the samples agree (Serfling, 1980, section 5.2.1).
+    Args:
+        first: the holdout's points over their own mean and deviation.
+        second: other points over the same.
+        base: `gram` of the first, where it is known.
     """
     n, m = len(first), len(second)
-    within, across, other = _kernel(first, first), _kernel(first, second), _kernel(second, second)
-    own = (within.sum() - np.trace(within)) / (n * (n - 1))
-    theirs = (other.sum() - np.trace(other)) / (m * (m - 1))
-    pairs = (
-        2 * _pairs(within) / (n * (n - 1)) + 4 * _pairs(across) / (n * m) + 2 * _pairs(other) / (m * (m - 1))
+    grams = (gram(first, first) if base is None else base, gram(first, second), gram(second, second))
+    found = square(*(part**DEGREE for part in grams))
+    pulls = (
+        pull(grams[0], first, first, (1 - np.eye(n)) / (n * (n - 1)))
+        + pull(grams[2], second, second, (1 - np.eye(m)) / (m * (m - 1)))
+        - 2 * pull(grams[1], first, second, 1 / (n * m))
     )
-    return float(own + theirs - 2 * across.mean()), float(pairs)
+    return replace(found, first=found.first + through_scale(first, pulls))
 
 
-def _pairs(kernel: np.ndarray) -> float:
-    """Return the variance of the kernel of two points less what each point adds alone."""
-    rows, columns = kernel.mean(axis=1, keepdims=True), kernel.mean(axis=0, keepdims=True)
-    alone = (kernel - rows - columns + kernel.mean()) ** 2
-    if kernel.shape[0] != kernel.shape[1]:
-        return float(alone.mean())
-    return float((alone.sum() - np.trace(alone)) / (len(alone) * (len(alone) - 1)))
+def between(points: np.ndarray, labels: np.ndarray, base: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the distance of each label's images to the others', mean by its share; NaN if there is none.
 
-
-def _kernel(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.asarray((first @ second.T / first.shape[1] + 1.0) ** 3)
-
-
-def _between(points: np.ndarray, labels: np.ndarray) -> float:
-    """Return the distance of each label's images to the others', mean by its share; NaN if there is none."""
-    between, weight = 0.0, 0.0
-    for label in np.unique(labels[labels >= 0]):
-        mine, others = points[labels == label], points[(labels != label) & (labels >= 0)]
-        if min(len(mine), len(others)) >= LEAST:
-            between += len(mine) * discrepancy(mine, others)[0]
-            weight += len(mine)
-    return between / weight if between > 0 else float("nan")
+    Beside it what each point adds; the sum of squares is the variance.
+    """
+    known = np.flatnonzero(labels >= 0)
+    base = base[np.ix_(known, known)]
+    kernel = base**DEGREE
+    masks = [labels[known] == label for label in np.unique(labels[known])]
+    masks = [mine for mine in masks if min(mine.sum(), (~mine).sum()) >= LEAST]
+    total = sum(int(mine.sum()) for mine in masks)
+    value, weights, adds = 0.0, np.zeros_like(kernel), np.zeros(len(points))
+    for mine in masks:
+        share, own, others = mine.sum() / total, kernel[mine], kernel[~mine]
+        found = square(own[:, mine], own[:, ~mine], others[:, ~mine])
+        value += share * found.value
+        weights += share * coefficients(mine)
+        adds[known[mine]] += share * found.first + found.value / total
+        adds[known[~mine]] += share * found.second
+    if not value > 0:
+        return float("nan"), adds
+    adds[known[np.any(masks, axis=0)]] -= value / total
+    return value, adds + through_scale(points, pull(base, points[known], points[known], weights))
 
 
 def _answer(estimates: dict[str, Estimate], **more: Any) -> MetricResult:

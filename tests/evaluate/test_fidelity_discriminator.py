@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from synthgen.evaluate import fidelity_discriminator
+from synthgen.evaluate._auc import delong
 from synthgen.evaluate._base import Inputs, MetricResult
 
 Build = Callable[..., Inputs]
@@ -53,6 +54,28 @@ def test_shuffled_columns_and_foreign_decimals_are_seen(build: Build, rows: Rows
     assert run(build(shuffled, n=3000)).estimates["excess"].low > 0.1
     older = build(lambda train, n: rows(n, 42).assign(age=lambda f: (f["age"] + 15).clip(upper=100)), n=1000)
     assert run(older).estimates["auc"].low > 0.6
+
+
+def test_trees_are_measured_on_records_that_they_were_not_fitted_to(
+    build: Build, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    fit = fidelity_discriminator._scores
+
+    def scores(
+        matrix: np.ndarray, truth: np.ndarray, tests: tuple[np.ndarray, ...], categories: object
+    ) -> object:
+        found = fit(matrix, truth, tests, categories)  # type: ignore[arg-type]
+        seen.append((matrix, *tests, delong(*found)))
+        return found
+
+    monkeypatch.setattr(fidelity_discriminator, "_scores", scores)
+    estimates = run(build(lambda train, n: rows(n, 43), n=400)).estimates
+    for (matrix, first, second, wanted), key in zip(seen, ("auc", "auc_real"), strict=True):
+        assert not {row.tobytes() for row in matrix} & {row.tobytes() for row in (*first, *second)}
+        found = estimates[key]
+        assert (found.value, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
+    assert np.array_equal(seen[0][2], seen[1][2], equal_nan=True)  # the same patients in both arms
 
 
 def test_under_fifty_patients_there_is_no_answer(build: Build, rows: Rows) -> None:

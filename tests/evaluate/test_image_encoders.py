@@ -22,7 +22,7 @@ from synthgen.evaluate import (
 )
 from synthgen.evaluate._base import Inputs
 from synthgen.evaluate._encoders import ENCODERS, described, keyed
-from synthgen.evaluate.fidelity_image_frechet import extrapolated, frechet
+from synthgen.evaluate._frechet import extrapolated, frechet
 from synthgen.image_records import RealImages, SyntheticImages
 from tests.phantoms import cohort, synthetic
 
@@ -161,7 +161,7 @@ def test_the_distance_is_scipys_and_the_extrapolation_takes_its_bias_away() -> N
     assert np.mean(far) == pytest.approx(truth, abs=4 * np.std(far) / np.sqrt(150))
 
 
-def test_the_jackknifes_interval_covers_the_true_distance() -> None:
+def test_the_interval_covers_the_true_distance() -> None:
     """105 or more of 120 cover with .9997 if 95 % do, as claimed, and with .02 if 80 % do. Fixed seed."""
     rng = np.random.default_rng(1)
     truth, covered, real = 3 * 0.25 + 3 * 0.25, 0, 0
@@ -171,7 +171,7 @@ def test_the_jackknifes_interval_covers_the_true_distance() -> None:
             "synthetic": rng.normal(0.5, 1.5, size=(160, 3)),
             "real": rng.normal(size=(160, 3)),
         }
-        found = fidelity_image_frechet._estimates(points)
+        found = fidelity_image_frechet._estimates(points, rng=rng)
         covered += found["synthetic"].low <= truth <= found["synthetic"].high
         real += found["real"].low <= 0 <= found["real"].high
     assert covered >= 105

@@ -52,9 +52,11 @@ def test_the_discrepancy_is_the_naive_one_and_unbiased() -> None:
     within = np.mean([k(x[i], x[j]) for i in range(12) for j in range(12) if i != j])
     other = np.mean([k(y[i], y[j]) for i in range(9) for j in range(9) if i != j])
     across = np.mean([k(a, b) for a in x for b in y])
-    assert discrepancy(x, y)[0] == pytest.approx(within + other - 2 * across)
-    equal = [discrepancy(*np.split(rng.normal(size=(80, 3)), 2))[0] for _ in range(400)]
-    shifted = [discrepancy(rng.normal(size=(40, 3)), rng.normal(0.3, 1, size=(40, 3)))[0] for _ in range(400)]
+    assert discrepancy(x, y).value == pytest.approx(within + other - 2 * across)
+    equal = [discrepancy(*np.split(rng.normal(size=(80, 3)), 2)).value for _ in range(400)]
+    shifted = [
+        discrepancy(rng.normal(size=(40, 3)), rng.normal(0.3, 1, size=(40, 3))).value for _ in range(400)
+    ]
     error = np.std(equal) / 20
     assert abs(np.mean(equal)) < 4 * error  # false alarms 1e-4, fixed seed
     assert np.mean(shifted) > 4 * error

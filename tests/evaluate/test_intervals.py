@@ -17,6 +17,7 @@ from synthgen.evaluate._intervals import (
     insufficient,
     jeffreys,
     log_ratio_of_shares,
+    of_square,
     wilson,
     without_interval,
 )
@@ -113,3 +114,26 @@ def test_an_interval_of_a_positive_figure_is_symmetric_on_the_logarithm() -> Non
     assert found.low * found.high == pytest.approx(4.0)
     assert found.freedom < 50
     assert math.isnan(without_interval(1.0, n=9).low)
+
+
+def test_a_squared_distances_interval_holds_all_truths_that_are_not_rejected() -> None:
+    """Pairs .01, single points .04 at 1: a truth t implies .01 + g t, with g drawn to noise's .02."""
+    pairs, single, noise, value = 0.01, 0.04, 1.0, 1.0
+    growth = (single + 2 * pairs / noise * 0.1) / (value + 0.1)
+    found = of_square(value, n=9, single=single, pairs=pairs, noise=noise)
+    for end in (found.low, found.high):
+        assert (value - end) ** 2 == pytest.approx(1.959964**2 * (pairs + growth * end))
+    near = of_square(0.1, n=9, single=-0.001, pairs=pairs, noise=noise)
+    assert near.low == pytest.approx(0.1 - 0.1959964)  # where samples agree pairs are all there is
+    none = of_square(-0.5, n=9, single=0.0, pairs=pairs, noise=noise)
+    assert (none.low, none.high) == pytest.approx((-0.6959964, -0.3040036))
+
+
+def test_a_ratio_to_a_divisor_that_is_not_told_from_0_has_no_upper_end() -> None:
+    known = {"n": 9, "single": 0.0, "pairs": 1e-8, "noise": 1e-4, "divisor": 0.5}
+    sure = of_square(1.0, **known, divisor_variance=0.01)
+    assert (sure.low, sure.high) == pytest.approx((1 / (0.5 + 0.196), 1 / (0.5 - 0.196)), rel=1e-2)
+    vague = of_square(1.0, **known, divisor_variance=0.09)
+    assert vague.low == pytest.approx(1 / (0.5 + 3 * 0.196), rel=1e-2)
+    assert 1e9 < vague.high < math.inf
+    assert of_square(1.0, n=9, single=0.0, pairs=0.0, noise=0.0, divisor=math.nan).status == "insufficient"
