@@ -32,6 +32,9 @@ SHARPENED = 0.5
 PneumoniaMNIST at epsilon 10, with all, half and none of it: kernel distance .161, .118, .155, coverage .48,
 .48, .36."""
 AT_ONCE = {"cpu": 64, "cuda": 512}  # patients in memory
+LOUDEST = 0.26
+"""Least of the largest noise level of the noised steps. PneumoniaMNIST at epsilon 10: AUC .955 and kernel
+distance .112 where steps went to .26 and drafts got .08; .945 and .134 where they went to .2, and .1."""
 ROUGH = 0.3  # noise above which drafts teach the network too
 
 
@@ -109,7 +112,7 @@ def _noised_steps(
     """Spend the steps of the plan; the weights become their running average."""
     steps, device = TrainingPlan.from_json(numbers["training"]), device_of(config.device)
     _frozen(net, numbers["trained"])
-    highest = min(network.HIGHEST, max(2.0 * config.strength, 0.1))
+    highest = min(network.HIGHEST, max(2.0 * config.strength, LOUDEST))
     module = network.ImageTraining(
         net, steps, learning_rate=config.learning_rate, ema_decay=config.ema_decay,
         highest=highest, dropout=config.dropout, physical_units=AT_ONCE[device.type],

@@ -65,7 +65,7 @@ class Config(WarmImaging):
     learning_rate: float = Field(default=5e-4, gt=0, le=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     calls: int = Field(default=6, ge=2, le=1000)
-    strength: float = Field(default=0.13, ge=0.02, le=80)
+    strength: float = Field(default=0.08, ge=0.02, le=80)
     guidance: float = Field(default=-1.0, ge=-1, le=20)
 
     def packages(self) -> tuple[str, ...]:
