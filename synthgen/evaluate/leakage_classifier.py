@@ -1,9 +1,9 @@
-"""Leakage: what could a classifier learn that knows of half of the patients whether they took part?
+"""Leakage: what could a classifier learn that knows of a third of the patients whether they took part?
 
 This attacker is stronger than any outside: no one who holds a released table knows members and
 non-members of the same cohort by the thousand. What it cannot find, weaker ones will not. It learns how
 the distances to the nearest synthetic and foreign records, and the ratio of their densities, differ between
-the two, and is tested on the other half of the patients.
+the two from a third of the patients, and is tested on the others.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ DEFINITION = (
     "Features of a record: logs of the distances to its 1st, 3rd and 5th nearest synthetic and reference"
     " records (Gower on public bounds) and of the ratio of the first two, and the density ratio's"
     " probability; a patient's are the largest of the records'. Gradient boosting learns members from"
-    " non-members on one half of the patients and is tested on the other, both ways round; after Houssiau et"
-    " al. (2022), arXiv:2211.06550, and Shokri et al. (2017), arXiv:1610.05820. Advantage by cross-fitted"
-    " threshold (Newcombe), AUROC by DeLong, TPR by Wilson."
+    " non-members on one third of the patients and is tested on the others (for the true positive rates a"
+    " second one, of another third, speaks of the first); after Houssiau et al. (2022), arXiv:2211.06550, and"
+    " Shokri et al. (2017), arXiv:1610.05820. Advantage by cross-fitted threshold (Newcombe), AUROC by"
+    " DeLong, TPR by Wilson; about these fitted trees on new patients."
 )
 
 
 def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
-    """Attack by a classifier that was told of half of the patients.
+    """Attack by a classifier that was told of a third of the patients.
 
     Args:
         inputs: see `Inputs`.
-        rng: splits patients in halves. Suspects and classifier have fixed seeds, so that attacks compare.
+        rng: splits the tested patients. Suspects and classifier have fixed seeds, so that attacks compare.
 
     Returns:
         See `synthgen.evaluate._attack.run`.

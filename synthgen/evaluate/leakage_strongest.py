@@ -43,9 +43,9 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         return _result({"advantage": insufficient(0)}, {}, status="insufficient", note=note)
     each = {
         name: {
-            "auc": delong(held.members, held.others),
-            "advantage": advantage(held.members, held.others, rng=rng),
-            **true_positive_rates(held.members, held.others, claim=inputs.claim, rng=rng),
+            "auc": delong(*held.told.tested),
+            "advantage": advantage(*held.told.tested, rng=rng),
+            **true_positive_rates(held.told.members, held.told.others, claim=inputs.claim, rng=rng),
         }
         for name, held in found.items()
     }

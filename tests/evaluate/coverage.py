@@ -241,7 +241,7 @@ def cheap(name: str) -> Iterator[None]:
 
 def _without_control(inputs: Inputs, scorer: Any, *, rng: np.random.Generator) -> Any:
     found = _ATTACK(inputs, scorer, rng=rng)
-    return found and replace(found, plant=lambda: (found.members, found.others))
+    return found and replace(found, plant=lambda: found.told)
 
 
 _ATTACK = _attack.score

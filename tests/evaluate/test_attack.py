@@ -143,3 +143,17 @@ def test_without_a_reference_or_with_few_patients_there_is_no_answer(build: Buil
             rng=np.random.default_rng(0),
         )
         assert result.status == "insufficient"
+
+
+def test_areas_of_a_classifier_rest_on_patients_of_whom_it_has_learnt_nothing() -> None:
+    """A label learnt by heart: scores of the taught would be perfect, those of the tested are chance."""
+    rng = np.random.default_rng(4)
+    told = _attack._taught(rng.normal(size=(900, 3)), rng.normal(size=(600, 3)))
+    members, others = told.tested
+    assert (len(members), len(others)) == (600, 400)
+    assert np.isfinite(told.members).all()
+    assert (told.members > 0).all()  # the first part too is spoken of, for the rates
+    area = _attack.delong(members, others)
+    assert abs(area.value - 0.5) < 3.3 * (area.high - area.low) / 3.92
+    swapped = _attack._taught(np.arange(900.0)[:, None], np.arange(600.0)[:, None] - 10_000)
+    assert _attack.delong(*swapped.tested).value == 1.0

@@ -246,9 +246,9 @@ def test_a_patients_score_is_that_of_the_image_that_gives_most_away() -> None:
     copy = SyntheticImages(parts[0].schema, synthetic(60).frame, pixels=pixels)
     found = leakage_image_encoder.scores(Inputs(parts[0].schema, *parts, copy, "ill", ("sex",)))
     assert found is not None
-    assert len(found.members) == len(found.others) == 60
+    assert len(found.told.members) == len(found.told.others) == 60
     codes, _ = parts[0].unit_codes()
-    assert found.members.argmax() == codes[row]
+    assert found.told.members.argmax() == codes[row]
 
 
 def test_radiomics_features_are_those_that_older_reports_rest_on() -> None:
