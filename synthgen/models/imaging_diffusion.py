@@ -49,8 +49,8 @@ class Config(WarmImaging):
     """Settings, beside those of `_image_warm.WarmImaging`. All are public; none looks at the data.
 
     Attributes:
-        strength: see `_image_warm.WarmImaging`. On PneumoniaMNIST at epsilon 10 (three fits): AUC .949, kernel
-            distance .136, coverage .471 at .08; .945, .134, .490 at .13.
+        strength: see `_image_warm.WarmImaging`. On PneumoniaMNIST at epsilon 10 (three fits): AUC .949,
+            kernel distance .136, coverage .471 at .08; .945, .134, .490 at .13.
         trained: which weights the noised steps change: ``part`` is norms, biases, labels and the last layer,
             ``all`` is all. None follows a public rule: ``all`` where patients times the root of twice rho is
             beyond `SIGNAL_ALL`.
