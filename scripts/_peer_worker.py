@@ -9,7 +9,6 @@ table as it is, missing numbers at the median, and a tenth of epsilon for bounds
 
 import contextlib
 import importlib
-import importlib.metadata
 import json
 import os
 import resource
@@ -20,6 +19,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import _machine
 import numpy as np
 import pandas as pd
 
@@ -115,17 +115,6 @@ def stop_after(limit: float, over: threading.Event) -> None:
             os._exit(OUT_OF_TIME)
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that are installed here, of what matters to a peer."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def main() -> None:
     peer, table, epsilon, delta, limit, bench, out = sys.argv[1:]
     warnings.filterwarnings("ignore")
@@ -155,7 +144,7 @@ def main() -> None:
     seconds = {"fit_seconds": fitted - start, "sample_seconds": done - fitted}
     cpu = {"fit_cpu_seconds": fitted_cpu - worked, "sample_cpu_seconds": done_cpu - fitted_cpu}
     peak = {"peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
-    print(json.dumps({**seconds, **cpu, **peak, "versions": versions()}))
+    print(json.dumps({**seconds, **cpu, **peak, "versions": _machine.versions(*PACKAGES)}))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ object is printed; an attack that scores records leaves them in ``scores.npy``, 
 """
 
 import importlib
-import importlib.metadata
 import json
 import resource
 import sys
@@ -16,6 +15,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import _machine
 import numpy as np
 import pandas as pd
 
@@ -211,17 +211,6 @@ def _described(data: Data) -> tuple[dict[str, Any], str]:
     return {"tables": {"table": _metadata(data)}}, "table"
 
 
-def versions() -> dict[str, str]:
-    """Return the versions that are installed here, of what matters."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 ATTACKS = {
     "anonymeter-singling-out": singling_out,
     "anonymeter-linkability": linkability,
@@ -254,7 +243,7 @@ def main() -> None:
     cost["peak_gib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     if scores is not None:
         np.save(folder / "scores.npy", scores)
-    print(json.dumps({**said, **cost, "versions": versions()}))
+    print(json.dumps({**said, **cost, "versions": _machine.versions(*PACKAGES)}))
 
 
 if __name__ == "__main__":
