@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -52,15 +53,18 @@ def auc(scores: np.ndarray, truth: np.ndarray) -> float:
 
 def kept() -> list[Row]:
     """Return the kept rows."""
-    return json.loads(KEPT.read_text(encoding="utf-8")) if KEPT.exists() else []
+    text = KEPT.read_text(encoding="utf-8") if KEPT.exists() else ""
+    return json.loads(text or "[]")
 
 
 def keep(row: Row) -> None:
-    """Put a row in the place of the one of the same cell."""
+    """Put a row in the place of the one of the same cell; runs side by side take turns."""
     cell = ("set", "generator", "epsilon", "seed")
-    others = [old for old in kept() if any(old[key] != row[key] for key in cell)]
-    rows = sorted([*others, row], key=lambda r: (r["set"], r["epsilon"] or 0.0, r["generator"], r["seed"]))
-    KEPT.write_text("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n", encoding="utf-8")
+    with KEPT.open("a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        others = [old for old in kept() if any(old[key] != row[key] for key in cell)]
+        rows = sorted([*others, row], key=lambda r: (r["set"], r["epsilon"] or 0.0, r["generator"], r["seed"]))
+        KEPT.write_text("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n", encoding="utf-8")
 
 
 def line(row: Row) -> str:
