@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.evaluate._refits import from_fifths, parts
+from synthgen.evaluate._patients import half_samples
+from synthgen.evaluate._refits import SPLITS, from_fifths
 
 
 def drawn(rng: np.random.Generator, *, records: float, patients: float, n: int = 100) -> Any:
@@ -20,7 +21,7 @@ def drawn(rng: np.random.Generator, *, records: float, patients: float, n: int =
     def statistic(found: Any, draws: np.ndarray) -> np.ndarray:
         return np.asarray(found.effect + draws @ of_patients / draws.sum(axis=1))
 
-    return from_fifths(statistic, whole, refits, parts(n, rng=rng), n=n)
+    return from_fifths(statistic, whole, refits, half_samples(n, SPLITS, rng=rng), n=n)
 
 
 @pytest.mark.parametrize(("records", "patients"), [(1.0, 0.3), (0.5, 1.0), (0.0, 1.0)])
@@ -44,7 +45,7 @@ def test_a_figure_that_never_varies_has_an_interval_of_one_point() -> None:
         lambda one, draws: np.zeros(len(draws)),
         same,
         [same] * 5,
-        parts(50, rng=np.random.default_rng(6)),
+        half_samples(50, SPLITS, rng=np.random.default_rng(6)),
         n=50,
     )
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
