@@ -16,8 +16,7 @@ from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._by_group import MIN_PATIENTS, decisions, groups_of, named, patients, sums
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._learners import ARMS, LEARNERS, Predictions, applicable, fifths, predictions
-from synthgen.evaluate._patients import half_samples
-from synthgen.evaluate._refits import SPLITS, from_fifths
+from synthgen.evaluate._refits import from_fifths, parts
 
 RATES = {"true_positive": True, "false_positive": False}
 DEFINITION = (
@@ -46,7 +45,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     found = predictions(inputs)
     labels = found.classes(np.ones(len(found.truth), dtype=bool)) if found.n_rows >= 2 else []
     refits = fifths(inputs) if labels else ()
-    held = half_samples(found.n_units, SPLITS, rng=rng)
+    held = parts(found.n_units, rng=rng)
     rates: dict[str, dict[str, Estimate]] = {key: {} for key in RATES}
     for label in labels:
         steps = {id(one): _called(one, label) for one in (found, *refits)}
