@@ -43,7 +43,14 @@ from synthgen.sample import draw
 
 REAL, DIRECT = "real", "dp-classifier"
 DPDM: dict[str, Any] = {
-    **{"share_votes": 0.0, "share_spectrum": 0.0, "share_steps": 0.98, "pretraining": 0, "strength": 10.0},
+    **{
+        "share_votes": 0.0,
+        "share_spectrum": 0.0,
+        "share_brightness": 0.0,
+        "share_steps": 0.98,
+        "pretraining": 0,
+        "strength": 10.0,
+    },
     **{"steps": 150, "batch": 1024, "draws": 4, "calls": 18, "trained": "all", "learning_rate": 1e-3},
     **{"ema_decay": 0.97},
 }
