@@ -63,7 +63,9 @@ def keep(row: Row) -> None:
     with KEPT.open("a") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         others = [old for old in kept() if any(old[key] != row[key] for key in cell)]
-        rows = sorted([*others, row], key=lambda r: (r["set"], r["epsilon"] or 0.0, r["generator"], r["seed"]))
+        rows = sorted(
+            [*others, row], key=lambda r: (r["set"], r["epsilon"] or 0.0, r["generator"], r["seed"])
+        )
         KEPT.write_text("[\n" + ",\n".join(json.dumps(r) for r in rows) + "\n]\n", encoding="utf-8")
 
 

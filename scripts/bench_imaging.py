@@ -43,9 +43,9 @@ from synthgen.sample import draw
 
 REAL, DIRECT = "real", "dp-classifier"
 DPDM: dict[str, Any] = {
-    **{"share_votes": 0.0, "share_spectrum": 0.0, "share_steps": 0.98, "pretraining": 0, "strength": 10.0},
-    **{"steps": 50, "batch": 1024, "draws": 4, "calls": 18, "trained": "all", "learning_rate": 1e-3},
-    **{"ema_decay": 0.97},
+    **{"share_votes": 0.0, "share_spectrum": 0.0, "share_brightness": 0.0, "share_steps": 0.98},
+    **{"pretraining": 0, "strength": 10.0, "draws": 4, "calls": 18, "trained": "all"},
+    **{"steps": 50, "batch": 1024, "learning_rate": 1e-3, "ema_decay": 0.97},
 }
 """The DPDM family's recipe (arXiv:2210.09929) at the CPU minutes of ours: no prior, no draft, steps alone."""
 GENERATORS: dict[str, dict[str, Any]] = {
@@ -94,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of the generator")
     parser.add_argument("--epsilons", nargs="+", type=float, default=[1.0, 10.0])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--first", type=int, default=0, help="the first seed; real images are judged with seed 0")
+    parser.add_argument(
+        "--first", type=int, default=0, help="the first seed; real images are judged with seed 0"
+    )
     parser.add_argument("--records", type=int, default=6_000)
     parser.add_argument("--train", type=int, help="fit on so many images only")
     parser.add_argument("--processes", type=int, default=1)

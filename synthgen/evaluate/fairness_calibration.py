@@ -16,7 +16,8 @@ from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._by_group import groups_of, named, patients, sums
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._learners import LEARNERS, Predictions, applicable, fifths, predictions
-from synthgen.evaluate._refits import from_fifths, parts
+from synthgen.evaluate._patients import half_samples
+from synthgen.evaluate._refits import SPLITS, from_fifths_and_halves
 
 BINS = 10
 DEFINITION = (
@@ -49,10 +50,12 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     everyone = np.ones(len(found.truth), dtype=bool)
     labels = found.classes(everyone) if found.n_rows >= 2 else []
     refits = fifths(inputs) if labels else ()
-    held = parts(found.n_units, rng=rng)
+    held = half_samples(found.n_units, SPLITS, rng=rng)
 
     def measured(of: Change, label: int, mask: np.ndarray, n: int) -> Estimate:
-        return from_fifths(lambda one, draws: of(one, label, mask, draws), found, refits, held, n=n)
+        return from_fifths_and_halves(
+            lambda one, draws: of(one, label, mask, draws), found, refits, held, n=n
+        )
 
     errors: dict[str, Estimate] = {}
     risks: dict[str, Estimate] = {}
@@ -76,7 +79,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         return np.asarray(np.mean([_change(one, label, everyone, draws) for label in labels], axis=0))
 
     estimates = {
-        "overall": from_fifths(overall, found, refits, held, n=found.n_units),
+        "overall": from_fifths_and_halves(overall, found, refits, held, n=found.n_units),
         "worst": without_interval(known[worst].value, n=known[worst].n),
     }
     return _result(estimates, groups, details={"worst_group": worst, "bins": BINS})

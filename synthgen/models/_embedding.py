@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from synthgen.errors import ConfigError
 from synthgen.image_records import SyntheticImages, from_intensities
-from synthgen.models import _merf
+from synthgen.models import _brightness, _merf
 from synthgen.models._base import TableModel
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding_fit import Learnt, basis_of
@@ -42,6 +42,7 @@ class FittedEmbedding:
         table: key of the attributes' generator.
         numbers: the plan's public numbers that drawing needs.
         learnt: what was paid for.
+        curves: of each channel's brightness (`synthgen.models._brightness`); None where drafts are wanted.
     """
 
     schema: Schema
@@ -49,6 +50,15 @@ class FittedEmbedding:
     table: str
     numbers: Mapping[str, Any]
     learnt: Learnt
+    curves: np.ndarray | None = None
+
+    def toned(self, shares: np.ndarray) -> FittedEmbedding:
+        """Return the model with the curves that bring its draws to paid shares of brightness."""
+        rng = np.random.default_rng(0)
+        trial = self.attributes.sample(_brightness.trial(int(np.prod(self._spec.shape))), rng=rng)
+        conditioning = Conditioning.of(self.schema)
+        classes, guides = conditioning.class_of(trial.frame), conditioning.guides_of(trial.frame)
+        return replace(self, curves=_brightness.curves(self._images(classes, guides, rng), shares))
 
     def sample(
         self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
@@ -69,6 +79,8 @@ class FittedEmbedding:
         for start in range(0, len(table), BATCH):
             rows = slice(start, start + BATCH)
             images = self._images(classes[rows], guides[rows], rng)
+            if self.curves is not None:
+                images = _brightness.toned(images, self.curves)
             parts.append(from_intensities(images, self.schema))
         return SyntheticImages(
             self.schema, table.frame, table.units, table.first_id, pixels=np.concatenate(parts)
@@ -98,6 +110,8 @@ class FittedEmbedding:
         moments = self.learnt.moments
         tensors = {name: np.ascontiguousarray(value) for name, value in vars(moments).items()}
         tensors |= {"centre": self.learnt.centre, "lengths": self.learnt.lengths}
+        if self.curves is not None:
+            tensors["curves"] = np.ascontiguousarray(self.curves)
         meta = {
             "format": FORMAT,
             "generator": "embedding",
@@ -223,4 +237,4 @@ def load(folder: Path, schema: Schema) -> FittedEmbedding | FittedMerf:
     moments = Gaussians(**{name: tensors[name] for name in names})
     learnt = Learnt(tensors["centre"], float(meta["radius"]), tensors["lengths"], moments)
     model, name = load_attributes(folder, schema)
-    return FittedEmbedding(schema, model, name, meta["numbers"], learnt)
+    return FittedEmbedding(schema, model, name, meta["numbers"], learnt, tensors.get("curves"))

@@ -63,8 +63,8 @@ def learn(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource) -
     """Spend the pixels' part of a plan.
 
     Guarantee:
-        ``rho``-zCDP with ``rho_pixels`` of ``numbers``: up to four releases under one filter, each of a sum
-        that one patient moves by a bounded length (see `synthgen.models._moments` and
+        ``rho``-zCDP with ``rho_pixels`` less ``rho_brightness`` of ``numbers``: up to four releases under one
+        filter, each of a sum that one patient moves by a bounded length (see `synthgen.models._moments` and
         `synthgen.privacy.queries`).
 
     Args:
@@ -73,7 +73,7 @@ def learn(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource) -
         noise: source of the noise.
     """
     basis = basis_of(numbers)
-    spender = RhoFilter(numbers["rho_pixels"])
+    spender = RhoFilter(numbers["rho_pixels"] - numbers["rho_brightness"])
     conditioning = Conditioning.of(data.schema)
     codes, n_units = data.unit_codes()
     weights = _moments.record_weights(codes, n_units)

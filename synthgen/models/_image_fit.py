@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from synthgen.image_records import RealImages, intensities
 from synthgen.models import _image_denoiser as network
-from synthgen.models import _spectrum, _votes
+from synthgen.models import _votes
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._device import device_of
@@ -48,12 +47,11 @@ def fit(
     net = _pretrained(config, shown, bought.voted, tell)
     tell("noised steps", 0.6)
     _noised_steps(config, net, data, plan.parameters, noise, tell)
-    tell("spectrum", 0.97)
-    unfiltered = np.ones(_spectrum.Bands(data.pixels.shape[-1]).number)
-    made = FittedDiffusion(bought.drafts, unfiltered, net, _numbers(config))
-    gains = made.sharpened(bought.sharp, rng=rng) ** SHARPENED
+    tell("spectrum and brightness", 0.97)
+    made = FittedDiffusion(bought.drafts, *bought.unadjusted, net, _numbers(config))
+    adjusted = made.adjusted(bought, power=SHARPENED, rng=rng)
     tell("done", 1.0)
-    return replace(made, gains=gains)
+    return adjusted
 
 
 def _numbers(config: Config) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 
 from synthgen.image_records import RealImages, intensities
 from synthgen.models import _image_critic as training
-from synthgen.models import _spectrum
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._device import device_of
@@ -57,12 +55,11 @@ def fit(
         module, Patients(records_of(data), data.units), noise=noise, device=device,
         tell=lambda done: tell("noised steps", 0.52 + 0.44 * done),
     )  # fmt: skip
-    tell("spectrum", 0.97)
-    unfiltered = np.ones(_spectrum.Bands(data.pixels.shape[-1]).number)
-    made = FittedGan(bought.drafts, unfiltered, generator, critic.cpu().eval(), config.candidates)
-    gains = made.sharpened(bought.sharp, rng=rng)
+    tell("spectrum and brightness", 0.97)
+    made = FittedGan(bought.drafts, *bought.unadjusted, generator, critic.cpu().eval(), config.candidates)
+    adjusted = made.adjusted(bought, power=1.0, rng=rng)
     tell("done", 1.0)
-    return replace(made, gains=gains)
+    return adjusted
 
 
 def networks(config: Config, drafts: Shown, conditioning: Conditioning) -> tuple[Refiner, Critic]:

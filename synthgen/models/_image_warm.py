@@ -1,8 +1,9 @@
 """What the deep image generators share: what is bought before patients are met by noised steps.
 
 The lowest cosines of each class (`imaging_embedding`) are the drafts; patients vote for the phantoms most
-like their images (`_votes`), and a few noisy histograms say how sharp images are (`_spectrum`). All of it may
-be trained on for ever; the rest of the budget buys noised steps, for what it cannot hold.
+like their images (`_votes`), and a few noisy histograms say how sharp images are (`_spectrum`) and how often
+each brightness occurs (`_brightness`). All of it may be trained on for ever; the rest of the budget buys
+noised steps, for what it cannot hold.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -18,8 +19,8 @@ from pydantic import Field, model_validator
 from synthgen import phantoms
 from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages, SyntheticImages, from_intensities, intensities
+from synthgen.models import _brightness, _spectrum, _votes, imaging_embedding
 from synthgen.models import _embedding_fit as embedding_fit
-from synthgen.models import _spectrum, _votes, imaging_embedding
 from synthgen.models._base import Progress, TableModel
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._device import Device, device_of
@@ -53,6 +54,8 @@ class WarmImaging(ImagingSettings):
         prior: families of phantoms (`synthgen.phantoms`), declared public; patients' votes choose among them.
         share_votes: part of the pixels' rho for the votes; at 0 nobody is asked and all phantoms count alike.
         share_spectrum: part for how sharp images are; at 0 nobody is asked and nothing is filtered.
+        share_brightness: part for how often each brightness occurs; at 0, or where noise would hide it,
+            nobody is asked and brightness stays as drawn.
         share_steps: part for the noised steps; the rest buys the drafts.
         steps: noised steps.
         batch: patients that a step draws on average, at most; a small cohort draws an eighth of itself.
@@ -70,6 +73,7 @@ class WarmImaging(ImagingSettings):
     prior: list[str] = Field(default_factory=lambda: ["chest", "leaves"], min_length=1)
     share_votes: float = Field(default=0.2, ge=0, lt=1)
     share_spectrum: float = Field(default=0.03, ge=0, lt=1)
+    share_brightness: float = Field(default=0.03, ge=0, lt=1)
     share_steps: float = Field(default=0.2, gt=0, lt=1)
     steps: int = Field(default=40, ge=1, le=1_000_000)
     batch: int = Field(default=512, ge=1, le=2**20)
@@ -83,9 +87,11 @@ class WarmImaging(ImagingSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> WarmImaging:
-        if self.share_votes + self.share_spectrum + self.share_steps > 1.0 - LEAST_DRAFTS:
+        shares = (self.share_votes, self.share_spectrum, self.share_brightness, self.share_steps)
+        if sum(shares) > 1.0 - LEAST_DRAFTS:
             raise ValueError(
-                f"share_votes + share_spectrum + share_steps must leave {LEAST_DRAFTS} for the drafts"
+                "share_votes + share_spectrum + share_brightness + share_steps must leave"
+                f" {LEAST_DRAFTS} for the drafts"
             )
         unknown = sorted(set(self.prior) - set(phantoms.names()))
         if unknown:
@@ -104,7 +110,7 @@ class WarmImaging(ImagingSettings):
         """Fix every number of the guarantee from public facts.
 
         Guarantee:
-            Attributes, drafts, votes and spectrum, each zCDP, composed with the noised steps'
+            Attributes, drafts, votes, spectrum and brightness, each zCDP, composed with the noised steps'
             Poisson-sampled Gaussians, cost at most ``epsilon``.
 
         Args:
@@ -135,11 +141,14 @@ class WarmImaging(ImagingSettings):
 
         rho = calibrate_rho(epsilon, delta)
         conditioning = Conditioning.of(schema)
+        cells = _brightness.n_cells(rho * self.share_brightness, patients)
+        bright = self.share_brightness if cells else 0.0
         parts = {"votes": rho * self.share_votes, "spectrum": rho * self.share_spectrum}
-        left = 1.0 - self.share_votes - self.share_spectrum - self.share_steps
-        drafts = imaging_embedding.Config(attributes=self.attributes, refill=REFILL).pixels_plan(
-            schema, epsilon=epsilon_of_rho(rho * left, delta), delta=delta, patients=patients
-        )
+        parts["brightness"] = rho * bright
+        left = 1.0 - self.share_votes - self.share_spectrum - bright - self.share_steps
+        drafts = imaging_embedding.Config(
+            attributes=self.attributes, refill=REFILL, share_brightness=0.0
+        ).pixels_plan(schema, epsilon=epsilon_of_rho(rho * left, delta), delta=delta, patients=patients)
         parts["drafts"] = float(drafts.parameters["rho_pixels"])
         paid = dp_event.ZCDpEvent(sum(parts.values()))
         steps = steps_beside(
@@ -158,6 +167,7 @@ class WarmImaging(ImagingSettings):
                 "drafts": dict(drafts.parameters),
                 "votes": votes,
                 "spectrum": {"rho": parts["spectrum"]},
+                "brightness": {"rho": parts["brightness"], "cells": cells},
                 "training": steps.to_json(),
                 **self.further(rho=rho, patients=patients),
             },
@@ -187,6 +197,9 @@ class WarmImaging(ImagingSettings):
             told.append(stage("votes", "votes", votes["rounds"], shown))
         if parts["spectrum"]:
             told.append(stage("spectrum", "spectrum", max(rings, 1), "how sharp images are"))
+        if parts["brightness"]:
+            channels = int(drafts.parameters["channels"])
+            told.append(stage("brightness", "brightness", channels, "how often each brightness occurs"))
         told.append(steps_stage(steps, share=self.share_steps, delta=delta))
         return tuple(told)
 
@@ -199,11 +212,18 @@ class Bought:
         drafts: the embedding, attributes included.
         voted: phantoms, by class.
         sharp: mean logarithm of each ring's power, NaN where noise hides it.
+        bright: how often each brightness occurs, ``(channel, cell)``.
     """
 
     drafts: FittedEmbedding
     voted: Voted
     sharp: np.ndarray
+    bright: np.ndarray
+
+    @property
+    def unadjusted(self) -> tuple[np.ndarray, np.ndarray]:
+        """Gains and curves that leave images as they are."""
+        return np.ones(len(self.sharp)), np.repeat(_brightness.IDENTITY[None], len(self.bright), axis=0)
 
 
 def buy(
@@ -212,7 +232,7 @@ def buy(
     """Spend all of the plan but the noised steps.
 
     Guarantee:
-        The attributes' event, and the rho of drafts, votes and spectrum.
+        The attributes' event, and the rho of drafts, votes, spectrum and brightness.
 
     Args:
         config: the generator's settings.
@@ -233,7 +253,9 @@ def buy(
     tell("votes", 0.08)
     voted = _votes.vote(data, numbers["votes"], noise=noise, seed=config.seed)
     sharp = _spectrum.measure(data, rho=numbers["spectrum"]["rho"], noise=noise)
-    return Bought(drafts, voted, sharp)
+    asked = numbers["brightness"]
+    bright = _brightness.measure(data, rho=asked["rho"], cells=asked["cells"], noise=noise)
+    return Bought(drafts, voted, sharp, bright)
 
 
 @dataclass(frozen=True)
@@ -243,10 +265,12 @@ class FittedWarmImages(ABC):
     Attributes:
         drafts: the embedding, attributes included.
         gains: of each ring of frequencies, for what is drawn.
+        curves: of each channel's brightness, thereafter.
     """
 
     drafts: FittedEmbedding
     gains: np.ndarray
+    curves: np.ndarray
 
     @property
     def schema(self) -> Schema:
@@ -278,11 +302,21 @@ class FittedWarmImages(ABC):
         draft = self.drafts.render(table, rng=rng)
         images = self.finished(intensities(draft.pixels, self.schema), table, rng=rng)
         filtered = _spectrum.Bands(images.shape[-1]).filtered(images, self.gains)
-        return replace(draft, pixels=from_intensities(filtered, self.schema))
+        toned = _brightness.toned(filtered, self.curves)
+        return replace(draft, pixels=from_intensities(toned, self.schema))
 
-    def sharpened(self, wanted: np.ndarray, *, rng: np.random.Generator) -> np.ndarray:
-        """Return the gains that bring what is drawn to the paid spectrum."""
+    def adjusted(self, bought: Bought, *, power: float, rng: np.random.Generator) -> Self:
+        """Return the model with the gains and curves that bring its draws to what was paid for.
+
+        Args:
+            bought: the paid spectrum and brightness.
+            power: how far the spectrum is gone to, on a logarithmic scale.
+            rng: draws trial images.
+        """
         trial = self.attributes.sample(TRIAL, rng=rng)
         draft = self.drafts.render(trial, rng=rng)
         images = self.finished(intensities(draft.pixels, self.schema), trial, rng=rng)
-        return _spectrum.Bands(images.shape[-1]).gains(np.clip(images, 0, 1), wanted)
+        bands = _spectrum.Bands(images.shape[-1])
+        gains = bands.gains(np.clip(images, 0, 1), bought.sharp) ** power
+        curves = _brightness.curves(bands.filtered(images, gains), bought.bright)
+        return replace(self, gains=gains, curves=curves)

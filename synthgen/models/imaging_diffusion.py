@@ -4,7 +4,7 @@ Attributes come from a table generator; pixels are drawn given them:
 
 1. `imaging_embedding` buys the lowest cosines of each class with its share: the drafts;
 2. patients vote for the phantoms that are most like their images (`_votes`), and a few noisy histograms say
-   how sharp images are (`_spectrum`);
+   how sharp images are (`_spectrum`) and how often each brightness occurs (`_brightness`);
 3. a denoiser (`_image_denoiser`) is trained, for free, on the voted phantoms, at high noise on drafts too;
 4. the rest of the budget trains it on patients: Poisson-sampled patients, several noise levels a record
    averaged inside the patient, one clip, one noise a step, label dropout, an average of the weights;
@@ -86,8 +86,8 @@ class Config(WarmImaging):
 
         Guarantee:
             What is returned costs the plan's event, for neighbours that differ in all records of one unit, of
-            which ``data`` holds at most `PrivacyPlan.max_records`: drafts, votes and spectrum their rho, the
-            weights their steps; all else follows from these.
+            which ``data`` holds at most `PrivacyPlan.max_records`: drafts, votes, spectrum and brightness
+            their rho, the weights their steps; all else follows from these.
 
         Args:
             data: the training images. Sensitive.
@@ -136,6 +136,7 @@ class FittedDiffusion(FittedWarmImages):
         self.drafts.save(folder)
         tensors = {f"net.{name}": tensor.contiguous() for name, tensor in self.net.state_dict().items()}
         tensors["gains"] = torch.from_numpy(np.ascontiguousarray(self.gains))
+        tensors["curves"] = torch.from_numpy(np.ascontiguousarray(self.curves))
         save_file(tensors, folder / WEIGHTS)
         keys = ("channels", "size", "classes", "guides", "width")
         meta = {"net": {key: getattr(self.net, key) for key in keys}, "numbers": dict(self.numbers)}
@@ -161,9 +162,9 @@ def load(folder: Path, schema: Schema) -> FittedDiffusion:
         tensors = load_file(folder / WEIGHTS)
         net = ImageDenoiser(**meta["net"])
         net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
-        gains, numbers = tensors["gains"].numpy(), meta["numbers"]
+        gains, curves, numbers = tensors["gains"].numpy(), tensors["curves"].numpy(), meta["numbers"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ConfigError("Expected a saved diffusion model of images.", where=str(folder)) from error
     if not isinstance(drafts, FittedEmbedding):
         raise ConfigError("Expected drafts of a Gaussian embedding.", where=str(folder))
-    return FittedDiffusion(drafts, gains, net.eval(), numbers)
+    return FittedDiffusion(drafts, gains, curves, net.eval(), numbers)

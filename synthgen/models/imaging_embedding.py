@@ -6,9 +6,10 @@ Attributes come from a table generator; pixels are drawn given them:
 2. one joint release, for every class, of count, mean and second moment of the coefficients and the other
    attributes (see `synthgen.models._moments` for the sensitivity, rare classes included);
 3. Gaussians, in which classes are pulled together as far as noise explains their difference;
-4. draws, lengthened to the noisy distances, with a mild public augmentation.
+4. how often each brightness occurs (`synthgen.models._brightness`);
+5. draws, lengthened to the noisy distances, with a mild public augmentation, as bright as real images.
 
-All that follows 2 is post-processing. The images are smooth: what lies above the lowest cosines is left out.
+All but 1, 2 and 4 is post-processing. The images are smooth: what lies above the lowest cosines is left out.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pydantic import Field, model_validator
 
 from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages
+from synthgen.models import _brightness, _merf, _moments
 from synthgen.models import _embedding_fit as fitting
-from synthgen.models import _merf, _moments
 from synthgen.models._base import Progress, columns_of_a_quick_twin
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding import FittedEmbedding, load
@@ -52,6 +53,8 @@ class Config(ImagingSettings):
             `CLEAR`, else `STEEP`.
         share_centre: part of the pixels' rho for the mean of all images.
         share_lengths: part for the distances from it.
+        share_brightness: part for how often each brightness occurs; at 0, or where noise would hide it,
+            nobody is asked and brightness stays as drawn.
         cells: Gaussians a class. None is `CELLS` where the signal of a class is beyond `MANY`, else 1; they
             lie where a first release, of `SHARE_CELLS` of the moments' rho, puts them.
         cut: quantile of the distance at which a record is cut.
@@ -66,6 +69,7 @@ class Config(ImagingSettings):
     power: float | None = Field(default=None, ge=0, le=3)
     share_centre: float = Field(default=0.04, gt=0, lt=1)
     share_lengths: float = Field(default=0.02, gt=0, lt=1)
+    share_brightness: float = Field(default=0.03, ge=0, lt=1)
     cells: int | None = Field(default=None, ge=1, le=64)
     cut: float = Field(default=0.5, gt=0, lt=1)
     refill: float = Field(default=0.6, ge=0, le=2)
@@ -73,8 +77,10 @@ class Config(ImagingSettings):
 
     @model_validator(mode="after")
     def _agree(self) -> Config:
-        if self.share_centre + self.share_lengths >= 0.95:
-            raise ValueError("share_centre + share_lengths must leave at least 0.05 for the moments")
+        if self.share_centre + self.share_lengths + self.share_brightness >= 0.95:
+            raise ValueError(
+                "share_centre + share_lengths + share_brightness must leave at least 0.05 for the moments"
+            )
         return self
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
@@ -132,12 +138,17 @@ class Config(ImagingSettings):
             return FittedMerf(data.schema, model, str(self.attributes["name"]), drawn, net)
         tell("moments of the images", 0.5)
         learnt = fitting.learn(data, plan.parameters, noise=noise)
+        asked = plan.parameters
+        bright = _brightness.measure(
+            data, rho=asked["rho_brightness"], cells=asked["brightness_cells"], noise=noise
+        )
         tell("done", 1.0)
         drawn = {
             key: plan.parameters[key]
             for key in ("channels", "size", "cosines", "power", "cells", "refill", "augment")
         }
-        return FittedEmbedding(data.schema, model, str(self.attributes["name"]), drawn, learnt)
+        fitted = FittedEmbedding(data.schema, model, str(self.attributes["name"]), drawn, learnt)
+        return fitted.toned(bright) if bright.size else fitted
 
     def twin_columns(self, plan: PrivacyPlan) -> int:
         """Return what the attributes' generator says of itself: see `synthgen.audits`."""
@@ -172,7 +183,9 @@ class Config(ImagingSettings):
         signal = patients * math.sqrt(2.0 * rho)
         wished = self.cosines or min(max(round(COSINES * (signal / SIGNAL) ** GROWTH), FEWEST), MOST)
         conditioning = Conditioning.of(schema)
-        share = 1.0 - self.share_centre - self.share_lengths
+        bright_cells = _brightness.n_cells(rho * self.share_brightness, patients)
+        bright = self.share_brightness if bright_cells else 0.0
+        share = 1.0 - self.share_centre - self.share_lengths - bright
         n_cells = self.cells or (CELLS if signal / conditioning.n_classes > MANY else 1)
         first = SHARE_CELLS if n_cells > 1 else 0.0
         return {
@@ -181,6 +194,8 @@ class Config(ImagingSettings):
             "rho_lengths": rho * self.share_lengths,
             "rho_cells": rho * share * first,
             "rho_moments": rho * share * (1.0 - first),
+            "rho_brightness": rho * bright,
+            "brightness_cells": bright_cells,
             "cells": n_cells,
             "channels": channels,
             "size": size,
@@ -221,10 +236,13 @@ def _stages(numbers: dict[str, Any]) -> list[tuple[str, float, float, str]]:
     }
     if numbers["rho_cells"]:
         counts["rho_cells"] = counts["rho_moments"]
+    if numbers["rho_brightness"]:
+        counts["rho_brightness"] = math.sqrt(numbers["channels"])
     noise = {key: reach / math.sqrt(2.0 * numbers[key]) for key, reach in counts.items()}
     detail = f"{numbers['classes']} classes, {numbers['cosines']} cosines, {numbers['guides']} guides"
     detail += f", {numbers['cells']} cells a class" if numbers["cells"] > 1 else ""
     told = {
+        "rho_brightness": ("brightness", f"{numbers['brightness_cells']} cells of grey"),
         "rho_cells": ("moments of whole classes", "where to part them"),
         "rho_centre": ("mean image", "of all classes"),
         "rho_lengths": ("distances from it", "where to cut"),

@@ -2,7 +2,7 @@
 
 Attributes come from a table generator; pixels are drawn given them:
 
-1. `_image_warm` buys drafts, phantoms that patients voted for, and how sharp images are;
+1. `_image_warm` buys drafts, phantoms that patients voted for, how sharp images are and how bright;
 2. generator and critic (`_image_refiner`) are taught for free on the phantoms: the one to take noise off, the
    other to tell what it left;
 3. the rest of the budget trains the critic on patients: one loss a patient (its image beside a made one of
@@ -88,8 +88,8 @@ class Config(WarmImaging):
 
         Guarantee:
             What is returned costs the plan's event, for neighbours that differ in all records of one unit, of
-            which ``data`` holds at most `PrivacyPlan.max_records`: drafts, votes and spectrum their rho, the
-            critic its steps; the generator follows from these.
+            which ``data`` holds at most `PrivacyPlan.max_records`: drafts, votes, spectrum and brightness
+            their rho, the critic its steps; the generator follows from these.
 
         Args:
             data: the training images. Sensitive.
@@ -151,6 +151,7 @@ class FittedGan(FittedWarmImages):
             for name, tensor in net.state_dict().items()
         }
         tensors["gains"] = torch.from_numpy(np.ascontiguousarray(self.gains))
+        tensors["curves"] = torch.from_numpy(np.ascontiguousarray(self.curves))
         save_file(tensors, folder / WEIGHTS)
         meta = {
             "generator": _form(self.generator, ()),
@@ -186,9 +187,10 @@ def load(folder: Path, schema: Schema) -> FittedGan:
         tensors = load_file(folder / WEIGHTS)
         for part, net in (("generator.", generator), ("critic.", critic)):
             net.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
-        gains, candidates = tensors["gains"].numpy(), int(meta["candidates"])
+        gains, curves = tensors["gains"].numpy(), tensors["curves"].numpy()
+        candidates = int(meta["candidates"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ConfigError("Expected a saved GAN of images.", where=str(folder)) from error
     if not isinstance(drafts, FittedEmbedding):
         raise ConfigError("Expected drafts of a Gaussian embedding.", where=str(folder))
-    return FittedGan(drafts, gains, generator.eval(), critic.eval(), candidates)
+    return FittedGan(drafts, gains, curves, generator.eval(), critic.eval(), candidates)

@@ -234,7 +234,7 @@ def test_cells_find_the_kinds_of_images_within_a_class_and_their_shares() -> Non
     data = RealImages(schema, frame, units, pixels=from_intensities(values[:, None], schema))
     middling, share = [], []
     for cells in (1, 2):
-        config = Config(cells=cells, augment=False, cut=0.9)
+        config = Config(cells=cells, augment=False, cut=0.9, share_brightness=0.0)
         plan = config.plan(schema, epsilon=8.0, delta=1e-5, patients=1500)
         images = draw(config.fit(data, plan, noise=NoiseSource.for_tests(0)), schema, 1000, seed=0)
         drawn = intensities(images.pixels, schema)[:, 0]

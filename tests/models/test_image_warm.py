@@ -102,11 +102,14 @@ class Booked(Meter):
         return contextlib.nullcontext()
 
 
+@pytest.mark.parametrize("declared", [60, 4000])
 @pytest.mark.parametrize("name", NAMES)
-def test_what_a_whole_fit_draws_costs_what_the_plan_books(name: str) -> None:
+def test_what_a_whole_fit_draws_costs_what_the_plan_books(name: str, declared: int) -> None:
+    """Of 60 patients brightness is not asked, for noise would hide it."""
     data, config, meter = cohort(60), config_of(name), Booked()
-    plan = config.plan(data.schema, epsilon=2.0, delta=1e-5, patients=60)
+    plan = config.plan(data.schema, epsilon=2.0, delta=1e-5, patients=declared)
     config.fit(data, plan, noise=meter)
+    assert ("brightness" in {about[0] for about in meter.about}) == (declared == 4000)
     attributes, pixels = plan.event.events
     paid, steps = pixels.events
     drawn = math.fsum(meter.asked)  # a small table of attributes may leave some of its part
@@ -131,14 +134,16 @@ def test_a_whole_vote_costs_its_rho() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_parts_without_a_share_ask_nobody(name: str) -> None:
     data, meter = cohort(40), Booked()
-    config = config_of(name, share_votes=0.0, share_spectrum=0.0, share_steps=0.98, strength=10.0)
-    plan = config.plan(data.schema, epsilon=2.0, delta=1e-5, patients=40)
-    assert not {"votes", "spectrum"} & {stage.name for stage in plan.stages}
+    none = dict.fromkeys(("share_votes", "share_spectrum", "share_brightness"), 0.0)
+    config = config_of(name, **none, share_steps=0.98, strength=10.0)
+    plan = config.plan(data.schema, epsilon=2.0, delta=1e-5, patients=4000)
+    assert not {"votes", "spectrum", "brightness"} & {stage.name for stage in plan.stages}
     fitted = config.fit(data, plan, noise=meter)
     attributes, pixels = plan.event.events
     assert math.fsum(meter.asked) <= (attributes.rho + pixels.events[0].rho) * (1 + 1e-9)
-    assert not {"votes", "spectrum"} & {about[0] for about in meter.about}
+    assert not {"votes", "spectrum", "brightness"} & {about[0] for about in meter.about}
     assert (fitted.gains == 1).all()
+    assert fitted.curves.tolist() == [[[0.0, 1.0], [0.0, 1.0]]]
 
 
 @pytest.mark.parametrize("name", NAMES)
