@@ -2,7 +2,9 @@
 
 The rule, and the measurements it came from (`scripts/bench_imaging.py`): noised votes and steps are worth
 what they cost where patients times the root of twice rho, which is how far a count of all patients stands
-above its noise, is at least `SIGNAL`; below, and where torch is not installed, `embedding`.
+above its noise, is at least `SIGNAL`, and `SIGNAL_CLASS` a class, and where the statistics of `embedding`
+hold less than `HELD` of what an image of that size has (60,000 digits of 28 pixels: what they hold, no network
+drew better). Else, and where torch is not installed, `embedding`.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy as np
 
 from synthgen import plugins
 from synthgen.image_records import RealImages, SyntheticImages
+from synthgen.models import imaging_embedding
 from synthgen.models._base import (
     ImageConfig,
     ImageModel,
@@ -25,6 +28,7 @@ from synthgen.models._base import (
     columns_of_a_quick_twin,
 )
 from synthgen.models._choice import read_choice, write_choice
+from synthgen.models._conditioning import Conditioning
 from synthgen.models._imaging import PACKAGE, ImagingSettings
 from synthgen.privacy.accountant import calibrate_rho
 from synthgen.privacy.noise import NoiseSource
@@ -35,21 +39,25 @@ if TYPE_CHECKING:
     from synthgen.records import SyntheticTable
 
 __all__ = ["Config", "Fitted", "choose", "load"]
-SIGNAL = 4000.0
+SIGNAL, SIGNAL_CLASS, HELD = 4000.0, 2000.0, 0.3
 DEEP = ("torch", "pytorch_lightning", "diffusers")
 
 
-def choose(*, epsilon: float, delta: float, patients: int) -> str:
+def choose(schema: Schema, *, epsilon: float, delta: float, patients: int) -> str:
     """Return the key of the generator to use. Reads no record.
 
     Args:
+        schema: the cohort's public description.
         epsilon: target, at ``delta``.
         delta: probability of failure.
         patients: public number of patients that will train.
     """
     signal = patients * (2.0 * calibrate_rho(epsilon, delta)) ** 0.5
+    _, height, width = schema.images.shape if schema.images and schema.images.size else (1, 1, 1)
+    held = imaging_embedding.cosines_of(signal) / (height * width)
+    enough = signal >= SIGNAL and signal / Conditioning.of(schema).n_classes >= SIGNAL_CLASS
     there = all(importlib.util.find_spec(name) for name in DEEP)
-    return "diffusion" if there and signal >= SIGNAL else "embedding"
+    return "diffusion" if there and enough and held < HELD else "embedding"
 
 
 def _module(name: str) -> Any:
@@ -63,7 +71,7 @@ class Config(ImagingSettings):
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         """Return the chosen generator's plan."""
-        name = choose(epsilon=epsilon, delta=delta, patients=patients)
+        name = choose(schema, epsilon=epsilon, delta=delta, patients=patients)
         plan = self._chosen(name).plan(schema, epsilon=epsilon, delta=delta, patients=patients)
         return replace(plan, parameters={**plan.parameters, "chosen": name})
 

@@ -181,7 +181,7 @@ class Config(ImagingSettings):
         """Return the plan's parameters: all public, JSON values."""
         channels, size, _ = schema.images.shape if schema.images else (1, 1, 1)
         signal = patients * math.sqrt(2.0 * rho)
-        wished = self.cosines or min(max(round(COSINES * (signal / SIGNAL) ** GROWTH), FEWEST), MOST)
+        wished = self.cosines or cosines_of(signal)
         conditioning = Conditioning.of(schema)
         bright_cells = _brightness.n_cells(rho * self.share_brightness, patients)
         bright = self.share_brightness if bright_cells else 0.0
@@ -208,6 +208,11 @@ class Config(ImagingSettings):
             "guides": conditioning.n_guides,
             "patients": patients,
         }
+
+
+def cosines_of(signal: float) -> int:
+    """Return how many cosines of brightness are held, for patients over the noise of a count."""
+    return int(min(max(round(COSINES * (signal / SIGNAL) ** GROWTH), FEWEST), MOST))
 
 
 def _merf_numbers(schema: Schema, rho: float) -> dict[str, Any]:

@@ -3,21 +3,35 @@
 import pytest
 
 from synthgen.models import imaging_auto
+from synthgen.models._conditioning import Conditioning
+from synthgen.schema import Schema
+from tests.phantoms import schema_of
 
 
 @pytest.mark.parametrize(
-    ("patients", "epsilon", "chosen"),
+    ("patients", "epsilon", "size", "chosen"),
     [
-        (500, 1.0, "embedding"),
-        (4_000, 1.0, "embedding"),
-        (4_000, 10.0, "diffusion"),
-        (60_000, 1.0, "diffusion"),
+        (500, 1.0, 28, "embedding"),
+        (4_000, 1.0, 28, "embedding"),
+        (4_000, 10.0, 28, "diffusion"),
+        (4_000, 10.0, 16, "embedding"),
+        (60_000, 1.0, 64, "diffusion"),
+        (60_000, 10.0, 28, "embedding"),
     ],
 )
-def test_few_patients_and_little_budget_get_the_embedding(patients: int, epsilon: float, chosen: str) -> None:
-    assert imaging_auto.choose(epsilon=epsilon, delta=1e-5, patients=patients) == chosen
+def test_few_patients_little_budget_and_tiny_images_get_the_embedding(
+    patients: int, epsilon: float, size: int, chosen: str
+) -> None:
+    found = imaging_auto.choose(schema_of(size=size), epsilon=epsilon, delta=1e-5, patients=patients)
+    assert found == chosen
+
+
+def test_many_classes_get_the_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
+    schema: Schema = schema_of(size=28)
+    monkeypatch.setattr(Conditioning, "n_classes", property(lambda self: 10))
+    assert imaging_auto.choose(schema, epsilon=10.0, delta=1e-5, patients=4_000) == "embedding"
 
 
 def test_without_torch_the_embedding_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imaging_auto, "DEEP", ("no_such_package",))
-    assert imaging_auto.choose(epsilon=10.0, delta=1e-5, patients=60_000) == "embedding"
+    assert imaging_auto.choose(schema_of(size=64), epsilon=10.0, delta=1e-5, patients=60_000) == "embedding"
