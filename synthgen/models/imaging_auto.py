@@ -3,8 +3,8 @@
 The rule, and the measurements it came from (`scripts/bench_imaging.py`): noised votes and steps are worth
 what they cost where patients times the root of twice rho, which is how far a count of all patients stands
 above its noise, is at least `SIGNAL`, and `SIGNAL_CLASS` a class, and where the statistics of `embedding`
-hold less than `HELD` of what an image of that size has (60,000 digits of 28 pixels: what they hold, no network
-drew better). Else, and where torch is not installed, `embedding`.
+hold less than `HELD` of what an image of that size has (60,000 digits of 28 pixels: what they hold, no
+network drew better). Else, and where torch is not installed, `embedding`.
 """
 
 from __future__ import annotations
