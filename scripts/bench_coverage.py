@@ -3,7 +3,8 @@
     python scripts/bench_coverage.py [--repetitions 2000] [--processes N] [--only NAME ...] [--json FILE]
         [--first SEED] [--limit SECONDS] [--rows FILE.npz] [--add FILE.npz ...]
 
-Prints by case and figure the coverage with its binomial error, and what lies outside 93.5 to 96.5 %. "Over
+Prints by case and figure, and by metric, the coverage with its binomial error, and what lies outside 93.5 to
+96.5 %. "Over
 error" is the median half width over 1.96 standard deviations of the error: 1, or a little more where
 Student's quantiles are wider.
 """
@@ -66,6 +67,7 @@ def main() -> None:
         np.savez_compressed(asked.rows, **held)
     tables = {name: coverage.summary(held) for name, held in rows.items() if held}
     show(tables)
+    show_metrics(tables)
     for name, table in tables.items():
         for key, share in coverage.outside(table).items():
             print(f"outside {coverage.WANTED}: {name} {key} {share:.3f}")
@@ -89,6 +91,24 @@ def show(tables: dict[str, dict[str, dict[str, float]]]) -> None:
             cells = f"{held['truth']:.3f} | {held['half_width']:.3f} | {held['width_ratio']:.2f}"
             covered = f"{held['coverage']:.3f} +- {held['error']:.3f}"
             print(f"| {name} | {key} | {held['answers']} | {cells} | {covered} |")
+
+
+def show_metrics(tables: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Print a line a metric: figures in all its cases, least and largest coverage, how many lie outside."""
+    from tests.evaluate import coverage
+
+    held: dict[str, list[tuple[float, str, bool]]] = defaultdict(list)
+    for name, table in tables.items():
+        beyond = coverage.outside(table)
+        for key, figure in table.items():
+            kind = " (package's learners)" if name.startswith("learners") else ""
+            told = f"{name.partition('/')[2]} {key.partition('.')[2]}".strip()
+            held[key.partition(".")[0] + kind].append((figure["coverage"], told, key in beyond))
+    print("\n| metric | figures | least | of | largest | of | outside |\n|---|---|---|---|---|---|---|")
+    for metric, figures in sorted(held.items()):
+        (low, least, _), (high, largest, _) = min(figures), max(figures)
+        beyond_them = sum(out for _, _, out in figures)
+        print(f"| {metric} | {len(figures)} | {low:.3f} | {least} | {high:.3f} | {largest} | {beyond_them} |")
 
 
 if __name__ == "__main__":
