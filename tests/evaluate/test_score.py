@@ -39,7 +39,7 @@ def test_shares_of_nothing_and_of_all_have_intervals_that_are_no_points() -> Non
 
 @pytest.mark.parametrize("share", [0.7, 0.96, 0.99])
 def test_the_interval_covers_also_where_most_pairs_have_two_misses_or_none(share: float) -> None:
-    """1,000 pairs of 80: .95 stays above .925 but for 1e-3. Of two full shares the plain interval is a point."""
+    """1,000 pairs of 80: .95 stays above .925 but for 1e-3. Of two full shares a plain one is a point."""
     rng, n, found, plain = np.random.default_rng(1), 80, 0, 0
     for first, second in rng.binomial(n, (0.99 * share, share), size=(1000, 2)) / n:
         low, high = ratio_of_shares(float(first), float(second), n, z=Z)
