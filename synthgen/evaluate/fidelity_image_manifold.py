@@ -15,10 +15,9 @@ from synthgen.evaluate._manifold import (
     NEIGHBOURS,
     Places,
     compare,
-    estimate,
     in_halves,
+    intervals,
     radii,
-    ratio,
     squared_distances,
 )
 
@@ -30,9 +29,9 @@ DEFINITION = (
     " images within the ball of any holdout image, which reaches to its 5th nearest neighbour; recall, the"
     " reverse; coverage, share of holdout balls that hold a synthetic image; density, balls an image lies"
     " in, over 5. The ratio is to training patients' images in the synthetic ones' place. Intervals are about"
-    " the mean over new draws of as many images, generator held fixed: split halves of all sides, radii anew."
-    " Kynkaanniemi et al. (2019), arXiv:1904.06991; Naeem"
-    " et al. (2020), arXiv:2002.09797."
+    " the mean over new draws of as many images, generator held fixed: split halves of all sides, radii anew,"
+    " of shares for the design effect of Wilson's interval and, of a ratio, Koopman's."
+    " Kynkaanniemi et al. (2019), arXiv:1904.06991; Naeem et al. (2020), arXiv:2002.09797."
 )
 
 
@@ -59,11 +58,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         draws = _draws({side: encode(part) for side, part in parts.items()}, rng)
         for part in PARTS:
             synthetic, real = (draws[f"{part}.{arm}"] for arm in ARMS)
-            found = {
-                "synthetic": estimate(synthetic, rows),
-                "real": estimate(real, rows),
-                "ratio": ratio(synthetic, real, rows),
-            }
+            found = intervals(part, synthetic, real, rows)
             estimates |= {keyed(f"{part}.{key}", name): value for key, value in found.items()}
     return _answer(estimates, details={"rows": rows, "neighbours": NEIGHBOURS, "encoders": described()})
 

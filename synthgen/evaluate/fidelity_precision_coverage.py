@@ -21,10 +21,10 @@ from synthgen.evaluate._manifold import (
     NEIGHBOURS,
     Places,
     compare,
-    estimate,
     in_halves,
+    intervals,
     radii,
-    ratio,
+    share_ratio,
     squared_distances,
 )
 from synthgen.evaluate._patients import one_record_each, sample_rows
@@ -40,7 +40,8 @@ DEFINITION = (
     " in, over 5. Squared Gower distance on public bounds, one record of each of at most 3,000 patients a"
     " side. The ratio is to training patients' records in the synthetic ones' place. A group is compared"
     " with itself alone. Intervals are about the mean over new draws of as many records, generator held"
-    " fixed: split halves of all sides, radii anew. Naeem et al. (2020), arXiv:2002.09797."
+    " fixed: split halves of all sides, radii anew, of shares for the design effect of Wilson's interval and,"
+    " of a ratio, Koopman's. Naeem et al. (2020), arXiv:2002.09797."
 )
 
 
@@ -70,11 +71,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     estimates: dict[str, Estimate] = {}
     for part in PARTS:
         synthetic, real = (draws[f"{part}.{arm}"] for arm in ARMS)
-        estimates[f"{part}.synthetic"], estimates[f"{part}.real"] = (
-            estimate(synthetic, rows),
-            estimate(real, rows),
-        )
-        estimates[f"{part}.ratio"] = ratio(synthetic, real, rows)
+        found = intervals(part, synthetic, real, rows)
+        estimates |= {f"{part}.{key}": estimate for key, estimate in found.items()}
     details = {"rows": rows, "neighbours": NEIGHBOURS}
     return _result(estimates, _by_group(inputs, frames, distances, rng), details)
 
@@ -125,7 +123,9 @@ def _by_group(
                 found[part][names[i]] = (
                     insufficient(fewest)
                     if draws is None
-                    else ratio(draws[f"{part}.synthetic"], draws[f"{part}.real"], len(places["holdout"]))
+                    else share_ratio(
+                        draws[f"{part}.synthetic"], draws[f"{part}.real"], len(places["holdout"])
+                    )
                 )
     return {key: held for key, held in found.items() if held}
 

@@ -8,10 +8,22 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from synthgen.evaluate import fidelity_precision_coverage
 from synthgen.evaluate._base import Inputs, MetricResult
-from synthgen.evaluate._manifold import SPLITS, compare, estimate, in_halves, radii, ratio, squared_distances
+from synthgen.evaluate._intervals import from_halves, wilson
+from synthgen.evaluate._manifold import (
+    SPLITS,
+    Places,
+    compare,
+    density,
+    in_halves,
+    radii,
+    share,
+    share_ratio,
+    squared_distances,
+)
 from synthgen.records import SyntheticTable
 
 Build = Callable[..., Inputs]
@@ -74,11 +86,51 @@ def test_two_equal_samples_have_the_known_coverage() -> None:
 def test_a_dropped_group_has_no_coverage_and_an_interval_that_is_not_a_point() -> None:
     nothing = compare(np.zeros((80, 0)), np.ones(80))
     none, base = {key: np.full(1 + 2 * SPLITS, value) for key, value in nothing.items()}, np.full(41, 0.97)
-    found = ratio(none["coverage"], base, 80)
-    assert found.value == 0.0
-    assert 0.0 < found.high < 0.1
-    assert ratio(none["precision"], base, 80).status == "insufficient"
-    assert estimate(none["density"], 80).status == "insufficient"
+    for found in (share_ratio(none["coverage"], base, 80), share(none["coverage"], 80)):
+        assert found.value == found.low == 0.0
+        assert 0.0 < found.high < 0.1
+    assert share_ratio(none["precision"], base, 80).status == "insufficient"
+    assert share(none["precision"], 80).status == "insufficient"
+    assert density(none["density"], 80).status == "insufficient"
+
+
+def test_independent_points_have_wilsons_interval_and_points_that_fall_out_in_twos_a_wider_one() -> None:
+    halves = np.random.default_rng(5).binomial(100, 0.9, size=2 * SPLITS) / 100
+    steps = np.mean((halves[:SPLITS] - halves[SPLITS:]) ** 2) / 2
+    spread, draws = halves.mean() * (1 - halves.mean()), np.concatenate([[0.9], halves])
+    found = share(draws, 200)
+    freedom = 1 / (1 / 199 + 1 / SPLITS)
+    size = spread / steps * 2 * (1.959964 / stats.t.ppf(0.975, freedom)) ** 2
+    assert (found.low, found.high) == pytest.approx(wilson(0.9 * size, size))
+    twice = np.concatenate([[0.9], 0.9 + np.sqrt(2) * (halves - 0.9)])
+    assert share(twice, 200).low < found.low
+
+
+def test_a_share_that_is_high_by_chance_has_no_narrow_interval() -> None:
+    """Sixty points: none of 400 truths may lie below Wilson's interval but 1 %, of the halves' own 3 % do.
+
+    The truth is the chance that a point's five nearest of all others are its own kind. False alarms 1e-3.
+    """
+    rng, n = np.random.default_rng(6), 60
+    truth = 1 - float(np.prod((n - 1 - np.arange(5)) / (2 * n - 1 - np.arange(5))))
+    ends: dict[str, list[tuple[float, float]]] = {"wilson": [], "plain": []}
+    for _ in range(400):
+        real, other = rng.normal(size=(2, n, 2))
+        between, across = squared_distances(real, real), squared_distances(real, other)
+
+        def figures(
+            places: Places, between: np.ndarray = between, across: np.ndarray = across
+        ) -> dict[str, float]:
+            mine = places["real"]
+            return compare(across[np.ix_(mine, places["other"])], radii(between[np.ix_(mine, mine)]))
+
+        draws = in_halves(figures, {"real": np.arange(n), "other": np.arange(n)}, rng=rng)["coverage"]
+        for name, found in (("wilson", share(draws, n)), ("plain", from_halves(draws, n=n, units=n))):
+            ends[name].append((found.low, found.high))
+    low, high = (np.array(ends["wilson"])[:, i] for i in (0, 1))
+    assert 0.915 <= np.mean((low <= truth) & (truth <= high)) <= 0.985
+    assert np.mean(truth < low) < 0.01
+    assert np.mean(truth < np.array(ends["plain"])[:, 0]) > 0.025
 
 
 def test_mode_collapse_costs_coverage_and_no_precision(build: Build, rows: Rows) -> None:
