@@ -14,9 +14,10 @@ import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._design import euclidean
-from synthgen.evaluate._intervals import difference_of_shares, insufficient, without_interval
+from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._neighbours import CHUNK, k_nearest
 from synthgen.evaluate._patients import one_record_each, sample_patients, sample_rows
+from synthgen.evaluate._shares import independent_shares, paired_shares
 from synthgen.evaluate.leakage_exact_match import chance_of_a_match
 from synthgen.records import RealTable
 
@@ -30,9 +31,9 @@ ALL_ROWS = True
 DEFINITION = (
     f"A near copy of a record is a synthetic one within {NEAR} of its distance to the nearest reference"
     " record (Gower on public bounds); a patient counts if any record has one. difference: training minus"
-    " holdout patients (Newcombe). holdout_excess: of the holdout patients, the share near to as many"
+    " holdout patients (Mee's score interval). holdout_excess: of the holdout patients, the share near to as many"
     " synthetic rows as there are training patients, in expectation over which rows, minus the share"
-    " near to one record of each of those, who are others (Newcombe). The two shares have no interval of"
+    " near to one record of each of those, who are others (Newcombe, paired). The two shares have no interval of"
     " their own: the reference and the synthetic rows move them together."
 )
 
@@ -63,7 +64,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         len(np.unique(part.units[k_nearest(place, drawn)[0][:, 0] < radius]))
         for part, place, radius in zip((train, holdout), points, radii, strict=True)
     ]
-    value, low, high = difference_of_shares(hits[0], patients[0], hits[1], patients[1])
+    value, low, high = independent_shares(hits[0], patients[0], hits[1], patients[1])
     estimates = {
         "difference": Estimate(value, low, high, n=sum(patients)),
         "train": without_interval(hits[0] / patients[0], n=patients[0]),
@@ -87,8 +88,8 @@ def _holdout_excess(
     for rows in (drawn, rivals):
         missed = np.ones(n)
         np.multiply.at(missed, codes, 1 - chance_of_a_match(within(points, radius, rows), len(rows), size))
-        near.append(float((1 - missed).sum()))
-    return Estimate(*difference_of_shares(near[0], n, near[1], n), n=n)
+        near.append(1 - missed)
+    return Estimate(*paired_shares(*near), n=n)
 
 
 def within(points: np.ndarray, radius: np.ndarray, base: np.ndarray) -> np.ndarray:

@@ -1,0 +1,98 @@
+"""Intervals at 95 % of a difference of two shares: of different patients, and of the same ones.
+
+Newcombe's square-and-add of two independent shares is a little too wide where hits are few (96 % of its
+intervals hold the truth at 8 of 400 against 6 of 300), and much too wide for two shares of the same patients.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from synthgen.evaluate._intervals import Z, wilson
+
+
+def independent_shares(hits: float, n: float, other_hits: float, other_n: float) -> tuple[float, float, float]:
+    """Return the difference of two independent shares, and the interval of all truths that are not rejected.
+
+    A truth is kept if the difference lies within 1.96 of the standard deviations that the likeliest pair of
+    shares of this very difference implies.
+
+    Source: Mee (1984), Biometrics 40:1175; the pair by Miettinen and Nurminen (1985), Statistics in Medicine
+    4:213, appendix 1.
+
+    Example:
+        >>> [round(bound, 3) for bound in independent_shares(56, 70, 48, 80)]
+        [0.2, 0.053, 0.338]
+    """
+    from scipy.optimize import brentq
+
+    value = hits / n - other_hits / other_n
+
+    def beyond(truth: float) -> float:
+        first, second = _likeliest(truth, hits, n, other_hits, other_n)
+        variance = first * (1 - first) / n + second * (1 - second) / other_n
+        return (value - truth) ** 2 - Z**2 * variance
+
+    low = brentq(beyond, -1.0, value) if value > -1 and beyond(value) < 0 else value
+    high = brentq(beyond, value, 1.0) if value < 1 and beyond(value) < 0 else value
+    return value, float(low), float(high)
+
+
+def _likeliest(
+    truth: float, hits: float, n: float, other_hits: float, other_n: float
+) -> tuple[float, float]:
+    """Return the likeliest pair of shares that differ by ``truth``: a root of a polynomial of third degree."""
+    total = n + other_n
+    square = (n + 2 * other_n) * truth - total - hits - other_hits
+    linear = (other_n * truth - total - 2 * other_hits) * truth + hits + other_hits
+    constant = other_hits * truth * (1 - truth)
+    middle = square / (3 * total)
+    q = middle**3 - middle * linear / (2 * total) + constant / (2 * total)
+    p = math.copysign(math.sqrt(max(middle**2 - linear / (3 * total), 0.0)), q)
+    angle = (math.pi + math.acos(min(max(q / p**3, -1.0), 1.0))) / 3 if p else 0.0
+    second = min(max(2 * p * math.cos(angle) - middle, 0.0, -truth), 1.0, 1.0 - truth)
+    return second + truth, second
+
+
+def paired_shares(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+    """Return the difference of two shares of the same patients, and its interval.
+
+    Patients who are easily hit once are easily hit twice, so that the two shares vary together: the intervals
+    of both are joined by their correlation among patients. Each is Wilson's for as many patients as would
+    vary so if each were hit or not, since a chance of a hit varies less than a hit.
+
+    Args:
+        first: what each patient adds to the first share, 0 to 1: hit or not, or the chance of it.
+        second: the same of the other.
+
+    Source: Newcombe (1998), Statistics in Medicine 17:2635, method 10 less its correction for continuity;
+    effective numbers by Korn and Graubard (1998), Survey Methodology 24:193.
+
+    Example:
+        >>> hit, other = np.repeat([1.0, 1.0, 0.0], [40, 20, 40]), np.repeat([1.0, 0.0, 0.0], [40, 20, 40])
+        >>> [round(bound, 3) for bound in paired_shares(hit, other)]
+        [0.2, 0.12, 0.274]
+    """
+    shares = [float(part.mean()) for part in (first, second)]
+    (low1, high1), (low2, high2) = (
+        wilson(share * n, n)
+        for share, n in zip(shares, (_effective(first), _effective(second)), strict=True)
+    )
+    deviations = float(first.std()) * float(second.std())
+    together = float(np.cov(first, second, bias=True)[0, 1]) / deviations if deviations > 0 else 0.0
+    below, above = shares[0] - low1, high1 - shares[0]
+    other_below, other_above = shares[1] - low2, high2 - shares[1]
+    value = shares[0] - shares[1]
+    return (
+        value,
+        value - math.sqrt(max(below**2 - 2 * together * below * other_above + other_above**2, 0.0)),
+        value + math.sqrt(max(above**2 - 2 * together * above * other_below + other_below**2, 0.0)),
+    )
+
+
+def _effective(part: np.ndarray) -> float:
+    """Return how many patients, each hit or not, would vary as much as these chances."""
+    share, variance = float(part.mean()), float(part.var())
+    return len(part) * (share * (1 - share) / variance if variance > 0 else 1.0)
