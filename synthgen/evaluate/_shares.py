@@ -56,7 +56,9 @@ def _likeliest(
     return second + truth, second
 
 
-def paired_shares(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
+def paired_shares(
+    first: np.ndarray, second: np.ndarray, *, shared: float = 0.0
+) -> tuple[float, float, float]:
     """Return the difference of two shares of the same patients, and its interval.
 
     Patients who are easily hit once are easily hit twice, so that the two shares vary together: the intervals
@@ -66,6 +68,8 @@ def paired_shares(first: np.ndarray, second: np.ndarray) -> tuple[float, float, 
     Args:
         first: what each patient adds to the first share, 0 to 1: hit or not, or the chance of it.
         second: the same of the other.
+        shared: variance that the patients have in common, of `variance_of_rows`. It scales the interval, and
+            is never believed to take more than half of the patients' own.
 
     Source: Newcombe (1998), Statistics in Medicine 17:2635, method 10 less its correction for continuity;
     effective numbers by Korn and Graubard (1998), Survey Methodology 24:193.
@@ -85,11 +89,31 @@ def paired_shares(first: np.ndarray, second: np.ndarray) -> tuple[float, float, 
     below, above = shares[0] - low1, high1 - shares[0]
     other_below, other_above = shares[1] - low2, high2 - shares[1]
     value = shares[0] - shares[1]
+    own = float((first - second).var()) / len(first)
+    scale = math.sqrt(max(1 + shared / own, 0.5)) if own > 0 else 1.0
     return (
         value,
-        value - math.sqrt(max(below**2 - 2 * together * below * other_above + other_above**2, 0.0)),
-        value + math.sqrt(max(above**2 - 2 * together * above * other_below + other_below**2, 0.0)),
+        value - scale * math.sqrt(max(below**2 - 2 * together * below * other_above + other_above**2, 0.0)),
+        value + scale * math.sqrt(max(above**2 - 2 * together * above * other_below + other_below**2, 0.0)),
     )
+
+
+def variance_of_rows(sums: np.ndarray, squares: np.ndarray, n: int) -> float:
+    """Return what the draw of rows adds to a share's variance beyond patients who are hit independently.
+
+    The variance is that among patients given the rows, plus that among draws of rows of the mean over all
+    patients there are. A row's part in that mean is known from those whom it alone hits; its square from
+    pairs of them, so that no patient counts for both (the law of total variance; the rows' part is a
+    jackknife: Efron and Stein, 1981, Annals of Statistics 9:586). Rows of fixed number, each of which hits one
+    patient at most, hit a little more evenly than by independent chances.
+
+    Args:
+        sums: by row, the sum over patients of what it alone adds to their chances of a hit.
+        squares: the sum of squares of the same.
+        n: patients.
+    """
+    pairs = float((sums**2 - squares).sum()) / (n * (n - 1))
+    return pairs - float(sums.sum()) ** 2 / (len(sums) * n**2)
 
 
 def _effective(part: np.ndarray) -> float:

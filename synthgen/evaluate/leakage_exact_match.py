@@ -9,6 +9,7 @@ records of foreign patients, the reference, match of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from synthgen.records import RealTable
 
 MIN_PATIENTS = 50
 ALL_ROWS = True
+TINY, MANY = 1e-12, 1e3
+"""A certain hit is missed so rarely, for what others of a patient's records add to it to be told."""
 DEFINITION = (
     "Of the patients with a record that no other real patient has, the share of whom such a record is"
     " among the synthetic ones, equal in every column as written; training patients minus holdout patients"
@@ -101,13 +104,13 @@ def _holdout_excess(
     n, size = int(units.max(initial=-1)) + 1, min(len(drawn), len(foreign))
     if min(n, size) < MIN_PATIENTS:
         return insufficient(min(n, size))
-    matched = []
+    matched, shared = [], 0.0
     for rows in (drawn, foreign):
-        chance = chance_of_a_match(_counts(hashes[1][unique], rows), len(rows), size)
-        missed = np.ones(n)
-        np.multiply.at(missed, units, 1 - chance)
-        matched.append(1 - missed)
-    return Estimate(*paired_shares(*matched), n=n)
+        counts = _counts(hashes[1][unique], rows)
+        hit = chances(counts, units, len(rows), size)
+        matched.append(hit.patients)
+        shared -= float(counts @ hit.steps) ** 2 / (len(rows) * n**2)  # a row matches one patient at most
+    return Estimate(*paired_shares(*matched, shared=shared), n=n)
 
 
 def _counts(wanted: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -131,6 +134,40 @@ def chance_of_a_match(counts: np.ndarray, total: int, size: int) -> np.ndarray:
     kept = np.where(enough, left, size)
     none = gammaln(kept + 1) - gammaln(kept - size + 1) - gammaln(total + 1) + gammaln(total - size + 1)
     return np.asarray(np.where(enough, 1 - np.exp(none), 1.0))
+
+
+@dataclass(frozen=True)
+class Chances:
+    """How likely patients are hit by a draw of rows.
+
+    Attributes:
+        patients: the chance of each.
+        steps: by record, how much less likely its patient would be hit if one row fewer were on it.
+    """
+
+    patients: np.ndarray
+    steps: np.ndarray
+
+
+def chances(counts: np.ndarray, codes: np.ndarray, total: int, size: int) -> Chances:
+    """Return the chance that ``size`` of ``total`` rows hit each patient.
+
+    Args:
+        counts: rows that hit each record.
+        codes: the patient of each record, from 0.
+        total: rows that there are.
+        size: rows that are drawn.
+
+    Example:
+        >>> chances(np.array([0, 1, 2]), np.array([0, 0, 1]), 4, 4)
+        Chances(patients=array([1., 1.]), steps=array([0., 1., 0.]))
+    """
+    one, fewer = (chance_of_a_match(np.maximum(counts - k, 0), total, size) for k in (0, 1))
+    missed = np.ones(int(codes.max(initial=-1)) + 1)
+    np.multiply.at(missed, codes, np.maximum(1 - one, TINY))
+    others = missed[codes] / np.maximum(1 - one, TINY)
+    steps = np.where(others > MANY * TINY, others * (one - fewer), 0.0)
+    return Chances(np.where(missed > MANY * TINY, 1 - missed, 1.0), steps)
 
 
 def _result(

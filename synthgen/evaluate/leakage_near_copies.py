@@ -9,6 +9,8 @@ record does: the mean over patients of (synthetic density / real density) is at 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
@@ -17,8 +19,8 @@ from synthgen.evaluate._design import euclidean
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._neighbours import CHUNK, k_nearest
 from synthgen.evaluate._patients import one_record_each, sample_patients, sample_rows
-from synthgen.evaluate._shares import independent_shares, paired_shares
-from synthgen.evaluate.leakage_exact_match import chance_of_a_match
+from synthgen.evaluate._shares import independent_shares, paired_shares, variance_of_rows
+from synthgen.evaluate.leakage_exact_match import chances
 from synthgen.records import RealTable
 
 MAX_SYNTHETIC = 50_000
@@ -81,15 +83,24 @@ def _points(inputs: Inputs, frame: pd.DataFrame) -> np.ndarray:
 def _holdout_excess(
     holdout: RealTable, points: np.ndarray, radius: np.ndarray, drawn: np.ndarray, rivals: np.ndarray
 ) -> Estimate:
-    """Return what synthetic rows lie near to of the holdout beyond what as many real records do."""
+    """Return what synthetic rows lie near to of the holdout beyond what as many real records do.
+
+    A row may lie near several patients, who are then hit together: both draws of rows add to the error.
+    """
     size = min(len(drawn), len(rivals))
     codes, n = holdout.unit_codes()
-    near = []
+    near, shared = [], 0.0
     for rows in (drawn, rivals):
-        missed = np.ones(n)
-        np.multiply.at(missed, codes, 1 - chance_of_a_match(within(points, radius, rows), len(rows), size))
-        near.append(1 - missed)
-    return Estimate(*paired_shares(*near), n=n)
+        counts = within(points, radius, rows)
+        hit = chances(counts, codes, len(rows), size)
+        near.append(hit.patients)
+        some = hit.steps > 0
+        sums = np.zeros((len(rows), 2))
+        weights = np.column_stack([hit.steps, hit.steps**2])[some].astype(points.dtype)
+        for here, there, close in _near(points[some], radius[some], rows):
+            sums[there] += close.T.astype(points.dtype) @ weights[here]
+        shared += variance_of_rows(sums[:, 0], sums[:, 1], n)
+    return Estimate(*paired_shares(*near, shared=shared), n=n)
 
 
 def within(points: np.ndarray, radius: np.ndarray, base: np.ndarray) -> np.ndarray:
@@ -99,16 +110,24 @@ def within(points: np.ndarray, radius: np.ndarray, base: np.ndarray) -> np.ndarr
         >>> within(np.float32([[0], [5]]), np.array([2.0, 0.0]), np.float32([[1], [1.5], [5]]))
         array([2, 0])
     """
+    counts = np.zeros(len(points), dtype=np.int64)
+    for here, _, close in _near(points, radius, base):
+        counts[here] += close.sum(axis=1)
+    return counts
+
+
+def _near(
+    points: np.ndarray, radius: np.ndarray, base: np.ndarray
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Yield some points, some rows of ``base``, and which of these lie closer than the point's radius."""
     rows = np.concatenate([-2 * base, np.einsum("ij,ij->i", base, base)[:, None]], axis=1)
     wide = np.concatenate([points, np.ones((len(points), 1), dtype=points.dtype)], axis=1)
-    counts = np.zeros(len(points), dtype=np.int64)
     squared = (radius**2 - np.einsum("ij,ij->i", points, points)).astype(points.dtype)
+    squared = np.where(radius > 0, squared, -np.inf).astype(points.dtype)
     for at in range(0, len(points), CHUNK[0]):
-        some = slice(at, at + CHUNK[0])
         for start in range(0, len(base), CHUNK[1]):
-            between = wide[some] @ rows[start : start + CHUNK[1]].T
-            counts[some] += (between < squared[some, None]).sum(axis=1)
-    return np.where(radius > 0, counts, 0)
+            here, there = slice(at, at + CHUNK[0]), slice(start, start + CHUNK[1])
+            yield here, there, wide[here] @ rows[there].T < squared[here, None]
 
 
 def _result(estimates: dict[str, Estimate], rows: int, *, note: str = "") -> MetricResult:
