@@ -12,6 +12,9 @@ import numpy as np
 
 from synthgen.evaluate._intervals import Z, wilson
 
+SURE = 6
+"""Rows expected to hit a patient from which on the patient is hit whichever rows are drawn."""
+
 
 def independent_shares(hits: float, n: float, other_hits: float, other_n: float) -> tuple[float, float, float]:
     """Return the difference of two independent shares, and the interval of all truths that are not rejected.
@@ -98,22 +101,37 @@ def paired_shares(
     )
 
 
-def variance_of_rows(sums: np.ndarray, squares: np.ndarray, n: int) -> float:
+def variance_of_rows(patients: np.ndarray, rows: np.ndarray, *, n: int, total: int, size: int) -> float:
     """Return what the draw of rows adds to a share's variance beyond patients who are hit independently.
 
-    The variance is that among patients given the rows, plus that among draws of rows of the mean over all
-    patients there are. A row's part in that mean is known from those whom it alone hits; its square from
-    pairs of them, so that no patient counts for both (the law of total variance; the rows' part is a
-    jackknife: Efron and Stein, 1981, Annals of Statistics 9:586). Rows of fixed number, each of which hits one
-    patient at most, hit a little more evenly than by independent chances.
+    The share is that of patients whom ``size`` of ``total`` rows hit, in expectation over which. Its variance
+    is that among patients given the rows, plus that among draws of rows of its mean over all patients there
+    are (the law of total variance). The latter is the mean covariance of two patients, which is 0 unless one
+    row hits both. Of a share ``p`` of rows, Poisson numbers ``c`` and ``d`` that hit the two and ``m`` that
+    hit both, it has the unbiased estimate ``(1 - p)**(c + d) - (1 - p)**(c + d - 2 m) * (1 - 2 p)**m``: with
+    all rows, 1 for two patients hit by one row and no other, -1 for two hit by the same two. That rows are of
+    fixed number, so that one which hits one patient misses another, takes a little off.
 
     Args:
-        sums: by row, the sum over patients of what it alone adds to their chances of a hit.
-        squares: the sum of squares of the same.
+        patients: whom each hit hits, a number from 0. A row counts once a patient.
+        rows: of which row the hit is.
         n: patients.
+        total: rows.
+        size: how many of them are drawn.
     """
-    pairs = float((sums**2 - squares).sum()) / (n * (n - 1))
-    return pairs - float(sums.sum()) ** 2 / (len(sums) * n**2)
+    from scipy.sparse import csr_array
+
+    p = size / total
+    patients, rows = np.unique(np.stack([patients, rows]), axis=1)
+    counts = np.bincount(patients, minlength=n)
+    alone = float((counts * (1 - p) ** np.maximum(counts - 1, 0)).sum()) * p / n
+    few = counts[patients] <= SURE / p
+    hits = csr_array((np.ones(int(few.sum())), (patients[few], rows[few])), shape=(n, total))
+    both = (hits @ hits.T).tocoo()
+    apart = both.row != both.col
+    m, c = both.data[apart], counts[both.row[apart]] + counts[both.col[apart]]
+    pairs = float(((1 - p) ** c - (1 - p) ** (c - 2 * m) * (1 - 2 * p) ** m).sum())
+    return pairs / (n * (n - 1)) - alone**2 / total
 
 
 def _effective(part: np.ndarray) -> float:

@@ -9,7 +9,6 @@ records of foreign patients, the reference, match of it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,13 +18,11 @@ from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._design import ordinal
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._patients import one_record_each
-from synthgen.evaluate._shares import independent_shares, paired_shares
+from synthgen.evaluate._shares import independent_shares, paired_shares, variance_of_rows
 from synthgen.records import RealTable
 
 MIN_PATIENTS = 50
 ALL_ROWS = True
-TINY, MANY = 1e-12, 1e3
-"""A certain hit is missed so rarely, for what others of a patient's records add to it to be told."""
 DEFINITION = (
     "Of the patients with a record that no other real patient has, the share of whom such a record is"
     " among the synthetic ones, equal in every column as written; training patients minus holdout patients"
@@ -107,10 +104,20 @@ def _holdout_excess(
     matched, shared = [], 0.0
     for rows in (drawn, foreign):
         counts = _counts(hashes[1][unique], rows)
-        hit = chances(counts, units, len(rows), size)
-        matched.append(hit.patients)
-        shared -= float(counts @ hit.steps) ** 2 / (len(rows) * n**2)  # a row matches one patient at most
+        missed = np.ones(n)
+        np.multiply.at(missed, units, 1 - chance_of_a_match(counts, len(rows), size))
+        matched.append(1 - missed)
+        record, row = _pairs(hashes[1][unique], rows)
+        shared += variance_of_rows(units[record], row, n=n, total=len(rows), size=size)
     return Estimate(*paired_shares(*matched, shared=shared), n=n)
+
+
+def _pairs(wanted: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of equal hashes among the wanted ones and among the rows."""
+    found = pd.DataFrame({"hash": wanted, "record": np.arange(len(wanted))}).merge(
+        pd.DataFrame({"hash": rows, "row": np.arange(len(rows))}), on="hash"
+    )
+    return found["record"].to_numpy(), found["row"].to_numpy()
 
 
 def _counts(wanted: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -134,40 +141,6 @@ def chance_of_a_match(counts: np.ndarray, total: int, size: int) -> np.ndarray:
     kept = np.where(enough, left, size)
     none = gammaln(kept + 1) - gammaln(kept - size + 1) - gammaln(total + 1) + gammaln(total - size + 1)
     return np.asarray(np.where(enough, 1 - np.exp(none), 1.0))
-
-
-@dataclass(frozen=True)
-class Chances:
-    """How likely patients are hit by a draw of rows.
-
-    Attributes:
-        patients: the chance of each.
-        steps: by record, how much less likely its patient would be hit if one row fewer were on it.
-    """
-
-    patients: np.ndarray
-    steps: np.ndarray
-
-
-def chances(counts: np.ndarray, codes: np.ndarray, total: int, size: int) -> Chances:
-    """Return the chance that ``size`` of ``total`` rows hit each patient.
-
-    Args:
-        counts: rows that hit each record.
-        codes: the patient of each record, from 0.
-        total: rows that there are.
-        size: rows that are drawn.
-
-    Example:
-        >>> chances(np.array([0, 1, 2]), np.array([0, 0, 1]), 4, 4)
-        Chances(patients=array([1., 1.]), steps=array([0., 1., 0.]))
-    """
-    one, fewer = (chance_of_a_match(np.maximum(counts - k, 0), total, size) for k in (0, 1))
-    missed = np.ones(int(codes.max(initial=-1)) + 1)
-    np.multiply.at(missed, codes, np.maximum(1 - one, TINY))
-    others = missed[codes] / np.maximum(1 - one, TINY)
-    steps = np.where(others > MANY * TINY, others * (one - fewer), 0.0)
-    return Chances(np.where(missed > MANY * TINY, 1 - missed, 1.0), steps)
 
 
 def _result(

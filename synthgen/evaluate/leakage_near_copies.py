@@ -19,8 +19,8 @@ from synthgen.evaluate._design import euclidean
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._neighbours import CHUNK, k_nearest
 from synthgen.evaluate._patients import one_record_each, sample_patients, sample_rows
-from synthgen.evaluate._shares import independent_shares, paired_shares, variance_of_rows
-from synthgen.evaluate.leakage_exact_match import chances
+from synthgen.evaluate._shares import SURE, independent_shares, paired_shares, variance_of_rows
+from synthgen.evaluate.leakage_exact_match import chance_of_a_match
 from synthgen.records import RealTable
 
 MAX_SYNTHETIC = 50_000
@@ -92,15 +92,26 @@ def _holdout_excess(
     near, shared = [], 0.0
     for rows in (drawn, rivals):
         counts = within(points, radius, rows)
-        hit = chances(counts, codes, len(rows), size)
-        near.append(hit.patients)
-        some = hit.steps > 0
-        sums = np.zeros((len(rows), 2))
-        weights = np.column_stack([hit.steps, hit.steps**2])[some].astype(points.dtype)
-        for here, there, close in _near(points[some], radius[some], rows):
-            sums[there] += close.T.astype(points.dtype) @ weights[here]
-        shared += variance_of_rows(sums[:, 0], sums[:, 1], n)
+        missed = np.ones(n)
+        np.multiply.at(missed, codes, 1 - chance_of_a_match(counts, len(rows), size))
+        near.append(1 - missed)
+        sure = np.isin(codes, codes[counts > SURE * len(rows) / size])
+        some = np.flatnonzero((counts > 0) & ~sure)
+        record, row = _pairs(points[some], radius[some], rows)
+        shared += variance_of_rows(codes[some][record], row, n=n, total=len(rows), size=size)
     return Estimate(*paired_shares(*near, shared=shared), n=n)
+
+
+def _pairs(points: np.ndarray, radius: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of all points and of all rows of ``base`` that lie closer to them than the radius."""
+    found = [
+        (here.start + point, there.start + row)
+        for here, there, close in _near(points, radius, base)
+        for point, row in [np.nonzero(close)]
+    ]
+    if not found:
+        return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
+    return np.concatenate([point for point, _ in found]), np.concatenate([row for _, row in found])
 
 
 def within(points: np.ndarray, radius: np.ndarray, base: np.ndarray) -> np.ndarray:
