@@ -28,9 +28,9 @@ It is the same for all such scores and hardly depends on the number of patients 
 ONE_SIDED = 0.715
 """What no more than 5 % of the same advantages exceed, in 1.96 of Newcombe's standard deviations.
 
-No truth lies below 0, so that a truth of 0 can be missed on one side only, which may miss it as often as both
-(17,800 draws of 133 to 2,600 members: 1.34 to 1.45 standard deviations, 1.40 on average). Two-sided, 96.2 % of
-the intervals hold a truth of 0.
+No truth lies below 0, so that a truth of 0 can be missed on one side only, which may miss it as often as
+both (17,800 draws of 133 to 2,600 members: 1.34 to 1.45 standard deviations, 1.40 on average). Two-sided,
+96.2 % of the intervals hold a truth of 0.
 """
 STEPS = 40
 """Fixed-point steps to an interval's end; each leaves less than .6 of the distance."""

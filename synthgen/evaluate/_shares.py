@@ -14,9 +14,13 @@ from synthgen.evaluate._intervals import Z, wilson
 
 SURE = 6
 """Rows expected to hit a patient from which on the patient is hit whichever rows are drawn."""
+TINY = 1e-12
+"""How far off the difference its ends are sought at least: at 0 hits its variance is 0 there, not beside it."""
 
 
-def independent_shares(hits: float, n: float, other_hits: float, other_n: float) -> tuple[float, float, float]:
+def independent_shares(
+    hits: float, n: float, other_hits: float, other_n: float
+) -> tuple[float, float, float]:
     """Return the difference of two independent shares, and the interval of all truths that are not rejected.
 
     A truth is kept if the difference lies within 1.96 of the standard deviations that the likeliest pair of
@@ -38,15 +42,13 @@ def independent_shares(hits: float, n: float, other_hits: float, other_n: float)
         variance = first * (1 - first) / n + second * (1 - second) / other_n
         return (value - truth) ** 2 - Z**2 * variance
 
-    low = brentq(beyond, -1.0, value) if value > -1 and beyond(value) < 0 else value
-    high = brentq(beyond, value, 1.0) if value < 1 and beyond(value) < 0 else value
+    low = brentq(beyond, -1.0, value - TINY) if value > -1 else value
+    high = brentq(beyond, value + TINY, 1.0) if value < 1 else value
     return value, float(low), float(high)
 
 
-def _likeliest(
-    truth: float, hits: float, n: float, other_hits: float, other_n: float
-) -> tuple[float, float]:
-    """Return the likeliest pair of shares that differ by ``truth``: a root of a polynomial of third degree."""
+def _likeliest(truth: float, hits: float, n: float, other_hits: float, other_n: float) -> tuple[float, float]:
+    """Return the likeliest pair of shares that differ by ``truth``: a root of a cubic."""
     total = n + other_n
     square = (n + 2 * other_n) * truth - total - hits - other_hits
     linear = (other_n * truth - total - 2 * other_hits) * truth + hits + other_hits
@@ -84,8 +86,7 @@ def paired_shares(
     """
     shares = [float(part.mean()) for part in (first, second)]
     (low1, high1), (low2, high2) = (
-        wilson(share * n, n)
-        for share, n in zip(shares, (_effective(first), _effective(second)), strict=True)
+        wilson(share * n, n) for share, n in zip(shares, (_effective(first), _effective(second)), strict=True)
     )
     deviations = float(first.std()) * float(second.std())
     together = float(np.cov(first, second, bias=True)[0, 1]) / deviations if deviations > 0 else 0.0

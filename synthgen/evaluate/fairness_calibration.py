@@ -54,9 +54,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     held = half_samples(found.n_units, SPLITS, rng=rng)
 
     def measured(of: Figure, label: int, mask: np.ndarray, n: int) -> Estimate:
-        return from_fifths(
-            lambda one, arm, draws: of(one, label, arm, mask, draws), found, refits, held, n=n
-        )
+        return from_fifths(lambda one, arm, draws: of(one, label, arm, mask, draws), found, refits, held, n=n)
 
     errors: dict[str, Estimate] = {}
     risks: dict[str, Estimate] = {}

@@ -24,8 +24,9 @@ DEFINITION = (
     "Rate at which a group's positives (negatives) are called positive, minus that of all patients, trained"
     " on synthetic minus trained on real records, mean over learners; as many records are called positive"
     " as are. Signed. Intervals are about the mean over new draws of training and synthetic records and of"
-    " test patients, by refits on disjoint fifths; worst has none, since chance chose it too. Groups under 50"
-    " patients of the kind are insufficient. Hardt, Price and Srebro (2016), arXiv:1610.02413."
+    " test patients, by refits on disjoint fifths and halves of the patients; worst has none, since chance"
+    " chose it too. Groups under 50 patients of the kind are insufficient. Hardt, Price and Srebro (2016),"
+    " arXiv:1610.02413."
 )
 
 

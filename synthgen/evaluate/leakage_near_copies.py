@@ -33,10 +33,10 @@ ALL_ROWS = True
 DEFINITION = (
     f"A near copy of a record is a synthetic one within {NEAR} of its distance to the nearest reference"
     " record (Gower on public bounds); a patient counts if any record has one. difference: training minus"
-    " holdout patients (Mee's score interval). holdout_excess: of the holdout patients, the share near to as many"
-    " synthetic rows as there are training patients, in expectation over which rows, minus the share"
-    " near to one record of each of those, who are others (Newcombe, paired). The two shares have no interval of"
-    " their own: the reference and the synthetic rows move them together."
+    " holdout patients (Mee's score interval). holdout_excess: of the holdout patients, the share near to as"
+    " many synthetic rows as there are training patients, in expectation over which rows, minus the share"
+    " near to one record of each of those, who are others (Newcombe, paired, with what rows that are near to"
+    " several patients add). The two shares have no interval of their own: the reference and the synthetic rows move them together."
 )
 
 
