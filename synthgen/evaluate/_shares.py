@@ -15,7 +15,7 @@ from synthgen.evaluate._intervals import Z, wilson
 SURE = 6
 """Rows expected to hit a patient from which on the patient is hit whichever rows are drawn."""
 TINY = 1e-12
-"""How far off the difference its ends are sought at least: at 0 hits its variance is 0 there, not beside it."""
+"""How far off the difference its ends are sought at least: at 0 hits its variance is 0 there."""
 
 
 def independent_shares(
@@ -44,7 +44,7 @@ def independent_shares(
 
     low = brentq(beyond, -1.0, value - TINY) if value > -1 else value
     high = brentq(beyond, value + TINY, 1.0) if value < 1 else value
-    return value, float(low), float(high)
+    return float(value), float(low), float(high)
 
 
 def _likeliest(truth: float, hits: float, n: float, other_hits: float, other_n: float) -> tuple[float, float]:

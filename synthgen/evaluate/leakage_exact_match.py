@@ -27,9 +27,9 @@ DEFINITION = (
     "Of the patients with a record that no other real patient has, the share of whom such a record is"
     " among the synthetic ones, equal in every column as written; training patients minus holdout patients"
     " (Mee's score interval). holdout_excess: of the holdout patients with a record that no other patient of"
-    " holdout or training has, the share matched by as many synthetic rows as there are reference patients, in"
-    " expectation over which rows, minus the share matched by one record of each of those (Newcombe, paired)."
-    " The two shares have no interval of their own: the synthetic rows move them together."
+    " holdout or training has, the share matched by as many synthetic rows as there are reference patients,"
+    " in expectation over which rows, minus the share matched by one record of each of those (Newcombe,"
+    " paired). The two shares have no interval of their own: the synthetic rows move them together."
 )
 
 

@@ -36,7 +36,8 @@ DEFINITION = (
     " holdout patients (Mee's score interval). holdout_excess: of the holdout patients, the share near to as"
     " many synthetic rows as there are training patients, in expectation over which rows, minus the share"
     " near to one record of each of those, who are others (Newcombe, paired, with what rows that are near to"
-    " several patients add). The two shares have no interval of their own: the reference and the synthetic rows move them together."
+    " several patients add). The two shares have no interval of their own: the reference and the synthetic"
+    " rows move them together."
 )
 
 
