@@ -57,7 +57,9 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
                 n = patients(found, mask & kind)
                 contrast = partial(_contrast, called, mask & kind, kind)
                 rates[key][named(found, inputs, label, group)] = (
-                    from_fifths(contrast, found, refits, held, n=n) if n >= MIN_PATIENTS else insufficient(n)
+                    from_fifths(contrast, found, refits, held, n=n, steps=True)
+                    if n >= MIN_PATIENTS
+                    else insufficient(n)
                 )
     known = [(key, g, e) for key, held in rates.items() for g, e in held.items() if e.status == "ok"]
     if not known:
