@@ -8,11 +8,17 @@ import numpy as np
 
 from synthgen.evaluate._base import Estimate
 from synthgen.evaluate._intervals import insufficient, quantile
-from synthgen.evaluate._learners import FIFTHS, Predictions
+from synthgen.evaluate._learners import ARMS, FIFTHS, Predictions
 
-PARTITIONS, SPLITS = 20, 50
-Statistic = Callable[[Predictions, np.ndarray], np.ndarray]
-"""Takes predictions and ``(draw, patient)`` multiplicities of test patients; returns a number a draw."""
+PARTITIONS = 20
+SPLITS, FEW = 40, 5
+"""Splits of the patients in halves, and those of them on which refits are tried too."""
+Statistic = Callable[[Predictions, str, np.ndarray], np.ndarray]
+"""Takes predictions, an arm, and ``(draw, patient)`` multiplicities; returns a number a draw."""
+
+
+Change = Callable[[Predictions, np.ndarray], np.ndarray]
+"""The same of the synthetic minus the real arm."""
 
 
 def parts(n_units: int, *, rng: np.random.Generator) -> np.ndarray:
@@ -22,7 +28,7 @@ def parts(n_units: int, *, rng: np.random.Generator) -> np.ndarray:
 
 
 def from_fifths(
-    statistic: Statistic, found: Predictions, refits: Sequence[Predictions], held: np.ndarray, *, n: int
+    statistic: Change, found: Predictions, refits: Sequence[Predictions], held: np.ndarray, *, n: int
 ) -> Estimate:
     """Return a figure with an interval over new draws of training records and test patients.
 
@@ -57,34 +63,58 @@ def from_fifths(
 
 
 def from_fifths_and_halves(
-    statistic: Statistic, found: Predictions, refits: Sequence[Predictions], held: np.ndarray, *, n: int
+    statistic: Statistic,
+    found: Predictions,
+    refits: Sequence[Predictions],
+    held: np.ndarray,
+    *,
+    n: int,
 ) -> Estimate:
-    """Return a figure with an interval over new draws of training records and test patients.
+    """Return a figure of the synthetic minus the real arm, over new draws of training records and patients.
 
-    The figure is that of the learners fitted on all records. Two errors add up. That of the choice of records
-    is a fifth of the variance among refits on disjoint fifths, each tested on all patients, wherever it falls
-    as 1/size; it has four degrees of freedom. That of the choice of patients is a quarter of the mean squared
-    difference of the figure on disjoint halves of them, the learners held fixed; it has many (Satterthwaite,
-    1946, Biometrics Bulletin 2:110). A figure of absolute values, as a calibration error is, has too little
-    variance among few patients, where chance outweighs what it is about: hence halves and no fifths of them.
+    The figure is that of the learners fitted on all records. Its variance is that over draws of patients,
+    given these learners, plus that over draws of records of its mean over all patients there are (the law of
+    total variance). The first is a quarter of the mean squared difference of the figure on disjoint halves of
+    the patients. The second is a fifth of the variance among refits on disjoint fifths of the records,
+    wherever it falls as 1/size, but for what they err on these very patients, which the first part holds
+    already: hence their covariance between one half of the patients and the other. It is measured in each arm
+    by itself, whose records are drawn apart, so that two times four degrees of freedom remain where both vary
+    alike (Satterthwaite, 1946, Biometrics Bulletin 2:110).
+
+    Whole variances of refits, tried on the same patients, count the learners' errors on single patients
+    twice; tried on fifths of the patients, five times, since these do not fall as 1/size.
 
     Args:
-        statistic: the figure.
+        statistic: the figure of one arm.
         found: predictions of the learners fitted on all records.
         refits: of those fitted on each fifth.
         held: all patients, and halves of them, of `half_samples`.
         n: patients that the figure rests on.
     """
-    value, *halves = statistic(found, held)
-    steps = np.subtract(*np.reshape(halves, (2, -1)))
-    steps = steps[np.isfinite(steps)]
-    drawn = np.array([float(statistic(refit, held[:1])[0]) for refit in refits])
-    if not np.isfinite(value) or len(steps) < len(halves) / 4 or not np.isfinite(drawn).all():
+    arms = np.stack([statistic(found, arm, held) for arm in ARMS])
+    value, *halves = arms[ARMS.index("synthetic")] - arms[ARMS.index("real")]
+    apart = np.subtract(*np.reshape(halves, (2, -1)))
+    apart = apart[np.isfinite(apart)]
+    records = np.array([_of_records(statistic, refits, arm, held) for arm in ARMS])
+    if not np.isfinite(value) or len(apart) < len(halves) / 4 or not np.isfinite(records).all():
         return insufficient(n)
-    records, patients = float(drawn.var(ddof=1)) / FIFTHS, float(np.mean(steps**2)) / 4
-    variance = records + patients
+    patients = float(np.mean(apart**2)) / 4
+    variance = float(records.sum()) + patients
     if variance == 0:
         return Estimate(float(value), float(value), float(value), n=n)
-    freedom = variance**2 / (records**2 / (FIFTHS - 1) + patients**2 / len(steps))
+    freedom = variance**2 / float((records**2).sum() / (FIFTHS - 1) + patients**2 / len(apart))
     half = quantile(freedom) * float(np.sqrt(variance))
     return Estimate(float(value), float(value) - half, float(value) + half, n=n, freedom=freedom)
+
+
+def _of_records(statistic: Statistic, refits: Sequence[Predictions], arm: str, held: np.ndarray) -> float:
+    """Return the variance that the draw of an arm's records gives a figure's mean over all patients."""
+    splits = (len(held) - 1) // 2
+    some = np.concatenate([held[1 : 1 + splits][:FEW], held[1 + splits :][:FEW]])
+    halves = np.stack([statistic(refit, arm, some) for refit in refits]).reshape(len(refits), 2, -1)
+    halves = halves[:, :, np.isfinite(halves).all(axis=(0, 1))]
+    if not halves.size:
+        return float("nan")
+    off = halves - halves.mean(axis=0)
+    covariance = float((off[:, 0] * off[:, 1]).sum(axis=0).mean()) / (len(refits) - 1)
+    return max(covariance, 0.0) / FIFTHS

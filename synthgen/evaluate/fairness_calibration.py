@@ -24,12 +24,13 @@ DEFINITION = (
     f"ece: expected calibration error over {BINS} equal widths of predicted risk within a group, trained on"
     " synthetic minus trained on real records, mean over learners. risk: mean predicted risk within the"
     " group, likewise; the observed risk is the same for both. Signed. Intervals are about the mean over new"
-    " draws of training and synthetic records and of as many test patients, by refits on disjoint fifths;"
+    " draws of training and synthetic records and of as many test patients, by refits on disjoint fifths and"
+    " halves of the patients;"
     " worst has none, since chance chose it too. Groups under 50 positive or negative patients are"
     " insufficient. Naeini, Cooper and Hauskrecht (2015), AAAI 29:2901."
 )
 
-Change = Callable[[Predictions, int, np.ndarray, np.ndarray], np.ndarray]
+Figure = Callable[[Predictions, int, str, np.ndarray, np.ndarray], np.ndarray]
 
 
 def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
@@ -37,7 +38,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`; the fits are those of ``utility_tstr``.
-        rng: draws the fifths of test patients.
+        rng: draws halves of the test patients.
 
     Returns:
         ``overall`` and ``worst`` (the group whose calibration error grows most); ``groups["ece"]`` and
@@ -52,9 +53,9 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     refits = fifths(inputs) if labels else ()
     held = half_samples(found.n_units, SPLITS, rng=rng)
 
-    def measured(of: Change, label: int, mask: np.ndarray, n: int) -> Estimate:
+    def measured(of: Figure, label: int, mask: np.ndarray, n: int) -> Estimate:
         return from_fifths_and_halves(
-            lambda one, draws: of(one, label, mask, draws), found, refits, held, n=n
+            lambda one, arm, draws: of(one, label, arm, mask, draws), found, refits, held, n=n
         )
 
     errors: dict[str, Estimate] = {}
@@ -66,7 +67,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
             if label not in found.classes(mask):
                 errors[name] = risks[name] = insufficient(n)
                 continue
-            errors[name] = measured(_change, label, mask, n)
+            errors[name] = measured(_error, label, mask, n)
             risks[name] = measured(_risk, label, mask, n)
     known = {group: estimate for group, estimate in errors.items() if estimate.status == "ok"}
     groups = {"ece": errors, "risk": risks}
@@ -75,8 +76,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         return _result({"worst": insufficient(found.n_units)}, groups, status="insufficient", note=note)
     worst = max(known, key=lambda group: known[group].value)
 
-    def overall(one: Predictions, draws: np.ndarray) -> np.ndarray:
-        return np.asarray(np.mean([_change(one, label, everyone, draws) for label in labels], axis=0))
+    def overall(one: Predictions, arm: str, draws: np.ndarray) -> np.ndarray:
+        return np.asarray(np.mean([_error(one, label, arm, everyone, draws) for label in labels], axis=0))
 
     estimates = {
         "overall": from_fifths_and_halves(overall, found, refits, held, n=found.n_units),
@@ -99,25 +100,18 @@ def calibration_error(
         return np.asarray(gaps / sums(found, mask.astype(float), draws))
 
 
-def _change(found: Predictions, label: int, mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return the error of the synthetic arm minus that of the real one, mean over learners, by draw."""
-    gaps = [
-        calibration_error(found, label, (learner, "synthetic"), mask, draws)
-        - calibration_error(found, label, (learner, "real"), mask, draws)
-        for learner in LEARNERS
-    ]
-    return np.asarray(np.mean(gaps, axis=0))
+def _error(found: Predictions, label: int, arm: str, mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return an arm's error, mean over learners, by draw."""
+    errors = [calibration_error(found, label, (learner, arm), mask, draws) for learner in LEARNERS]
+    return np.asarray(np.mean(errors, axis=0))
 
 
-def _risk(found: Predictions, label: int, mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return the mean predicted risk of the synthetic arm minus that of the real one, by draw."""
-    step = np.zeros(len(mask))
-    for learner in LEARNERS:
-        step += found.probability[learner, "synthetic"][:, label]
-        step -= found.probability[learner, "real"][:, label]
+def _risk(found: Predictions, label: int, arm: str, mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return an arm's mean predicted risk, mean over learners, by draw."""
+    risk = np.mean([found.probability[learner, arm][:, label] for learner in LEARNERS], axis=0)
     total = sums(found, mask.astype(float), draws)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(sums(found, np.where(mask, step / len(LEARNERS), 0.0), draws) / total)
+        return np.asarray(sums(found, np.where(mask, risk, 0.0), draws) / total)
 
 
 def _result(

@@ -16,8 +16,9 @@ import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._design import ordinal
-from synthgen.evaluate._intervals import difference_of_shares, insufficient, without_interval
+from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._patients import one_record_each
+from synthgen.evaluate._shares import independent_shares, paired_shares, variance_of_rows
 from synthgen.records import RealTable
 
 MIN_PATIENTS = 50
@@ -25,10 +26,10 @@ ALL_ROWS = True
 DEFINITION = (
     "Of the patients with a record that no other real patient has, the share of whom such a record is"
     " among the synthetic ones, equal in every column as written; training patients minus holdout patients"
-    " (Newcombe). holdout_excess: of the holdout patients with a record that no other patient of holdout or"
-    " training has, the share matched by as many synthetic rows as there are reference patients, in"
-    " expectation over which rows, minus the share matched by one record of each of those (Newcombe). The"
-    " two shares have no interval of their own: the synthetic rows move them together."
+    " (Mee's score interval). holdout_excess: of the holdout patients with a record that no other patient of"
+    " holdout or training has, the share matched by as many synthetic rows as there are reference patients,"
+    " in expectation over which rows, minus the share matched by one record of each of those (Newcombe,"
+    " paired). The two shares have no interval of their own: the synthetic rows move them together."
 )
 
 
@@ -56,7 +57,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     if min(patients) < MIN_PATIENTS:
         note = f"Fewer than {MIN_PATIENTS} patients on a side have a record of their own."
         return _result({"difference": insufficient(int(patients.sum()))}, None, {}, "insufficient", note)
-    value, low, high = difference_of_shares(hits[0], patients[0], hits[1], patients[1])
+    value, low, high = independent_shares(hits[0], patients[0], hits[1], patients[1])
     estimates = {
         "difference": Estimate(value, low, high, n=int(patients.sum())),
         "train": without_interval(hits[0] / patients[0], n=int(patients[0])),
@@ -100,13 +101,23 @@ def _holdout_excess(
     n, size = int(units.max(initial=-1)) + 1, min(len(drawn), len(foreign))
     if min(n, size) < MIN_PATIENTS:
         return insufficient(min(n, size))
-    matched = []
+    matched, shared = [], 0.0
     for rows in (drawn, foreign):
-        chance = chance_of_a_match(_counts(hashes[1][unique], rows), len(rows), size)
+        counts = _counts(hashes[1][unique], rows)
         missed = np.ones(n)
-        np.multiply.at(missed, units, 1 - chance)
-        matched.append(float((1 - missed).sum()))
-    return Estimate(*difference_of_shares(matched[0], n, matched[1], n), n=n)
+        np.multiply.at(missed, units, 1 - chance_of_a_match(counts, len(rows), size))
+        matched.append(1 - missed)
+        record, row = _pairs(hashes[1][unique], rows)
+        shared += variance_of_rows(units[record], row, n=n, total=len(rows), size=size)
+    return Estimate(*paired_shares(*matched, shared=shared), n=n)
+
+
+def _pairs(wanted: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of equal hashes among the wanted ones and among the rows."""
+    found = pd.DataFrame({"hash": wanted, "record": np.arange(len(wanted))}).merge(
+        pd.DataFrame({"hash": rows, "row": np.arange(len(rows))}), on="hash"
+    )
+    return found["record"].to_numpy(), found["row"].to_numpy()
 
 
 def _counts(wanted: np.ndarray, rows: np.ndarray) -> np.ndarray:

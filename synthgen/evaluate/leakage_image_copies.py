@@ -12,8 +12,9 @@ import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, some
-from synthgen.evaluate._intervals import difference_of_shares, insufficient, without_interval
+from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._patients import maximum_by_patient, sample_patients
+from synthgen.evaluate._shares import independent_shares
 from synthgen.evaluate.leakage_image_nearest import MAX_SYNTHETIC, points
 from synthgen.evaluate.leakage_nearest_neighbour import nearest
 
@@ -22,7 +23,7 @@ QUANTILE = 0.01
 DEFINITION = (
     "Share of patients with an image that has a synthetic one nearer than the 1 % quantile of the"
     " holdout images' distances to the nearest reference image (same distance as the attack by the"
-    " nearest image); training minus holdout by Newcombe. The two shares have no interval of"
+    " nearest image); training minus holdout, Mee's score interval. The two shares have no interval of"
     " their own: the threshold moves them together."
 )
 
@@ -52,7 +53,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     usual = float(np.quantile(nearest(found["holdout"], points(inputs.reference)), QUANTILE))
     hits = {name: _hits(parts[name], nearest(found[name], synthetic) < usual) for name in parts}
     estimates = {name: without_interval(hits[name] / n, n=n) for name, n in sizes.items()}
-    shares = difference_of_shares(hits["train"], sizes["train"], hits["holdout"], sizes["holdout"])
+    shares = independent_shares(hits["train"], sizes["train"], hits["holdout"], sizes["holdout"])
     estimates["difference"] = Estimate(*shares, n=sum(sizes.values()))
     return _answer(estimates, details={"threshold": usual, "synthetic": len(synthetic)})
 

@@ -9,14 +9,17 @@ record does: the mean over patients of (synthetic density / real density) is at 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._design import euclidean
-from synthgen.evaluate._intervals import difference_of_shares, insufficient, without_interval
+from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._neighbours import CHUNK, k_nearest
 from synthgen.evaluate._patients import one_record_each, sample_patients, sample_rows
+from synthgen.evaluate._shares import SURE, independent_shares, paired_shares, variance_of_rows
 from synthgen.evaluate.leakage_exact_match import chance_of_a_match
 from synthgen.records import RealTable
 
@@ -30,10 +33,11 @@ ALL_ROWS = True
 DEFINITION = (
     f"A near copy of a record is a synthetic one within {NEAR} of its distance to the nearest reference"
     " record (Gower on public bounds); a patient counts if any record has one. difference: training minus"
-    " holdout patients (Newcombe). holdout_excess: of the holdout patients, the share near to as many"
-    " synthetic rows as there are training patients, in expectation over which rows, minus the share"
-    " near to one record of each of those, who are others (Newcombe). The two shares have no interval of"
-    " their own: the reference and the synthetic rows move them together."
+    " holdout patients (Mee's score interval). holdout_excess: of the holdout patients, the share near to as"
+    " many synthetic rows as there are training patients, in expectation over which rows, minus the share"
+    " near to one record of each of those, who are others (Newcombe, paired, with what rows that are near to"
+    " several patients add). The two shares have no interval of their own: the reference and the synthetic"
+    " rows move them together."
 )
 
 
@@ -63,7 +67,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         len(np.unique(part.units[k_nearest(place, drawn)[0][:, 0] < radius]))
         for part, place, radius in zip((train, holdout), points, radii, strict=True)
     ]
-    value, low, high = difference_of_shares(hits[0], patients[0], hits[1], patients[1])
+    value, low, high = independent_shares(hits[0], patients[0], hits[1], patients[1])
     estimates = {
         "difference": Estimate(value, low, high, n=sum(patients)),
         "train": without_interval(hits[0] / patients[0], n=patients[0]),
@@ -80,15 +84,35 @@ def _points(inputs: Inputs, frame: pd.DataFrame) -> np.ndarray:
 def _holdout_excess(
     holdout: RealTable, points: np.ndarray, radius: np.ndarray, drawn: np.ndarray, rivals: np.ndarray
 ) -> Estimate:
-    """Return what synthetic rows lie near to of the holdout beyond what as many real records do."""
+    """Return what synthetic rows lie near to of the holdout beyond what as many real records do.
+
+    A row may lie near several patients, who are then hit together: both draws of rows add to the error.
+    """
     size = min(len(drawn), len(rivals))
     codes, n = holdout.unit_codes()
-    near = []
+    near, shared = [], 0.0
     for rows in (drawn, rivals):
+        counts = within(points, radius, rows)
         missed = np.ones(n)
-        np.multiply.at(missed, codes, 1 - chance_of_a_match(within(points, radius, rows), len(rows), size))
-        near.append(float((1 - missed).sum()))
-    return Estimate(*difference_of_shares(near[0], n, near[1], n), n=n)
+        np.multiply.at(missed, codes, 1 - chance_of_a_match(counts, len(rows), size))
+        near.append(1 - missed)
+        sure = np.isin(codes, codes[counts > SURE * len(rows) / size])
+        some = np.flatnonzero((counts > 0) & ~sure)
+        record, row = _pairs(points[some], radius[some], rows)
+        shared += variance_of_rows(codes[some][record], row, n=n, total=len(rows), size=size)
+    return Estimate(*paired_shares(*near, shared=shared), n=n)
+
+
+def _pairs(points: np.ndarray, radius: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of all points and of all rows of ``base`` that lie closer to them than the radius."""
+    found = [
+        (here.start + point, there.start + row)
+        for here, there, close in _near(points, radius, base)
+        for point, row in [np.nonzero(close)]
+    ]
+    if not found:
+        return np.zeros(0, dtype=int), np.zeros(0, dtype=int)
+    return np.concatenate([point for point, _ in found]), np.concatenate([row for _, row in found])
 
 
 def within(points: np.ndarray, radius: np.ndarray, base: np.ndarray) -> np.ndarray:
@@ -98,16 +122,24 @@ def within(points: np.ndarray, radius: np.ndarray, base: np.ndarray) -> np.ndarr
         >>> within(np.float32([[0], [5]]), np.array([2.0, 0.0]), np.float32([[1], [1.5], [5]]))
         array([2, 0])
     """
+    counts = np.zeros(len(points), dtype=np.int64)
+    for here, _, close in _near(points, radius, base):
+        counts[here] += close.sum(axis=1)
+    return counts
+
+
+def _near(
+    points: np.ndarray, radius: np.ndarray, base: np.ndarray
+) -> Iterator[tuple[slice, slice, np.ndarray]]:
+    """Yield some points, some rows of ``base``, and which of these lie closer than the point's radius."""
     rows = np.concatenate([-2 * base, np.einsum("ij,ij->i", base, base)[:, None]], axis=1)
     wide = np.concatenate([points, np.ones((len(points), 1), dtype=points.dtype)], axis=1)
-    counts = np.zeros(len(points), dtype=np.int64)
     squared = (radius**2 - np.einsum("ij,ij->i", points, points)).astype(points.dtype)
+    squared = np.where(radius > 0, squared, -np.inf).astype(points.dtype)
     for at in range(0, len(points), CHUNK[0]):
-        some = slice(at, at + CHUNK[0])
         for start in range(0, len(base), CHUNK[1]):
-            between = wide[some] @ rows[start : start + CHUNK[1]].T
-            counts[some] += (between < squared[some, None]).sum(axis=1)
-    return np.where(radius > 0, counts, 0)
+            here, there = slice(at, at + CHUNK[0]), slice(start, start + CHUNK[1])
+            yield here, there, wide[here] @ rows[there].T < squared[here, None]
 
 
 def _result(estimates: dict[str, Estimate], rows: int, *, note: str = "") -> MetricResult:

@@ -45,6 +45,16 @@ def test_the_upper_end_of_an_advantage_which_the_gate_reads_is_seldom_below_the_
     assert np.mean([estimate.low <= truth <= estimate.high for estimate in found]) > 0.93
 
 
+def test_an_advantage_of_0_is_missed_on_its_only_side_as_often_as_any_on_both() -> None:
+    """3,000 repetitions: 5 % are aimed at, below 3.8 % or above 6.2 % has probability 2e-3; by 2.5 % a side
+    3.8 % were missed. The first value above 0 whose interval leaves 0 out lies 1.4 deviations off."""
+    rng = np.random.default_rng(6)
+    found = [_rates.advantage(rng.normal(size=200), rng.normal(size=200), rng=rng) for _ in range(3000)]
+    assert 0.038 < np.mean([estimate.low > 0 for estimate in found]) < 0.062
+    assert _rates._reach(1.0, -1.0 / _rates.ONE_SIDED) == pytest.approx(1.0, rel=1e-3)
+    assert _rates._reach(-1.0, 1.0 / _rates.CHANCE) == pytest.approx(1.0, rel=1e-3)
+
+
 def test_an_attack_without_error_has_an_interval() -> None:
     rng = np.random.default_rng(5)
     estimate = _rates.advantage(np.ones(50), np.zeros(50), rng=rng)
