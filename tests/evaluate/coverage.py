@@ -39,6 +39,9 @@ MANY = 8_000
 LEAST = 0.95
 BATCH = 10
 JOINT = ("leakage_strongest", "leakage_attribute_inference.worst")
+FEW_MISSES = ("fidelity_precision_coverage.precision[origin=B]",)
+"""A group of 80 patients, one or two of whom lie outside: samples of so few misses cannot be told apart, and
+97 % of the score intervals hold the truth, as whole numbers have it."""
 AT_THRESHOLD = ("tpr", "beyond_claim")
 """Figures about members above this very threshold, whose truth only scores of known distribution tell."""
 RARE = 10
@@ -319,12 +322,13 @@ def outside(
 ) -> dict[str, float]:
     """Return the figures whose intervals cover less or more often than is wanted.
 
-    Of intervals that hold for several figures at once only the lower bound counts: they say at least 95 %.
+    Of intervals that hold for several figures at once only the lower bound counts: they say at least 95 %. So
+    it does of shares of a few misses.
     """
     return {
         key: held["coverage"]
         for key, held in table.items()
-        if not wanted[0] <= held["coverage"] <= (1.0 if key.startswith(JOINT) else wanted[1])
+        if not wanted[0] <= held["coverage"] <= (1.0 if key.startswith((*JOINT, *FEW_MISSES)) else wanted[1])
     }
 
 
