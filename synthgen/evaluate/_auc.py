@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.special import expit, logit
 
 from synthgen.evaluate._base import Estimate
 from synthgen.evaluate._intervals import Z, insufficient
@@ -49,14 +50,28 @@ def placements(members: np.ndarray, others: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def delong(members: np.ndarray, others: np.ndarray) -> Estimate:
-    """Return the AUROC of members against others, ties by half, with DeLong's interval; see `placements`."""
+    """Return the AUROC of members against others, ties by half, with DeLong's interval; see `placements`.
+
+    The interval is one of the log odds, which lie evenly about theirs where an area is far from a half; where
+    either side beats the other throughout it is a point.
+
+    Source: Pepe (2003), The Statistical Evaluation of Medical Tests, section 5.2.5, for the log odds.
+
+    Example:
+        >>> found = delong(np.array([2.0, 3.0, 5.0, 6.0]), np.array([1.0, 2.5, 4.0]))
+        >>> [round(end, 2) for end in (found.low, found.value, found.high)]
+        [0.24, 0.75, 0.97]
+    """
     m, n = len(members), len(others)
     if min(m, n) < 2:
         return insufficient(m + n)
     beats, beaten = placements(members, others)
     value = float(beats.mean())
-    half = Z * float(np.sqrt(beats.var(ddof=1) / m + beaten.var(ddof=1) / n))
-    return Estimate(value=value, low=max(0.0, value - half), high=min(1.0, value + half), n=m + n)
+    if not 0 < value < 1:
+        return Estimate(value, value, value, n=m + n)
+    half = Z * float(np.sqrt(beats.var(ddof=1) / m + beaten.var(ddof=1) / n)) / (value * (1 - value))
+    low, high = (float(expit(logit(value) + step)) for step in (-half, half))
+    return Estimate(value, low, high, n=m + n)
 
 
 def _midranks(values: np.ndarray) -> np.ndarray:

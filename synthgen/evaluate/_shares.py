@@ -7,10 +7,11 @@ intervals hold the truth at 8 of 400 against 6 of 300), and much too wide for tw
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from synthgen.evaluate._intervals import Z, wilson
+from synthgen.evaluate._intervals import Z, quantile, wilson
 
 SURE = 6
 """Rows expected to hit a patient from which on the patient is hit whichever rows are drawn."""
@@ -61,8 +62,28 @@ def _likeliest(truth: float, hits: float, n: float, other_hits: float, other_n: 
     return second + truth, second
 
 
+@dataclass(frozen=True)
+class Shared:
+    """A variance that patients have in common.
+
+    Attributes:
+        variance: its unbiased estimate, which may be below 0.
+        error: variance of the estimate.
+    """
+
+    variance: float = 0.0
+    error: float = 0.0
+
+    def __add__(self, other: Shared) -> Shared:
+        """Return the variance of a difference of two figures whose rows are drawn apart."""
+        return Shared(self.variance + other.variance, self.error + other.error)
+
+
+NOTHING = Shared()
+
+
 def paired_shares(
-    first: np.ndarray, second: np.ndarray, *, shared: float = 0.0
+    first: np.ndarray, second: np.ndarray, *, shared: Shared = NOTHING
 ) -> tuple[float, float, float]:
     """Return the difference of two shares of the same patients, and its interval.
 
@@ -74,10 +95,12 @@ def paired_shares(
         first: what each patient adds to the first share, 0 to 1: hit or not, or the chance of it.
         second: the same of the other.
         shared: variance that the patients have in common, of `variance_of_rows`. It scales the interval, and
-            is never believed to take more than half of the patients' own.
+            is never believed to take more than half of the patients' own. How far it is known sets the
+            degrees of freedom: those of a variance whose estimate has this error.
 
     Source: Newcombe (1998), Statistics in Medicine 17:2635, method 10 less its correction for continuity;
-    effective numbers by Korn and Graubard (1998), Survey Methodology 24:193.
+    effective numbers by Korn and Graubard (1998), Survey Methodology 24:193; degrees of freedom by
+    Satterthwaite (1946), Biometrics Bulletin 2:110.
 
     Example:
         >>> hit, other = np.repeat([1.0, 1.0, 0.0], [40, 20, 40]), np.repeat([1.0, 0.0, 0.0], [40, 20, 40])
@@ -94,7 +117,7 @@ def paired_shares(
     other_below, other_above = shares[1] - low2, high2 - shares[1]
     value = shares[0] - shares[1]
     own = float((first - second).var()) / len(first)
-    scale = math.sqrt(max(1 + shared / own, 0.5)) if own > 0 else 1.0
+    scale = _scale(own, shared) if own > 0 else 1.0
     return (
         value,
         value - scale * math.sqrt(max(below**2 - 2 * together * below * other_above + other_above**2, 0.0)),
@@ -102,7 +125,18 @@ def paired_shares(
     )
 
 
-def variance_of_rows(patients: np.ndarray, rows: np.ndarray, *, n: int, total: int, size: int) -> float:
+def _scale(own: float, shared: Shared) -> float:
+    """Return how much longer an interval is than that of the patients' own variance.
+
+    What patients share is estimated below 0, but is not: for the degrees of freedom it is 0 at least.
+    """
+    whole = max(own + shared.variance, own / 2)
+    freedom = 2 * max(whole, own) ** 2 / shared.error if shared.error > 0 else math.inf
+    sure = quantile(max(freedom, 1.0)) / Z
+    return math.sqrt(whole / own) * sure
+
+
+def variance_of_rows(patients: np.ndarray, rows: np.ndarray, *, n: int, total: int, size: int) -> Shared:
     """Return what the draw of rows adds to a share's variance beyond patients who are hit independently.
 
     The share is that of patients whom ``size`` of ``total`` rows hit, in expectation over which. Its variance
@@ -111,7 +145,9 @@ def variance_of_rows(patients: np.ndarray, rows: np.ndarray, *, n: int, total: i
     row hits both. Of a share ``p`` of rows, Poisson numbers ``c`` and ``d`` that hit the two and ``m`` that
     hit both, it has the unbiased estimate ``(1 - p)**(c + d) - (1 - p)**(c + d - 2 m) * (1 - 2 p)**m``: with
     all rows, 1 for two patients hit by one row and no other, -1 for two hit by the same two. That rows are of
-    fixed number, so that one which hits one patient misses another, takes a little off.
+    fixed number, so that one which hits one patient misses another, takes a little off. A mean over pairs of
+    patients errs by what each patient adds to it and by what is left of each pair, which what patients add
+    holds twice (Hoeffding, 1948, Annals of Mathematical Statistics 19:293).
 
     Args:
         patients: whom each hit hits, a number from 0. A row counts once a patient.
@@ -131,8 +167,11 @@ def variance_of_rows(patients: np.ndarray, rows: np.ndarray, *, n: int, total: i
     both = (hits @ hits.T).tocoo()
     apart = both.row != both.col
     m, c = both.data[apart], counts[both.row[apart]] + counts[both.col[apart]]
-    pairs = float(((1 - p) ** c - (1 - p) ** (c - 2 * m) * (1 - 2 * p) ** m).sum())
-    return pairs / (n * (n - 1)) - alone**2 / total
+    pairs = (1 - p) ** c - (1 - p) ** (c - 2 * m) * (1 - 2 * p) ** m
+    added, squares = (np.bincount(both.row[apart], pairs**k, minlength=n) / (n - 1) for k in (1, 2))
+    left = float((squares - added**2).mean()) / (n - 1)
+    error = max(4 * float(added.var()) - 2 * left, 2 * left) / n
+    return Shared(float(added.mean()) - alone**2 / total, error)
 
 
 def _effective(part: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._design import ordinal
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._patients import one_record_each
-from synthgen.evaluate._shares import independent_shares, paired_shares, variance_of_rows
+from synthgen.evaluate._shares import NOTHING, independent_shares, paired_shares, variance_of_rows
 from synthgen.records import RealTable
 
 MIN_PATIENTS = 50
@@ -101,7 +101,7 @@ def _holdout_excess(
     n, size = int(units.max(initial=-1)) + 1, min(len(drawn), len(foreign))
     if min(n, size) < MIN_PATIENTS:
         return insufficient(min(n, size))
-    matched, shared = [], 0.0
+    matched, shared = [], NOTHING
     for rows in (drawn, foreign):
         counts = _counts(hashes[1][unique], rows)
         missed = np.ones(n)

@@ -19,7 +19,7 @@ from synthgen.evaluate._design import euclidean
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._neighbours import CHUNK, k_nearest
 from synthgen.evaluate._patients import one_record_each, sample_patients, sample_rows
-from synthgen.evaluate._shares import SURE, independent_shares, paired_shares, variance_of_rows
+from synthgen.evaluate._shares import NOTHING, SURE, independent_shares, paired_shares, variance_of_rows
 from synthgen.evaluate.leakage_exact_match import chance_of_a_match
 from synthgen.records import RealTable
 
@@ -90,7 +90,7 @@ def _holdout_excess(
     """
     size = min(len(drawn), len(rivals))
     codes, n = holdout.unit_codes()
-    near, shared = [], 0.0
+    near, shared = [], NOTHING
     for rows in (drawn, rivals):
         counts = within(points, radius, rows)
         missed = np.ones(n)

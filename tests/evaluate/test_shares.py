@@ -10,7 +10,7 @@ import pytest
 from scipy import optimize, stats
 
 from synthgen.evaluate._intervals import difference_of_shares
-from synthgen.evaluate._shares import independent_shares, paired_shares, variance_of_rows
+from synthgen.evaluate._shares import Shared, independent_shares, paired_shares, variance_of_rows
 
 Method = Callable[[float, float, float, float], tuple[float, float, float]]
 
@@ -80,20 +80,33 @@ def test_rows_that_hit_several_patients_add_variance_and_rows_that_hit_one_take_
 ) -> None:
     """1,000 repetitions: a variance is known within 15 % but for 1e-3. Patients lie in 60 cells, or alone."""
     rng, n, size = np.random.default_rng(5), 100, 40
-    values, own, shared = [], [], []
+    values, own, shared, errors = [], [], [], []
     for _ in range(1000):
         cells = np.arange(n) if alone else rng.integers(0, 60, n)
         patients, rows = np.nonzero(cells[:, None] == rng.integers(0, 150 if alone else 60, total))
         chance = 1 - (1 - size / total) ** np.bincount(patients, minlength=n)
         values.append(chance.mean())
         own.append(chance.var() / n)
-        shared.append(variance_of_rows(patients, rows, n=n, total=total, size=size))
+        found = variance_of_rows(patients, rows, n=n, total=total, size=size)
+        shared.append(found.variance)
+        errors.append(found.error)
     assert np.mean(own) + np.mean(shared) == pytest.approx(np.var(values), rel=0.15)
     assert np.mean(shared) < -0.1 * np.mean(own) if alone else np.mean(shared) > 0.1 * np.mean(own)
+    assert alone or 0.5 * np.var(shared) < np.mean(errors) < 1.5 * np.var(shared)
+
+
+def test_a_variance_that_is_hardly_known_makes_the_interval_longer_as_students_is() -> None:
+    hit = np.repeat([1.0, 0.0], [30, 70]), np.repeat([0.0, 1.0], [70, 30])
+    own = float((hit[0] - hit[1]).var()) / 100
+    halves = [
+        float(np.subtract(*paired_shares(*hit, shared=Shared(own, error))[:0:-1]))
+        for error in (0.0, 2 * (2 * own) ** 2 / 4)
+    ]
+    assert halves[1] / halves[0] == pytest.approx(2.776 / 1.960, rel=1e-3)
 
 
 def test_a_hit_counts_once_a_patient_and_a_sure_patient_not_at_all() -> None:
     twice = variance_of_rows(np.array([0, 0, 1]), np.array([0, 0, 0]), n=10, total=5, size=5)
-    assert twice == pytest.approx(2 / 90 - (2 / 10) ** 2 / 5)
+    assert twice.variance == pytest.approx(2 / 90 - (2 / 10) ** 2 / 5)
     many = np.repeat([0, 1], 20), np.tile(np.arange(20), 2)
-    assert variance_of_rows(*many, n=10, total=20, size=20) == 0.0
+    assert variance_of_rows(*many, n=10, total=20, size=20) == Shared()
