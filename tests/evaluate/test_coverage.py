@@ -31,13 +31,20 @@ def test_the_largest_of_several_figures_is_held_against_the_largest_truth() -> N
 @pytest.mark.slow
 @pytest.mark.parametrize("name", coverage.NAMES)
 def test_intervals_of_95_percent_cover_the_truth_in_93_5_to_96_5_percent(name: str) -> None:
-    """2,000 repetitions: .95 lies within but for 2e-3 a figure; 200 with the package's own learners."""
+    """2,000 repetitions: .95 lies within but for 2e-3 a figure; 200 with the package's own learners.
+
+    Of three hundred figures some lie nearer to a bound than the count tells: where one is outside, all are
+    counted on 2,000 fresh cohorts too, and must lie within on both together.
+    """
     rows: dict[str, list[coverage.Row]] = defaultdict(list)
-    for _, _, found in coverage.run([name], repetitions=2000, processes=None):
-        for one in found:
-            for key, row in one.items():
-                rows[key].append(row)
-    few = name.startswith("learners")
-    table = coverage.summary(rows)
-    assert table
-    assert coverage.outside(table, (0.9, 0.99) if few else coverage.WANTED) == {}
+    wanted = (0.9, 0.99) if name.startswith("learners") else coverage.WANTED
+    for turn in range(2):
+        for _, _, found in coverage.run([name], first=2000 * turn, repetitions=2000, processes=None):
+            for one in found:
+                for key, row in one.items():
+                    rows[key].append(row)
+        beyond = coverage.outside(coverage.summary(rows), wanted)
+        if not beyond:
+            break
+    assert rows
+    assert beyond == {}
