@@ -39,9 +39,10 @@ MANY = 8_000
 LEAST = 0.95
 BATCH = 10
 JOINT = ("leakage_strongest", "leakage_attribute_inference.worst")
-FEW_MISSES = ("fidelity_precision_coverage.precision[origin=B]",)
-"""A group of 80 patients, one or two of whom lie outside: samples of so few misses cannot be told apart, and
-97 % of the score intervals hold the truth, as whole numbers have it."""
+AT_LEAST = ("fidelity_precision_coverage.precision[origin=B]", "leakage_near_copies.holdout_excess")
+"""Intervals that are bounds by nature, see their functions. A group of 80 patients, one or two of whom lie
+outside: samples of so few misses cannot be told apart, and 97 % of the score intervals hold the truth, as whole
+numbers have it. Real rows that stand for synthetic ones, counted as if drawn apart from these: copies are not."""
 AT_THRESHOLD = ("tpr", "beyond_claim")
 """Figures about members above this very threshold, whose truth only scores of known distribution tell."""
 RARE = 10
@@ -323,12 +324,12 @@ def outside(
     """Return the figures whose intervals cover less or more often than is wanted.
 
     Of intervals that hold for several figures at once only the lower bound counts: they say at least 95 %. So
-    it does of shares of a few misses.
+    it does of `AT_LEAST`.
     """
     return {
         key: held["coverage"]
         for key, held in table.items()
-        if not wanted[0] <= held["coverage"] <= (1.0 if key.startswith((*JOINT, *FEW_MISSES)) else wanted[1])
+        if not wanted[0] <= held["coverage"] <= (1.0 if key.startswith((*JOINT, *AT_LEAST)) else wanted[1])
     }
 
 
