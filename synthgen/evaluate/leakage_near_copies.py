@@ -87,8 +87,8 @@ def _holdout_excess(
     """Return what synthetic rows lie near to of the holdout beyond what as many real records do.
 
     A row may lie near several patients, who are then hit together: both draws of rows add to the error, as if
-    they were drawn apart. Where a generator copies the training patients, whose records stand beside, they are
-    not, and the interval is a bound: 97 % of them hold the truth where two in five are copied.
+    they were drawn apart. Where a generator copies the training patients, whose records stand beside, they
+    are not, and the interval is a bound: 97 % of them hold the truth where two in five are copied.
     """
     size = min(len(drawn), len(rivals))
     codes, n = holdout.unit_codes()

@@ -40,9 +40,10 @@ LEAST = 0.95
 BATCH = 10
 JOINT = ("leakage_strongest", "leakage_attribute_inference.worst")
 AT_LEAST = ("fidelity_precision_coverage.precision[origin=B]", "leakage_near_copies.holdout_excess")
-"""Intervals that are bounds by nature, see their functions. A group of 80 patients, one or two of whom lie
-outside: samples of so few misses cannot be told apart, and 97 % of the score intervals hold the truth, as whole
-numbers have it. Real rows that stand for synthetic ones, counted as if drawn apart from these: copies are not."""
+"""Intervals that are bounds by nature, see their functions. Of 80 patients one or two lie outside: samples of
+so few misses cannot be told apart, and 97 % of the score intervals hold the truth, as whole numbers have it.
+Real rows that stand for synthetic ones are counted as if drawn apart from these, which copies are not.
+"""
 AT_THRESHOLD = ("tpr", "beyond_claim")
 """Figures about members above this very threshold, whose truth only scores of known distribution tell."""
 RARE = 10
