@@ -17,7 +17,7 @@ from synthgen.evaluate._by_group import groups_of, named, patients, sums
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._learners import LEARNERS, Predictions, applicable, fifths, predictions
 from synthgen.evaluate._patients import half_samples
-from synthgen.evaluate._refits import SPLITS, from_fifths
+from synthgen.evaluate._refits import SPLITS, from_fifths_and_halves
 
 BINS = 10
 DEFINITION = (
@@ -54,7 +54,9 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     held = half_samples(found.n_units, SPLITS, rng=rng)
 
     def measured(of: Figure, label: int, mask: np.ndarray, n: int) -> Estimate:
-        return from_fifths(lambda one, arm, draws: of(one, label, arm, mask, draws), found, refits, held, n=n)
+        return from_fifths_and_halves(
+            lambda one, arm, draws: of(one, label, arm, mask, draws), found, refits, held, n=n
+        )
 
     errors: dict[str, Estimate] = {}
     risks: dict[str, Estimate] = {}
@@ -78,7 +80,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         return np.asarray(np.mean([_error(one, label, arm, everyone, draws) for label in labels], axis=0))
 
     estimates = {
-        "overall": from_fifths(overall, found, refits, held, n=found.n_units),
+        "overall": from_fifths_and_halves(overall, found, refits, held, n=found.n_units),
         "worst": without_interval(known[worst].value, n=known[worst].n),
     }
     return _result(estimates, groups, details={"worst_group": worst, "bins": BINS})

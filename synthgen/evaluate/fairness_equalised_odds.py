@@ -16,17 +16,15 @@ from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._by_group import MIN_PATIENTS, decisions, groups_of, named, patients, sums
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._learners import ARMS, LEARNERS, Predictions, applicable, fifths, predictions
-from synthgen.evaluate._patients import half_samples
-from synthgen.evaluate._refits import SPLITS, from_fifths
+from synthgen.evaluate._refits import from_fifths, parts
 
 RATES = {"true_positive": True, "false_positive": False}
 DEFINITION = (
     "Rate at which a group's positives (negatives) are called positive, minus that of all patients, trained"
     " on synthetic minus trained on real records, mean over learners; as many records are called positive"
     " as are. Signed. Intervals are about the mean over new draws of training and synthetic records and of"
-    " test patients, by refits on disjoint fifths and halves of the patients; worst has none, since chance"
-    " chose it too. Groups under 50 patients of the kind are insufficient. Hardt, Price and Srebro (2016),"
-    " arXiv:1610.02413."
+    " test patients, by refits on disjoint fifths; worst has none, since chance chose it too. Groups under 50"
+    " patients of the kind are insufficient. Hardt, Price and Srebro (2016), arXiv:1610.02413."
 )
 
 
@@ -35,7 +33,7 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`; the fits are those of ``utility_tstr``.
-        rng: draws halves of the test patients.
+        rng: draws the fifths of test patients.
 
     Returns:
         ``worst``: the group and rate farthest from 0; ``groups["true_positive"]`` and
@@ -47,19 +45,17 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     found = predictions(inputs)
     labels = found.classes(np.ones(len(found.truth), dtype=bool)) if found.n_rows >= 2 else []
     refits = fifths(inputs) if labels else ()
-    held = half_samples(found.n_units, SPLITS, rng=rng)
+    held = parts(found.n_units, rng=rng)
     rates: dict[str, dict[str, Estimate]] = {key: {} for key in RATES}
     for label in labels:
-        called = {(id(one), arm): _called(one, label, arm) for one in (found, *refits) for arm in ARMS}
+        steps = {id(one): _called(one, label) for one in (found, *refits)}
         for key, positive in RATES.items():
             kind = (found.truth == label) == positive
             for group, mask in groups_of(inputs, found):
                 n = patients(found, mask & kind)
-                contrast = partial(_contrast, called, mask & kind, kind)
+                contrast = partial(_contrast, steps, mask & kind, kind)
                 rates[key][named(found, inputs, label, group)] = (
-                    from_fifths(contrast, found, refits, held, n=n, steps=True)
-                    if n >= MIN_PATIENTS
-                    else insufficient(n)
+                    from_fifths(contrast, found, refits, held, n=n) if n >= MIN_PATIENTS else insufficient(n)
                 )
     known = [(key, g, e) for key, held in rates.items() for g, e in held.items() if e.status == "ok"]
     if not known:
@@ -73,29 +69,29 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     )
 
 
-def _called(found: Predictions, label: int, arm: str) -> np.ndarray:
-    """Return by record the share of an arm's learners that call it positive."""
-    return np.asarray(np.mean([decisions(found, label, (learner, arm)) for learner in LEARNERS], axis=0))
+def _called(found: Predictions, label: int) -> np.ndarray:
+    """Return by record the share of learners that call it positive, synthetic minus real arm."""
+    called = {(a, b): decisions(found, label, (a, b)).astype(float) for a in LEARNERS for b in ARMS}
+    return np.asarray(np.mean([called[a, "synthetic"] - called[a, "real"] for a in LEARNERS], axis=0))
 
 
 def _contrast(
-    called: Mapping[tuple[int, str], np.ndarray],
+    steps: Mapping[int, np.ndarray],
     inside: np.ndarray,
     everyone: np.ndarray,
     found: Predictions,
-    arm: str,
     draws: np.ndarray,
 ) -> np.ndarray:
-    """Return a group's rate minus everybody's in an arm, by draw of patients."""
-    shares = called[id(found), arm]
-    return np.asarray(_rate(found, shares, inside, draws) - _rate(found, shares, everyone, draws))
+    """Return a group's change of a rate minus everybody's, by draw of patients."""
+    step = steps[id(found)]
+    return np.asarray(_rate(found, step, inside, draws) - _rate(found, step, everyone, draws))
 
 
-def _rate(found: Predictions, called: np.ndarray, mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
-    """Return the rate at which masked records are called positive, by draw of patients."""
+def _rate(found: Predictions, step: np.ndarray, mask: np.ndarray, draws: np.ndarray) -> np.ndarray:
+    """Return the mean step among masked records, by draw of patients."""
     with np.errstate(invalid="ignore", divide="ignore"):
         total = sums(found, mask.astype(float), draws)
-        return np.asarray(sums(found, np.where(mask, called, 0.0), draws) / total)
+        return np.asarray(sums(found, np.where(mask, step, 0.0), draws) / total)
 
 
 def _result(
