@@ -115,8 +115,8 @@ def toned(images: np.ndarray, curves: np.ndarray) -> np.ndarray:
     """Return images whose brightness follows the curves of `curves`.
 
     Example:
-        >>> toned(np.array([[[[-0.2, 0.4, 1.3]]]]), IDENTITY[None]).ravel().tolist()
-        [0.0, 0.4, 1.0]
+        >>> toned(np.array([[[[-0.2, 0.5, 1.3]]]]), IDENTITY[None]).ravel().tolist()
+        [0.0, 0.5, 1.0]
     """
     parts = [np.interp(images[:, i], *curve) for i, curve in enumerate(curves)]
     return np.stack(parts, axis=1).astype(np.float32)
