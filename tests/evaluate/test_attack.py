@@ -102,18 +102,18 @@ def test_an_attack_beyond_the_claim_is_proven_and_noise_is_not() -> None:
 
 @pytest.mark.slow
 def test_the_claim_is_exceeded_wrongly_at_most_at_its_rate_and_a_true_excess_is_seen() -> None:
-    """1,000 attacks at exactly what mu = 1 allows: bounds at 2.5 % make false alarms rare (< 2.5 %)."""
+    """1,000 attacks at what mu = 1 allows: ends at 2.5 % give 25 false alarms, over 40 but for 2e-3."""
     claim = Claim(epsilon=4.0, delta=1e-5, event=to_json(dp_event.GaussianDpEvent(1.0)))
     rng = np.random.default_rng(4)
     alarms = seen = 0
-    for _ in range(200):
+    for _ in range(1000):
         others = rng.normal(size=1500)
         rates = _rates.true_positive_rates(rng.normal(1.0, 1, 1000), others, claim=claim, rng=rng)
         alarms += rates["beyond_claim_10pct"].low > 0
         worse = _rates.true_positive_rates(rng.normal(1.6, 1, 1000), others, claim=claim, rng=rng)
         seen += worse["beyond_claim_10pct"].low > 0
-    assert alarms <= 5
-    assert seen >= 190
+    assert alarms <= 40
+    assert seen >= 950
 
 
 def test_the_allowed_rate_follows_the_curve_and_without_one_epsilon_and_delta() -> None:
