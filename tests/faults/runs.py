@@ -80,7 +80,9 @@ class Run:
 
     def prepare(self, *, evaluate: bool = False, cap: float = 50.0) -> Run:
         cut_cohort(self.folder)
-        judged = "evaluate: {holdout: 0.3, target: readmitted, groups: [gender]}\n" if evaluate else ""
+        # No canaries: a twin's noise is for simulated patients, which the witness cannot tell from real ones.
+        judged = "evaluate: {holdout: 0.3, target: readmitted, groups: [gender], canaries: 0}\n"
+        judged = judged if evaluate else ""
         (self.folder / "run.yaml").write_text(CONFIG % self.url + judged)
         self.ledger().open_cohort("cut", epsilon=cap, delta=1e-6)
         return self
