@@ -19,7 +19,6 @@ def drawn(
     records: float,
     patients: float,
     both: float = 0.0,
-    steps: bool = False,
     n: int = 100,
 ) -> Any:
     """A figure of truth 0: an error of the training records in each arm, alike for all patients, one a
@@ -66,11 +65,12 @@ def test_degrees_of_freedom_are_four_an_arm_where_records_are_all_and_many_where
     assert np.median([drawn(rng, records=0.0, patients=1.0).freedom for _ in range(20)]) > 30
 
 
-def test_a_sum_of_absolute_values_is_covered() -> None:
-    """Ten cells of true error .1, which chance outweighs among few patients; 300 repetitions."""
+def test_a_sum_of_absolute_values_is_covered_by_halves_of_the_patients_and_not_by_fifths() -> None:
+    """Ten cells of true error .1: among 20 patients chance outweighs it, among 50 less, among 100 little."""
     rng, n = np.random.default_rng(8), 100
     same = SimpleNamespace(n_units=n)
     found: list[Any] = []
+    by_fifths: list[Any] = []
     for _ in range(300):
         cells = np.where(rng.random((n, 1)) * 10 // 1 == np.arange(10), 0.1 + rng.normal(0, 0.5, (n, 1)), 0.0)
 
@@ -81,14 +81,28 @@ def test_a_sum_of_absolute_values_is_covered() -> None:
         found.append(
             from_fifths_and_halves(statistic, same, [same] * 5, half_samples(n, SPLITS, rng=rng), n=n)
         )
+        by_fifths.append(
+            from_fifths(
+                lambda one, draws, of=statistic: of(one, "synthetic", draws),
+                same,
+                [same] * 5,
+                parts(n, rng=rng),
+                n=n,
+            )
+        )
     truth = np.mean([estimate.value for estimate in found])
-    assert np.mean([e.low <= truth <= e.high for e in found]) > 0.9
+    covered = [np.mean([e.low <= truth <= e.high for e in held]) for held in (found, by_fifths)]
+    assert covered[0] > 0.9
+    assert covered[1] < covered[0]
 
 
 def test_a_figure_that_never_varies_has_an_interval_of_one_point() -> None:
     same = SimpleNamespace(n_units=50)
     held = half_samples(50, SPLITS, rng=np.random.default_rng(6))
     found = from_fifths_and_halves(lambda one, arm, draws: np.zeros(len(draws)), same, [same] * 5, held, n=50)
+    assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
+    held = parts(50, rng=np.random.default_rng(6))
+    found = from_fifths(lambda one, draws: np.zeros(len(draws)), same, [same] * 5, held, n=50)
     assert (found.value, found.low, found.high) == (0.0, 0.0, 0.0)
 
 
@@ -108,3 +122,4 @@ def test_fifths_of_records_and_patients_at_once_cover_errors_of_both(records: fl
     assert 0.93 <= np.mean([e.low <= 0 <= e.high for e in found]) <= 0.97
     assert np.mean([abs(e.value) <= (e.high - e.value) / 2 for e in found]) < 0.8
     assert patients > 0.5 or np.median([e.freedom for e in found]) < 6
+    assert records > 0.0 or np.median([e.freedom for e in found]) > 30
