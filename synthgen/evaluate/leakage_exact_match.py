@@ -103,11 +103,11 @@ def _holdout_excess(
         return insufficient(min(n, size))
     matched, shared = [], NOTHING
     for rows in (drawn, foreign):
-        counts = _counts(hashes[1][unique], rows)
+        record, row = _pairs(hashes[1][unique], rows)
+        counts = np.bincount(record, minlength=len(units))
         missed = np.ones(n)
         np.multiply.at(missed, units, 1 - chance_of_a_match(counts, len(rows), size))
         matched.append(1 - missed)
-        record, row = _pairs(hashes[1][unique], rows)
         shared += variance_of_rows(units[record], row, n=n, total=len(rows), size=size)
     return Estimate(*paired_shares(*matched, shared=shared), n=n)
 
@@ -118,13 +118,6 @@ def _pairs(wanted: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray
         pd.DataFrame({"hash": rows, "row": np.arange(len(rows))}), on="hash"
     )
     return found["record"].to_numpy(), found["row"].to_numpy()
-
-
-def _counts(wanted: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return how often each wanted hash is among the rows."""
-    known, counts = np.unique(rows, return_counts=True)
-    place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-    return np.where(known[place] == wanted, counts[place], 0)
 
 
 def chance_of_a_match(counts: np.ndarray, total: int, size: int) -> np.ndarray:
