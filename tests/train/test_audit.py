@@ -75,11 +75,14 @@ def attacked(plan: TrainingPlan, member: bool, *, known_masks: bool) -> float:
 def violated(plan: TrainingPlan, n: int, *, known_masks: bool = False, confidence: float = MANY) -> bool:
     """Attack n trainings with the canary and n without; return whether the claim is violated.
 
-    Few trainings are cut in the middle between the two arms, where gross defects separate them.
+    Few trainings are cut in the middle between the two arms as a gross defect would leave them, the canary's
+    rows each with a norm of their own: 60 an arm then catch no noise and 32 rows with probability 1 (to 1e-12).
     """
     threshold = 0.2 if known_masks else 0.0
-    if not known_masks and plan.sample_rate == 1 and confidence == MANY:
-        threshold = -1 / (2 * plan.noise_multiplier**2)  # half of those without are called members
+    if not known_masks and plan.sample_rate == 1:
+        # Many: half of those without are called members. Few: x > rows / 2.
+        cut = 0.0 if confidence == MANY else plan.rows_per_unit / 2
+        threshold = (2 * cut - 1) / (2 * plan.noise_multiplier**2)
     guesses = [
         sum(attacked(plan, member, known_masks=known_masks) > threshold for _ in range(n))
         for member in (False, True)
