@@ -104,8 +104,12 @@ class ImageDenoiser(nn.Module):
 
 
 def levels(n: int, *, low: float, high: float, device: torch.device | None = None) -> Tensor:
-    """Draw noise levels, log-normal, cut to what sampling meets."""
-    return (LOG_MEAN + LOG_SPREAD * torch.randn(n, device=device)).exp().clamp(low, high)
+    """Draw noise levels, log-normal between `low` and `high`, which are what sampling meets."""
+    normal = torch.distributions.Normal(0.0, 1.0)
+    ends = (torch.tensor([low, high]).log() - LOG_MEAN) / LOG_SPREAD
+    below, above = normal.cdf(ends).to(device)
+    part = below + (above - below) * torch.rand(n, device=device)
+    return (LOG_MEAN + LOG_SPREAD * normal.icdf(part)).exp().clamp(low, high)
 
 
 def pretrain(

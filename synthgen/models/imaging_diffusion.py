@@ -63,6 +63,9 @@ class Config(WarmImaging):
     """
 
     name: Literal["diffusion"] = "diffusion"
+    share_votes: float = Field(default=0.1, ge=0, lt=1)
+    share_steps: float = Field(default=0.1, gt=0, lt=1)
+    pretraining: int = Field(default=400, ge=0, le=10_000_000)
     trained: Literal["part", "all"] | None = None
     learning_rate: float = Field(default=5e-4, gt=0, le=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)

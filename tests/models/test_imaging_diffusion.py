@@ -2,11 +2,13 @@
 
 import numpy as np
 import torch
+from scipy import stats
 
 from synthgen.image_records import RealImages
 from synthgen.models import _image_denoiser as network
-from synthgen.models import _image_fit, _noised_steps
+from synthgen.models import _image_fit, _noised_steps, imaging_diffusion
 from synthgen.models._image_warm import CLIP
+from synthgen.privacy.noise import NoiseSource
 from synthgen.train.gradients import UnitGradients
 from synthgen.train.plan import TrainingPlan
 from tests.phantoms import cohort
@@ -61,3 +63,38 @@ def test_a_step_of_the_denoiser_is_that_of_edm() -> None:
     assert torch.allclose(loss, expected, rtol=1e-3)
     alone = net.losses(x[:1], classes[:1], guides[:1], sigma[:1], noise[:1])
     assert torch.allclose(alone, loss[:1], rtol=1e-4)
+
+
+def test_noise_levels_are_log_normal_between_what_sampling_meets_and_pile_up_nowhere() -> None:
+    for low, high in ((0.01, 0.16), (0.01, 10.0)):
+        torch.manual_seed(0)
+        drawn = network.levels(20_000, low=low, high=high).double().numpy()
+        assert drawn.min() >= low
+        assert drawn.max() <= high
+        law = stats.norm(network.LOG_MEAN, network.LOG_SPREAD)
+        below, above = law.cdf(np.log([low, high]))
+        part = (law.cdf(np.log(drawn)) - below) / (above - below)
+        assert stats.kstest(part, "uniform").pvalue > 1e-3
+        assert np.unique(drawn, return_counts=True)[1].max() < 20  # float32's own ties
+    assert (
+        stats.kstest((law.cdf(np.log(drawn.clip(0.01, 0.26))) - below) / (above - below), "uniform").pvalue
+        < 1e-9
+    )
+
+
+def test_the_network_learns_no_noise_that_sampling_never_meets(monkeypatch) -> None:
+    data, met = cohort(40, images=(1, 1)), []
+    config = imaging_diffusion.Config(
+        width=8, pretraining=3, steps=2, calls=2, prior=["leaves"], strength=0.08
+    )
+    plan = config.plan(data.schema, epsilon=10.0, delta=1e-5, patients=40)
+    keep = network.ImageDenoiser.losses
+
+    def losses(net, images, classes, guides, sigma, noise):
+        met.append(float(sigma.max()))
+        return keep(net, images, classes, guides, sigma, noise)
+
+    monkeypatch.setattr(network.ImageDenoiser, "losses", losses)
+    config.fit(data, plan, noise=NoiseSource.for_tests(0))
+    assert len(met) >= 5
+    assert max(met) <= 2 * config.strength * (1 + 1e-6)

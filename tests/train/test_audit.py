@@ -76,7 +76,8 @@ def violated(plan: TrainingPlan, n: int, *, known_masks: bool = False, confidenc
     """Attack n trainings with the canary and n without; return whether the claim is violated.
 
     Few trainings are cut in the middle between the two arms as a gross defect would leave them, the canary's
-    rows each with a norm of their own: 60 an arm then catch no noise and 32 rows with probability 1 (to 1e-12).
+    rows each with a norm of their own: 60 an arm then catch no noise, and 32 rows, with probability 1 (to
+    1e-12).
     """
     threshold = 0.2 if known_masks else 0.0
     if not known_masks and plan.sample_rate == 1:
