@@ -45,7 +45,7 @@ REAL, DIRECT = "real", "dp-classifier"
 DPDM: dict[str, Any] = {
     **{"share_votes": 0.0, "share_spectrum": 0.0, "share_brightness": 0.0, "share_steps": 0.98},
     **{"pretraining": 0, "strength": 10.0, "draws": 4, "calls": 18, "trained": "all"},
-    **{"steps": 50, "batch": 1024, "learning_rate": 1e-3, "ema_decay": 0.97},
+    **{"steps": 20, "batch": 1024, "learning_rate": 1e-3, "ema_decay": 0.97},
 }
 """The DPDM family's recipe (arXiv:2210.09929) at the CPU minutes of ours: no prior, no draft, steps alone."""
 GENERATORS: dict[str, dict[str, Any]] = {

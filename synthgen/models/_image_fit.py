@@ -32,9 +32,9 @@ PneumoniaMNIST at epsilon 10, with all, half and none of it: kernel distance .16
 .48, .36."""
 AT_ONCE = {"cpu": 64, "cuda": 512}  # patients in memory
 BEYOND = 2.0
-"""Largest noise level that the network learns, over that of a draft; drafts are further from images than their
-noise. Levels up to 10 in pretraining, half of those of the noised steps at .26, needed twice the
-pretraining for the same images (PneumoniaMNIST at epsilon 10, three fits)."""
+"""Largest noise level that the network learns, over that of a draft. Levels up to 10 in pretraining, and half
+of those of the noised steps at .26, needed twice the pretraining for the same images (PneumoniaMNIST at
+epsilon 10, three fits)."""
 ROUGH = 0.3  # noise above which drafts teach the network too
 
 
