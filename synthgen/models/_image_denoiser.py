@@ -107,7 +107,8 @@ def levels(n: int, *, low: float, high: float, device: torch.device | None = Non
     """Draw noise levels, log-normal between `low` and `high`, which are what sampling meets."""
     below, above = torch.special.ndtr((torch.tensor([low, high]).log() - LOG_MEAN) / LOG_SPREAD).tolist()
     part = below + (above - below) * torch.rand(n, device=device)
-    return (LOG_MEAN + LOG_SPREAD * torch.special.ndtri(part)).exp().clamp(low, high)
+    drawn: Tensor = (LOG_MEAN + LOG_SPREAD * torch.special.ndtri(part)).exp()
+    return drawn.clamp(low, high)
 
 
 def pretrain(
