@@ -13,8 +13,7 @@ from synthgen.evaluate import _image_learners
 from synthgen.evaluate._encoder import thumbnails
 from synthgen.image_records import intensities
 
-STEPS, BATCH, RATE, MOST = 1200, 128, 3e-3, 40_000
-SEED = 0
+STEPS, BATCH, RATE = 1200, 128, 3e-3
 
 
 class Residual(nn.Module):
@@ -55,7 +54,14 @@ def wide(channels: int, n_labels: int) -> nn.Module:
 
 
 def probabilities(
-    drawn: Any, labels: np.ndarray, test: Any, n_labels: int, *, steps: int = STEPS, gpu: bool = False
+    drawn: Any,
+    labels: np.ndarray,
+    test: Any,
+    n_labels: int,
+    *,
+    steps: int = STEPS,
+    seed: int = 0,
+    gpu: bool = False,
 ) -> np.ndarray:
     """Return what a network trained on drawn images says of the test images, "image label".
 
@@ -65,13 +71,14 @@ def probabilities(
         test: real images that no generator saw.
         n_labels: how many labels there are.
         steps: of AdamW, `BATCH` images each, moved by up to two pixels.
+        seed: of the network's first weights and of the order of images.
         gpu: train the wide network on the GPU, all channels and pixels; else the small grey one.
     """
     device = torch.device("cuda" if gpu and torch.cuda.is_available() else "cpu")
     pixels, wanted = _pixels(drawn, gpu).to(device), torch.from_numpy(labels).to(device)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
-        rng = np.random.default_rng(SEED)
+        torch.manual_seed(seed)
+        rng = np.random.default_rng(seed)
         net = (wide if gpu else small)(pixels.shape[1], n_labels).to(device)
         optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-3)
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * RATE, total_steps=steps)

@@ -35,7 +35,7 @@ def test_a_row_has_every_figure(bars: Path, monkeypatch: pytest.MonkeyPatch) -> 
     bench: Any = importlib.import_module("bench_imaging")
     learner: Any = importlib.import_module("_imaging_learner")
     sets: Any = importlib.import_module("_imaging_sets")
-    monkeypatch.setattr(learner.probabilities, "__kwdefaults__", {"steps": 30, "gpu": False})
+    monkeypatch.setattr(learner.probabilities, "__kwdefaults__", {"steps": 30, "seed": 0, "gpu": False})
     asked = bench._parser().parse_args(["--records", "400", "--sheet", str(bars)])
     found = bench.one("bars", sets.path_of("bars", bars), "embedding", {"name": "embedding"}, 10.0, 0, asked)
     assert json.loads(json.dumps(found)) == found
