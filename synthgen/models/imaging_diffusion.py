@@ -5,7 +5,8 @@ Attributes come from a table generator; pixels are drawn given them:
 1. `imaging_embedding` buys the lowest cosines of each class with its share: the drafts;
 2. patients vote for the phantoms that are most like their images (`_votes`), and a few noisy histograms say
    how sharp images are (`_spectrum`) and how often each brightness occurs (`_brightness`);
-3. a denoiser (`_image_denoiser`) is trained, for free, on the voted phantoms, at high noise on drafts too;
+3. a denoiser (`_image_denoiser`) is trained, for free, on the voted phantoms, at the noise that drafts will
+   get, and where that is high (`_image_fit.ROUGH`) on drafts too;
 4. the rest of the budget trains it on patients: Poisson-sampled patients, several noise levels a record
    averaged inside the patient, one clip, one noise a step, label dropout, an average of the weights;
 5. a draft gets noise and loses it again (Meng et al. 2022, arXiv:2108.01073), so that what was paid for as
