@@ -53,8 +53,6 @@ class Config(WarmImaging):
         strength: see `_image_warm.WarmImaging`. On PneumoniaMNIST at epsilon 10 (two fits, two draws each),
             AUC, kernel distance, precision and coverage are .958, .166, .549, .461 at .05; .953, .153, .583,
             .484 at .08; .947, .148, .598, .497 at .12.
-        share_votes, share_steps: as there. At .1 each, .2 each and .05 each AUC is .954, .951, .948 and
-            coverage .499, .464, .473 (three fits).
         trained: which weights the noised steps change: ``part`` is norms, biases, labels and the last layer,
             ``all`` is all. None follows a public rule: ``all`` where patients times the root of twice rho is
             beyond `SIGNAL_ALL`.
@@ -67,8 +65,6 @@ class Config(WarmImaging):
     """
 
     name: Literal["diffusion"] = "diffusion"
-    share_votes: float = Field(default=0.1, ge=0, lt=1)
-    share_steps: float = Field(default=0.1, gt=0, lt=1)
     pretraining: int = Field(default=400, ge=0, le=10_000_000)
     trained: Literal["part", "all"] | None = None
     learning_rate: float = Field(default=5e-4, gt=0, le=1)

@@ -65,7 +65,6 @@ class Config(WarmImaging):
     """
 
     name: Literal["gan"] = "gan"
-    share_steps: float = Field(default=0.2, gt=0, lt=1)
     steps: int = Field(default=120, ge=1, le=1_000_000)
     draws: int = Field(default=1, ge=1, le=64)
     ema_decay: float = Field(default=0.98, ge=0, lt=1)
