@@ -57,9 +57,9 @@ class WarmImaging(ImagingSettings):
         share_brightness: part for how often each brightness occurs; at 0, or where noise would hide it,
             nobody is asked and brightness stays as drawn.
         share_steps: part for the noised steps; the rest buys the drafts. With votes and steps at .1 each, .2
-            each and .05 each on PneumoniaMNIST at epsilon 10: `diffusion` (three fits) AUC .954, .951, .948 and
-            coverage .499, .464, .473; `gan` (five fits) at .1 and .2 each AUC .961, .959 and kernel distance
-            .151, .179.
+            each and .05 each on PneumoniaMNIST at epsilon 10: `diffusion` (three fits) AUC .954, .951, .948
+            and coverage .499, .464, .473; `gan` (five fits) at .1 and .2 each AUC .961, .959 and kernel
+            distance .151, .179.
         steps: noised steps.
         batch: patients that a step draws on average, at most; a small cohort draws an eighth of itself.
         draws: noise draws of each record in a step, averaged inside the patient.
