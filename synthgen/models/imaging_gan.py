@@ -10,11 +10,12 @@ Attributes come from a table generator; pixels are drawn given them:
    paid for as statistics, a draft's means of blocks and the spectrum, it is held to;
 4. of several candidates the released critic picks the image that is drawn.
 
-Measured on PneumoniaMNIST at epsilon 10 (4,708 images, published test images), what moved it, one seed, before
-`share_brightness` and today's shares: a generator that is not told the class, AUC .944 beside .925; less noise
-in a draft (.05 beside .1), .955; less budget for the critic and shorter pretraining, which leaves drafts as
-they are, .963, with squared kernel distance .122 beside .183, precision .49 beside .35, coverage .41 beside
-.29. Worse: longer pretraining (800 steps: kernel distance .219), longer turns of the generator.
+Measured on PneumoniaMNIST at epsilon 10 (4,708 images, published test images), what moved it, one seed,
+before `share_brightness` and today's shares: a generator that is not told the class, AUC .944 beside .925;
+less noise in a draft (.05 beside .1), .955; less budget for the critic and shorter pretraining, which
+leaves drafts as they are, .963, with squared kernel distance .122 beside .183, precision .49 beside .35,
+coverage .41 beside .29. Worse: longer pretraining (800 steps: kernel distance .219), longer turns of the
+generator.
 
 Source: Bie et al. (2023), arXiv:2302.02936, for many critic steps a generator step and large batches;
 Shrivastava et al. (2017), arXiv:1612.07828, for refining drafts.
