@@ -83,8 +83,8 @@ class WarmImaging(ImagingSettings):
     draws: int = Field(default=2, ge=1, le=64)
     ema_decay: float = Field(default=0.9, ge=0, lt=1)
     width: int = Field(default=32, ge=8, le=1024, multiple_of=8)
-    pretraining: int = Field(default=800, ge=0, le=10_000_000)
-    strength: float = Field(default=0.2, ge=0.02, le=80)
+    pretraining: int = Field(default=400, ge=0, le=10_000_000)
+    strength: float = Field(default=0.06, ge=0.02, le=80)
     device: Device = "auto"
     seed: int = 0
 

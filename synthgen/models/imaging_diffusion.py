@@ -65,12 +65,10 @@ class Config(WarmImaging):
     """
 
     name: Literal["diffusion"] = "diffusion"
-    pretraining: int = Field(default=400, ge=0, le=10_000_000)
     trained: Literal["part", "all"] | None = None
     learning_rate: float = Field(default=5e-4, gt=0, le=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
     calls: int = Field(default=4, ge=2, le=1000)
-    strength: float = Field(default=0.06, ge=0.02, le=80)
     guidance: float = Field(default=-1.0, ge=-1, le=20)
 
     def packages(self) -> tuple[str, ...]:
