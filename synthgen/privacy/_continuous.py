@@ -6,6 +6,7 @@ seeded source tests the code that protects patients.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ Words = Callable[[int], npt.NDArray[np.uint64]]
 """Returns that many independent uniform 64-bit words."""
 
 _CHUNK = 16384  # words at a time, so that the work stays in the cache
+_SPACING_BITS = 8
 
 
 def uniforms(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
@@ -31,21 +33,66 @@ def uniforms(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.float64]:
     return numbers
 
 
+def halves(words: Words, size: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return numbers above 0 and at most 1/2, each exact in its 52 leading bits however small, and coins.
+
+    A word gives the coin and the 63 leading bits. Where fewer than 53 of these are significant, the bits of
+    a further word follow them, so that gaps are 2**-52 of the number or less down to 2**-75; the smallest
+    is 2**-129.
+
+    Example:
+        >>> numbers, coins = halves(lambda n: np.zeros(n, dtype=np.uint64), 1)
+        >>> numbers == [2.0**-129], coins
+        (array([ True]), array([False]))
+    """
+    first = words(size)
+    coins = (first & np.uint64(1)).astype(np.bool_)
+    first = first >> np.uint64(1)
+    numbers = first.astype(np.float64)
+    few = np.flatnonzero(first < np.uint64(2**53))  # exact in float64 until here
+    if few.size:
+        numbers[few] += np.ldexp(words(few.size).astype(np.float64) + 0.5, -64)
+    return np.ldexp(numbers, -64), coins
+
+
 def gaussian(words: Words, size: int) -> npt.NDArray[np.float64]:
-    """Return standard normal numbers by the inverse of the distribution function.
+    """Return standard normal numbers: one half of the distribution function inverted, and a random sign.
 
-    Their values end at 8.2 standard deviations, which moves the distribution by less than 2**-52 a
-    number in total variation; what floating point leaks beyond that is left to the caller's rounding.
+    What is measured by ``tests/privacy/test_continuous.py``: as a function of the words the numbers are
+    monotone on each side, they reach to 13 standard deviations (beyond lies a mass of 2**-128), and each
+    number's distribution function is that of the exact normal distribution up to a shift of the argument by
+    at most ``2**-48``, also in the tails, where 52 bits that are equally spaced between 0 and 1 would leave
+    gaps (wider than a float32 step beyond 6.4 standard deviations, a mass of 1.6e-10). `spacing` says what
+    the caller must do with the last bits.
 
-    Source: Mironov (2012) for the leak of floating-point noise; arXiv:2112.05307 for its size at float64.
+    Source: Mironov (2012) for the leak of floating-point noise; Holohan and Braghin (2021),
+    arXiv:2107.10138, for attacks on its last bits.
     """
     from scipy.special import ndtri
 
     out = np.empty(size, dtype=np.float64)
     for start in range(0, size, _CHUNK):
         stop = min(start + _CHUNK, size)
-        out[start:stop] = ndtri(uniforms(words(stop - start)))
+        numbers, coins = halves(words, stop - start)
+        drawn = ndtri(numbers)
+        np.negative(drawn, out=drawn, where=coins)
+        out[start:stop] = drawn
     return out
+
+
+def spacing(sigma: float) -> float:
+    """Return the power of two that noised sums are rounded to multiples of: 2**-8 of ``sigma`` or less.
+
+    The last bits of ``sum + noise`` depend on the bits of the sum, and a float32 near zero would show them.
+    A multiple of the spacing stands for an interval of more than 2**-9 standard deviations, which is coarse
+    beside the errors of float64 arithmetic and fine beside the noise: it adds less than 1.3e-6 to its
+    variance. Rounding is post-processing.
+
+    Example:
+        >>> spacing(1.0), spacing(1.5), spacing(0.9)
+        (0.00390625, 0.00390625, 0.001953125)
+    """
+    return math.ldexp(1.0, math.frexp(sigma)[1] - 1 - _SPACING_BITS)
 
 
 def bernoulli(words: Words, size: int, rate: float) -> npt.NDArray[np.bool_]:

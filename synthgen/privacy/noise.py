@@ -3,8 +3,9 @@
 Private noise and secret masks come from here and from nowhere else. For counts and scalars the operating
 system's source draws exactly, on integers, with opendp: floating-point noise leaks through its lowest bits
 (Mironov, 2012; Casacuberta et al., 2022, arXiv:2207.10635). Gradients get float64 noise made of the
-operating system's words. Tests inject a seeded source, or none at all to measure sensitivity;
-both carry ``is_private = False``, which a fit on real patients must refuse.
+operating system's words, and the noised sum is rounded to multiples of a public spacing. Tests inject a
+seeded source, or none at all to measure sensitivity; both carry ``is_private = False``, which a fit on real
+patients must refuse.
 """
 
 from __future__ import annotations
@@ -129,9 +130,13 @@ class NoiseSource(ABC):
         """Return independent Gaussian noise for a sum of clipped gradients.
 
         Guarantee:
-            Added to a float64 sum that one unit moves by at most ``sensitivity``, it costs as much as
-            ``GaussianDpEvent(sigma / sensitivity)``, up to floating point: the noise is float64 and the
-            caller rounds what it releases to a coarser type. Counts and scalars use `discrete_gaussian`.
+            Added to a float64 sum that one unit moves by at most ``sensitivity``, and rounded to multiples
+            of `spacing`, it costs as much as ``GaussianDpEvent(sigma / sensitivity)`` up to what float64
+            leaves: with sums of at most ``64 * sigma``, each released multiple has the probability that
+            exact arithmetic gives it within a factor of ``1 +- 2**-36``, outside a mass of 2**-80 (measured
+            in ``tests/privacy/test_continuous.py``). A million numbers in each of a thousand steps move
+            epsilon by at most 0.015 in the worst case. Counts and scalars use `discrete_gaussian`, which is
+            exact.
 
         Args:
             size: how many numbers.
@@ -143,6 +148,14 @@ class NoiseSource(ABC):
         if not (math.isfinite(sigma) and sigma > 0):
             raise ValueError(f"Expected sigma > 0, got {sigma=}. Use the noise of the plan.")
         return sigma * self._normal(size)
+
+    def spacing(self, sigma: float) -> float:
+        """Return the power of two to whose multiples a sum with `gaussian` noise must be rounded.
+
+        Args:
+            sigma: standard deviation of the noise; the spacing lies between 2**-9 and 2**-8 of it.
+        """
+        return _continuous.spacing(sigma)
 
     def poisson_mask(self, size: int, *, rate: float) -> npt.NDArray[np.bool_]:
         """Return which units take part in a step: each by its own coin. Secret, and never stored.
@@ -280,6 +293,10 @@ class _NoNoise(NoiseSource):
 
     def _words(self, size: int) -> npt.NDArray[np.uint64]:
         return np.zeros(size, dtype=np.uint64)
+
+    def spacing(self, sigma: float) -> float:
+        """Return a spacing that shows the sum as it is: to measure sensitivity."""
+        return math.ldexp(super().spacing(sigma), -32)
 
     def _normal(self, size: int) -> npt.NDArray[np.float64]:
         return np.zeros(size)

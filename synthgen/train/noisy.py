@@ -27,7 +27,8 @@ class NoisySum:
     Guarantee:
         With ``sigma = noise_multiplier * max_grad_norm``, each `release` costs what
         ``GaussianDpEvent(noise_multiplier)`` costs on the units that took part (Poisson sampled: as the plan
-        books it). Noise is drawn in float64 and the result is rounded to the parameters' type afterwards.
+        books it), up to what `NoiseSource.gaussian` says of floating point. The noised sum of all processes
+        is rounded to multiples of the noise's public spacing before anything else is made of it.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class NoisySum:
             raise ValueError(f"Expected sigma > 0 and denominator > 0, got {sigma} and {denominator}.")
         self._parameters = dict(parameters)
         self._sigma, self._denominator, self._noise = sigma, denominator, noise
+        self._spacing = noise.spacing(sigma)
         self._size = sum(p.numel() for p in self._parameters.values())
         first = next(iter(self._parameters.values()))
         self._sum: Tensor = torch.zeros(self._size, dtype=torch.float64, device=first.device)
@@ -83,13 +85,14 @@ class NoisySum:
             self._gradients = [torch.zeros_like(p) for p in self._parameters.values()]
 
     def release(self) -> None:
-        """Add the noise, divide, write each parameter's ``grad``, and start anew. Once a logical step."""
+        """Add the noise, round, divide, write each parameter's ``grad``, and start anew. Once a step."""
         self._follow()
         if _world.rank() == 0:
             self.prepare()
             drawn, self._drawn = self._drawn, None  # before it is used: noise serves one release only
             self._sum += torch.from_numpy(drawn.result()).to(self._sum.device)  # type: ignore[union-attr]
-        total = _world.sum_(self._sum).div_(self._denominator)
+        total = _world.sum_(self._sum).div_(self._spacing).round_().mul_(self._spacing)
+        total.div_(self._denominator)
         start = 0
         for parameter, gradient in zip(self._parameters.values(), self._gradients, strict=True):
             stop = start + parameter.numel()
