@@ -109,6 +109,11 @@ class Field(Settings):
         return self.type in ("number", "date") or (self.type == "integer" and not listed)
 
     @property
+    def is_unseen(self) -> bool:
+        """Whether generators never see the column: an id, or one that is dropped."""
+        return self.role in ("id", "drop")
+
+    @property
     def unpaid(self) -> bool:
         """Whether its domain is to be paid for and is not there yet."""
         limits = self.constraints

@@ -58,7 +58,7 @@ def read(loaded: Loaded, *, key: bytes, shares: Mapping[str, float], tell: Tell 
         where=where,
     )
     units = table.units if stripped.units is not None else image_units(table, raw.pixels)
-    whole = RealImages(loaded.schema, table.frame, units, pixels=raw.pixels)
+    whole = RealImages(table.schema, table.frame, units, pixels=raw.pixels)
     kept = whole.select(keep_records(units, key=key, max_records=loaded.schema.unit.max_records))
     parts = part_of(kept.units, key=key, shares=shares)
     pieces = {name: kept.select(parts == name) for name in ("train", "reference", "holdout")}

@@ -186,20 +186,18 @@ def release(
     """
     from synthgen.release.bundle import write_bundle
     from synthgen.release.card import data_card
-    from synthgen.release.record import public_schema
     from synthgen.release.report import PublicContent, render_public
 
     record: Mapping[str, Any] = judged.record
     if judged.verdict.verdict != "release" and override and override.strip():
         record = _overridden(record, override.strip())
     names = {name: table for name in _files(loaded, table)}
-    schema = public_schema(loaded.schema)
     return write_bundle(
         output,
         data_files=names,
         schema=loaded.schema,
         record=record,
-        card=data_card(record, schema),
+        card=data_card(record, loaded.schema),
         report_html=render_public(PublicContent(record=record, table=table)),
     )
 

@@ -263,7 +263,7 @@ def _with_paid(loaded: Loaded, folder: RunFolder) -> Loaded:
     """Return the config with the domains that the run's fit has paid for: they are public now."""
     if loaded.schema.resolved or folder.done("fit") is None:
         return loaded
-    return replace(loaded, schema=load_model(folder.model)[1])
+    return replace(loaded, schema=loaded.schema.with_domains_of(load_model(folder.model)[1]))
 
 
 def plan_summary(loaded: Loaded) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field as Key
 from pydantic import field_validator, model_validator
@@ -159,7 +160,7 @@ class Schema(Settings):
     @cached_property
     def columns(self) -> tuple[Column, ...]:
         """Columns that generators see, in the file's order. Ids and dropped columns are not among them."""
-        return tuple(column_of(field) for field in self.fields if field.role not in ("id", "drop"))
+        return tuple(column_of(field) for field in self.fields if not field.is_unseen)
 
     @cached_property
     def parsed_rules(self) -> tuple[Rule, ...]:
@@ -188,7 +189,7 @@ class Schema(Settings):
     @property
     def paid(self) -> tuple[Field, ...]:
         """The columns whose domain is, or is to be, paid for, in the file's order."""
-        marked = [field for field in self.fields if field.role not in ("id", "drop")]
+        marked = [field for field in self.fields if not field.is_unseen]
         return tuple(f for f in marked if f.bounds == "paid" or f.categories == "paid")
 
     @property
@@ -209,6 +210,48 @@ class Schema(Settings):
         if content["images"] is not None and content["images"]["dicom"] is None:
             content["images"].pop("dicom")
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other content; what was derived from the old content is derived anew."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in ("columns", "parsed_rules"):
+            copied.__dict__.pop(name, None)
+        return copied
+
+    def public(self) -> Self:
+        """Return the schema that may leave: the one place that decides what of a schema is published.
+
+        An id or a dropped column keeps its name, its type and its role, which the output needs. Its bounds,
+        categories, format, words and texts go, since they tell how a hospital numbers its patients or what
+        stands in a column that nobody released; so do the hard rules that name such a column. All else was
+        confirmed as public, or paid for. The public schema of a public schema is itself.
+
+        Example:
+            >>> field = Field(name="ward", type="string", role="drop", title="Ward of Dr X")
+            >>> schema = Schema(unit=Unit(level="row"), fields=(field, Field(name="ill", type="boolean")))
+            >>> schema.public().fields[0].title is None
+            True
+        """
+        fields = tuple(
+            Field(name=field.name, type=field.type, role=field.role) if field.is_unseen else field
+            for field in self.fields
+        )
+        return self.model_copy(
+            update={"fields": fields, "rules": tuple(rule.text for rule in self.parsed_rules)}
+        )
+
+    def with_domains_of(self, other: Schema) -> Self:
+        """Return this schema with the modelled columns of another, whose domains were paid for.
+
+        Ids and dropped columns stay as they are here: a public schema does not say how they are read.
+        """
+        found = {field.name: field for field in other.fields}
+        fields = tuple(field if field.is_unseen else found[field.name] for field in self.fields)
+        return self.model_copy(update={"fields": fields})
+
+    def has_digest(self, digest: object) -> bool:
+        """Return whether a model's digest is that of this schema; models of before 0.2 carry the whole one."""
+        return digest in (self.public().digest(), self.digest())
 
     def require_complete(
         self, *, where: str = "schema", lines: dict[str, int] | None = None, unpaid: bool = False

@@ -116,7 +116,8 @@ def canonical(
         where: the table's path, for messages.
 
     Returns:
-        The records and the internal report of what was missing and changed.
+        The records, with the public schema, which is all that what learns from them ever sees; and the
+        internal report of what was missing and changed.
 
     Raises:
         DataError: names all columns that do not keep to the schema, with counts and the first line.
@@ -146,7 +147,7 @@ def canonical(
         columns[column.name] = settled(reading, column)
     problems.refuse()
     content = pd.DataFrame({column.name: columns[column.name] for column in schema.columns})
-    table = RealTable(schema, content, row_units(content) if units is None else units)
+    table = RealTable(schema.public(), content, row_units(content) if units is None else units)
     return table, IngestReport(len(table), table.unit_codes()[1], **counts)
 
 

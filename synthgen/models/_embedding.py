@@ -115,7 +115,7 @@ class FittedEmbedding:
         meta = {
             "format": FORMAT,
             "generator": "embedding",
-            "schema": self.schema.digest(),
+            "schema": self.schema.public().digest(),
             "numbers": dict(self.numbers),
             "radius": self.learnt.radius,
         }
@@ -225,7 +225,7 @@ def load(folder: Path, schema: Schema) -> FittedEmbedding | FittedMerf:
         method = meta["generator"]
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError("Expected a saved embedding.", where=str(folder)) from error
-    if meta.get("format") != FORMAT or meta.get("schema") != schema.digest():
+    if meta.get("format") != FORMAT or not schema.has_digest(meta.get("schema")):
         raise ConfigError(
             "Expected a model of this format and schema.",
             where=str(folder),

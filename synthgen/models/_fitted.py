@@ -156,7 +156,7 @@ class FittedMarginal:
         meta = {
             "format": FORMAT,
             "generator": "marginal",
-            "schema": self.schema.digest(),
+            "schema": self.schema.public().digest(),
             "fine_cells": self.fine_cells,
             "columns": list(self.merging),
             "nodes": [[list(n.attributes), n.parent, list(n.separator)] for n in self.tree.nodes],
@@ -178,7 +178,7 @@ def load(folder: Path, schema: Schema) -> FittedMarginal:
         tensors = load_file(folder / WEIGHTS)
     except (OSError, ValueError) as error:
         raise ConfigError("Expected a saved marginal model.", where=str(folder)) from error
-    if meta.get("format") != FORMAT or meta.get("schema") != schema.digest():
+    if meta.get("format") != FORMAT or not schema.has_digest(meta.get("schema")):
         raise ConfigError(
             "Expected a model of this format and schema.",
             where=str(folder),

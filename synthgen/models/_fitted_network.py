@@ -142,7 +142,7 @@ class FittedNetwork:
         meta = {
             "format": FORMAT,
             "generator": self.generator,
-            "schema": self.schema.digest(),
+            "schema": self.schema.public().digest(),
             "fine_cells": self.fine_cells,
             "columns": list(self.merging),
             "paid": [list(m.attributes) for m in self.paid],
@@ -164,8 +164,8 @@ def load(folder: Path, schema: Schema, *, generator: str = "network") -> FittedN
         tensors = load_file(folder / WEIGHTS)
     except (OSError, ValueError) as error:
         raise ConfigError(f"Expected a saved {generator} model.", where=str(folder)) from error
-    known = meta.get("format"), meta.get("generator"), meta.get("schema")
-    if known != (FORMAT, generator, schema.digest()):
+    known = meta.get("format"), meta.get("generator")
+    if known != (FORMAT, generator) or not schema.has_digest(meta.get("schema")):
         raise ConfigError(
             f"Expected a {generator} model of this format and schema.",
             where=str(folder),

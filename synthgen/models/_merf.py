@@ -178,7 +178,7 @@ class FittedMerf:
         meta = {
             "format": FORMAT,
             "generator": "merf",
-            "schema": self.schema.digest(),
+            "schema": self.schema.public().digest(),
             "numbers": dict(self.numbers),
         }
         save_file(state, folder / WEIGHTS)

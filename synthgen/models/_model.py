@@ -18,10 +18,10 @@ SCHEMA_FILE, KIND_FILE = "schema.json", "generator.json"
 
 
 def save_model(model: TableModel, schema: Schema, generator: str, folder: Path) -> None:
-    """Write a model, its schema and its generator's name into an existing folder."""
+    """Write a model, its public schema and its generator's name into an existing folder."""
     model.save(folder)
     (folder / SCHEMA_FILE).write_text(
-        schema.model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8"
+        schema.public().model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8"
     )
     (folder / KIND_FILE).write_text(json.dumps({"generator": generator}) + "\n", encoding="utf-8")
 

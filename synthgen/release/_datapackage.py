@@ -24,7 +24,7 @@ def data_package(data: Mapping[str, Path], *, schema: Schema, record: Mapping[st
 
     Args:
         data: data files by name under ``data/``.
-        schema: the public schema; ids carry no bounds.
+        schema: the table's schema, of which the public part is printed.
         record: the privacy record.
     """
     basic = record["registry"]["basic"]
@@ -67,7 +67,7 @@ def _resource(name: str, path: Path, schema: Schema) -> dict[str, Any]:
     return {
         **found,
         "schema": {
-            "fields": [_field(field) for field in schema.fields if field.role != "drop"],
+            "fields": [_field(field) for field in schema.public().fields if field.role != "drop"],
             "missingValues": list(schema.missing_values),
         },
     }

@@ -38,7 +38,7 @@ from synthgen.release._verify import (
     checksums,
     verify_bundle,
 )
-from synthgen.release.record import check_record, public_schema, record_text
+from synthgen.release.record import check_record, record_text
 from synthgen.schema import Schema
 
 __all__ = ["Problem", "verify_bundle", "write_bundle"]
@@ -81,7 +81,7 @@ def write_bundle(
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with _sibling(output) as folder:
-            _fill(folder, data_files, public_schema(schema), record, card, report_html)
+            _fill(folder, data_files, schema.public(), record, card, report_html)
             _require_verified(folder)
             return _place(folder, output)
     except OSError as error:

@@ -52,10 +52,10 @@ def data_card(record: Mapping[str, Any], schema: Schema, words: CardWords | None
 
     Args:
         record: the privacy record.
-        schema: the public schema.
+        schema: the table's schema, of which the public part is printed.
         words: what only a person can say.
     """
-    words = words or CardWords()
+    words, schema = words or CardWords(), schema.public()
     basic = record["registry"]["basic"]
     parts = [
         f"# {basic['name']}\n\n{basic['description']}",

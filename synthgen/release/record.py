@@ -30,7 +30,6 @@ __all__ = [
     "Override",
     "check_record",
     "privacy_record",
-    "public_schema",
     "record_digest",
     "record_text",
     "replace_one_epsilon",
@@ -59,7 +58,7 @@ def privacy_record(
         event: the plan's event, serialised.
         composition: the cohort's ledger with this release.
         judgement: the gate's word.
-        schema: the schema that the release carries (see `public_schema`).
+        schema: the table's schema; its public part (`synthgen.schema.Schema.public`) is what counts.
         files: synthetic records by file name under ``data/``.
         audit: of a twin of the plan, on simulated patients; None if the release was not evaluated.
         inference: what twins said about intervals (see `synthgen.release._record.InferenceBlock`), likewise.
@@ -79,7 +78,7 @@ def privacy_record(
         "claim": _claim(plan, composition),
         "plan": _plan(plan, event),
         "ledger": _ledger(composition),
-        "data": {"schema_sha256": public_schema(schema).digest(), "files": dict(files)},
+        "data": {"schema_sha256": schema.public().digest(), "files": dict(files)},
         "randomness": RANDOMNESS,
         "identifiers": _identifiers(schema),
         "software": software_versions(),
@@ -124,20 +123,6 @@ def record_text(record: Mapping[str, Any]) -> str:
 def record_digest(record: Mapping[str, Any]) -> str:
     """Return the SHA-256 of `record_text`, in hex. Card and report carry it."""
     return hashlib.sha256(record_text(record).encode()).hexdigest()
-
-
-def public_schema(schema: Schema) -> Schema:
-    """Return the schema that a release carries: columns that the generator never saw keep no bounds.
-
-    Bounds or categories of an id tell how a hospital numbers its patients.
-    """
-    kept = []
-    for field in schema.fields:
-        if field.role in ("id", "drop"):
-            kept.append(type(field)(name=field.name, type=field.type, role=field.role))
-        else:
-            kept.append(field)
-    return schema.model_copy(update={"fields": tuple(kept)})
 
 
 def replace_one_epsilon(epsilon_at: Callable[[float], float], delta: float) -> float:

@@ -21,7 +21,7 @@ from synthgen.release._checks import data_problems
 from synthgen.release._verify import REQUIRED, Problem
 from synthgen.release.bundle import schema_text, verify_bundle, write_bundle
 from synthgen.release.card import data_card
-from synthgen.release.record import Judgement, Override, public_schema, record_text
+from synthgen.release.record import Judgement, Override, record_text
 from synthgen.release.report import PublicContent, render_public
 from synthgen.schema import Schema, load_schema
 
@@ -338,7 +338,7 @@ def test_a_synthetic_table_is_written_by_the_sampler(
 
 
 def test_the_schema_file_reads_back_to_the_same_schema(schema: Schema, tmp_path: Path) -> None:
-    public = public_schema(schema)
+    public = schema.public()
     (tmp_path / "s.yaml").write_text(schema_text(public), encoding="utf-8")
     assert load_schema(tmp_path / "s.yaml").digest() == public.digest()
     assert '"no"' in schema_text(public)  # so that a YAML 1.1 reader does not see false
