@@ -250,7 +250,7 @@ class Schema(Settings):
         return self.model_copy(update={"fields": fields})
 
     def has_digest(self, digest: object) -> bool:
-        """Return whether a model's digest is that of this schema; models of before 0.2 carry the whole one."""
+        """Return whether a digest in a model is that of this schema (older models have the whole one)."""
         return digest in (self.public().digest(), self.digest())
 
     def require_complete(
