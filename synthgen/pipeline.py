@@ -18,8 +18,10 @@ from synthgen.audits import canaries_of
 from synthgen.config import Loaded, holdout_of, load_config, tables_of
 from synthgen.errors import ConfigError
 from synthgen.models._base import Progress
+from synthgen.models._missing import empty_cell_warning
 from synthgen.models._model import load_model
 from synthgen.picture_files import write_cohort
+from synthgen.preprocess import provisional
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
@@ -296,6 +298,7 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
             str(size): None if noise is None else round(1.96 * noise / size, 4) for size in (100, 1000)
         },
         "warnings": few_patients(plan.patients, noise, epsilon=plan.epsilon, delta=plan.delta)
-        + loose_delta(plan.patients, plan.delta),
+        + loose_delta(plan.patients, plan.delta)
+        + empty_cell_warning(provisional(loaded.schema), plan.parameters),
         "seconds": round(8 + (0.9 + 2e-6 * plan.patients) * len(loaded.schema.columns), 0),
     }

@@ -61,7 +61,7 @@ def merge(grid: Grid, noisy: np.ndarray, *, sigma: float, n_target: int, keep: b
 
     Args:
         grid: the column's public cells.
-        noisy: noisy count of each fine cell, in patients.
+        noisy: noisy count of each fine cell, in patients; 0 of a missing cell that noise explains.
         sigma: standard deviation of each count's noise, in patients.
         n_target: aim for this many coarse cells of a number.
         keep: keep every cell of a category (label, protected, named by a rule).
@@ -74,11 +74,15 @@ def merge(grid: Grid, noisy: np.ndarray, *, sigma: float, n_target: int, keep: b
         coarse = _join_neighbours(noisy[values], n_target, 3.0 * sigma)
     else:
         coarse = _join_rare(counts[values], rare)
+    share = _shares(coarse, noisy[values], sigma if grid.is_ordered else 0.0)
     if grid.missing is not None:
-        alone = keep or counts[grid.missing] > rare
+        alone = counts[grid.missing] > rare  # of a kept column: more than none
         mass = np.bincount(coarse, weights=counts[values])
-        coarse = np.append(coarse, coarse.max() + 1 if alone else int(np.argmax(mass)))
-    return Merging(coarse, _shares(coarse, noisy, sigma if grid.is_ordered else 0.0))
+        host = int(np.argmax(mass))
+        empty = 1.0 if alone else counts[grid.missing] / max(mass[host] + counts[grid.missing], 1e-9)
+        share = np.append(share if alone else np.where(coarse == host, share * (1.0 - empty), share), empty)
+        coarse = np.append(coarse, coarse.max() + 1 if alone else host)
+    return Merging(coarse, share)
 
 
 def _join_neighbours(noisy: np.ndarray, n_target: int, least: float) -> np.ndarray:

@@ -19,6 +19,7 @@ from synthgen.models._fitted import FittedMarginal
 from synthgen.models._flat import given_of, links_of
 from synthgen.models._groups import group_pairs, shrink_groups, sizes_of, split_by_need
 from synthgen.models._junction import Attributes
+from synthgen.models._missing import without_noise
 from synthgen.models._references import aim, mst
 from synthgen.models._select import Records, expected_counts, split_rho
 from synthgen.models._shrink import Bands, shrink
@@ -113,10 +114,11 @@ def open_records(
 
 
 def one_ways(records: Records, encoder: Encoder, numbers: Mapping[str, Any]) -> dict[str, Measurement]:
-    """Measure every column on its fine public cells."""
+    """Measure every column on its fine public cells; missing values that noise explains are none."""
     rho = numbers["rho"] * numbers["share_one"]
     parts = split_rho(rho, [grid.n_cells for grid in encoder.grids.values()])
-    return {name: records.measure((name,), part) for name, part in zip(encoder.grids, parts, strict=True)}
+    noisy = {name: records.measure((name,), part) for name, part in zip(encoder.grids, parts, strict=True)}
+    return without_noise(noisy, encoder)
 
 
 def merge_cells(

@@ -19,6 +19,7 @@ from synthgen.models._calibrate import Structure
 from synthgen.models._cells import Merging
 from synthgen.models._estimate import Measurement, Model, estimate, total_of
 from synthgen.models._junction import Attributes
+from synthgen.models._missing import joined, without_noise
 from synthgen.models._select import Records, expected_counts
 from synthgen.models._workload import Candidate
 
@@ -40,8 +41,9 @@ def mst(
     names = list(encoder.grids)
     third = numbers["rho"] / 3.0
     tell("columns", 0.0)
-    ones = [records.measure((name,), third / len(names)) for name in names]
-    merging = {one.attributes[0]: _compressed(one) for one in ones}
+    noisy = {name: records.measure((name,), third / len(names)) for name in names}
+    ones = list(without_noise(noisy, encoder).values())
+    merging = {one.attributes[0]: _compressed(one, encoder.grids[one.attributes[0]].missing) for one in ones}
     records.coarsen(merging)
     sizes = {name: merging[name].n_coarse for name in names}
     measured = [_summed(one, merging[one.attributes[0]]) for one in ones]
@@ -93,8 +95,13 @@ def aim(
     rho, spent = numbers["rho"], 0.0
     measure_rho = ALPHA * rho / numbers["rounds"]
     select_rho = (1.0 - ALPHA) * rho / numbers["rounds"]
-    measured = [records.measure((name,), measure_rho) for name in sizes]
+    noisy = {name: records.measure((name,), measure_rho) for name in sizes}
     spent += measure_rho * len(sizes)
+    ones = without_noise(noisy, encoder)
+    merging = {name: joined(encoder.grids[name], one.counts) for name, one in ones.items()}
+    records.coarsen(merging)
+    sizes = {name: merged.n_coarse for name, merged in merging.items()}
+    measured = [_summed(one, merging[name]) for name, one in ones.items()]
     model = estimate(measured, sizes, iterations=iterations, forbidden={}, discrepancy=0.0)
     workload = [Candidate(c, float(k)) for k in (1, 2, 3) for c in itertools.combinations(sizes, k)]
     while rho - spent > 1e-9 * rho:
@@ -118,7 +125,7 @@ def aim(
         now = total * model.structure.marginal(model.tables[index], index, pick)
         if np.abs(now - expected[pick]).sum() <= math.sqrt(2 / math.pi) * sigma * now.size:
             measure_rho, select_rho = 4.0 * measure_rho, 4.0 * select_rho
-    return model, {name: _whole(size) for name, size in sizes.items()}
+    return model, merging
 
 
 def _small(
@@ -133,19 +140,21 @@ def _small(
     ]
 
 
-def _compressed(one: Measurement) -> Merging:
-    """Give each value above three sigma a cell, and the rest one cell in common."""
+def _compressed(one: Measurement, missing: int | None) -> Merging:
+    """Give each value above three sigma a cell, the rest one in common, and missing values their own."""
     alone = one.counts >= 3.0 * one.scale
+    if missing is not None:
+        alone[missing] = one.counts[missing] > 0.0
     coarse = np.full(len(alone), int(alone.sum()), dtype=np.int64)
     coarse[alone] = np.arange(int(alone.sum()))
-    size = np.bincount(coarse)
-    return Merging(coarse, 1.0 / size[coarse])
+    share = np.ones(len(alone))
+    if missing is not None and not alone[missing] and (coarse == coarse[missing]).sum() > 1:
+        share[missing] = 0.0
+    elif missing is not None and not alone[missing]:
+        coarse[missing], share[missing] = int(coarse[np.argmax(one.counts)]), 0.0
+    return Merging(coarse, share / np.bincount(coarse, weights=share)[coarse])
 
 
 def _summed(one: Measurement, merging: Merging) -> Measurement:
     counts = np.bincount(merging.coarse, weights=one.counts)
     return Measurement(one.attributes, counts, one.scale * np.sqrt(np.bincount(merging.coarse)))
-
-
-def _whole(n_cells: int) -> Merging:
-    return Merging(np.arange(n_cells), np.ones(n_cells))
