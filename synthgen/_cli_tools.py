@@ -15,10 +15,12 @@ ledger_app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Delimiter = Annotated[str, typer.Option(help="Of a CSV table.")]
-Encoding = Annotated[str, typer.Option(help="Of a CSV table.")]
-Decimal = Annotated[str, typer.Option(help="Decimal sign of a CSV table.")]
+config_app = typer.Typer(help="Write a run's config.", no_args_is_help=True, rich_markup_mode=None)
+Delimiter = Annotated[str, typer.Option(help="Sign between the cells of a CSV table.")]
+Encoding = Annotated[str, typer.Option(help="Encoding of a CSV table, such as utf-8, cp1252 or utf-16.")]
+Decimal = Annotated[str, typer.Option(help="Decimal sign of a CSV table, a point or a comma.")]
 DateFormat = Annotated[str | None, typer.Option(help="strptime format of dates; ISO if not given.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")]
 LedgerUrl = Annotated[str, typer.Option("--ledger", help="URL of the ledger.")]
 
 
@@ -38,6 +40,10 @@ def schema_init(
     suggest: Annotated[
         bool, typer.Option("--suggest", help="Also read types and domains, unconfirmed.")
     ] = False,
+    unit: Annotated[
+        str | None, typer.Option(help="The patient's column, if its name does not show it.")
+    ] = None,
+    force: Force = False,
     delimiter: Delimiter = ",",
     encoding: Encoding = "utf-8",
     decimal: Decimal = ".",
@@ -48,7 +54,7 @@ def schema_init(
     from synthgen import files
 
     dialect = {"delimiter": delimiter, "encoding": encoding, "decimal": decimal, "date_format": date_format}
-    return files.schema_init(table, output, suggest=suggest, dialect=dialect)
+    return files.schema_init(table, output, suggest=suggest, dialect=dialect, unit=unit, force=force)
 
 
 @schema_app.command("import")
@@ -87,8 +93,65 @@ def schema_check(
     dialect = {"delimiter": delimiter, "encoding": encoding, "decimal": decimal, "date_format": date_format}
     outcome = files.schema_check(schema, table, dialect=dialect)
     if not outcome["valid"]:
-        raise Refused(outcome, 3)
+        raise Refused(outcome, 3 if outcome["errors"]["table"] else 2)
     return outcome
+
+
+@schema_app.command("confirm")
+def schema_confirm(
+    schema: Path,
+    columns: Annotated[list[str] | None, typer.Argument(metavar="COLUMN...", help="Columns.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every column that waits.")] = False,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Say that the domains of columns are public: a person has checked them. Nothing else is changed."""
+    from synthgen import files
+
+    return files.schema_confirm(schema, columns or [], every=every)
+
+
+@config_app.command("init")
+def config_init(
+    schema: Path,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The config to write; else NAME.config.yaml.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The table, or images; else a table beside SCHEMA with its columns."),
+    ] = None,
+    patients: Annotated[
+        int | None, typer.Option(min=1, help="Declared number of patients, public; else to be filled in.")
+    ] = None,
+    epsilon: Annotated[float | None, typer.Option(help="Of a fit; 1 if not given.")] = None,
+    cohort: Annotated[str | None, typer.Option(help="The ledger's name of these patients.")] = None,
+    delimiter: Annotated[
+        str | None, typer.Option(help="Of a CSV table; else as its first lines show.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a CSV table; else as its bytes show.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="Decimal sign of a CSV table; a point.")] = None,
+    date_format: DateFormat = None,
+    force: Force = False,
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Write a complete config with comments. No value of the table is read."""
+    from synthgen import files
+
+    return files.config_init(
+        schema,
+        output,
+        data=data,
+        dialect={
+            "delimiter": delimiter,
+            "encoding": encoding,
+            "decimal": decimal,
+            "date_format": date_format,
+        },
+        cohort=cohort,
+        patients=patients,
+        epsilon=epsilon,
+        force=force,
+    )
 
 
 @schema_app.command("simulate")

@@ -68,7 +68,7 @@ def fit(
     table: str | Path,
     *,
     schema: str | Path,
-    generator: str | Mapping[str, Any] = "marginal",
+    generator: str | Mapping[str, Any] = "auto",
     epsilon: float,
     delta: float,
     patients: int | None = None,
@@ -87,7 +87,8 @@ def fit(
         table: CSV (commas, UTF-8) or Parquet; with ``size``, a folder or ``.npz`` file of images. For other
             dialects use a config.
         schema: path of the schema.
-        generator: key of a generator, or a mapping with its ``name`` and options.
+        generator: key of a generator, or a mapping with its ``name`` and options; ``auto`` chooses by public
+            facts.
         epsilon: what this fit may spend, at ``delta``.
         delta: probability of failure.
         patients: public number of patients; counted, and then not protected, if None.

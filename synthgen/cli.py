@@ -16,8 +16,20 @@ from typing import Annotated, Any
 
 import typer
 
-from synthgen._cli_tools import Json, Refused, ledger_app, schema_app
+from synthgen._cli_tools import (
+    DateFormat,
+    Decimal,
+    Delimiter,
+    Encoding,
+    Json,
+    Refused,
+    config_app,
+    ledger_app,
+    schema_app,
+)
 from synthgen.errors import ConfigError, SynthgenError
+
+SyntheticDialect = Annotated[str | None, typer.Option(help="Of the synthetic table, if it differs.")]
 
 app = typer.Typer(
     name="synthgen",
@@ -28,6 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(schema_app, name="schema")
+app.add_typer(config_app, name="config")
 app.add_typer(ledger_app, name="ledger")
 
 
@@ -219,6 +232,14 @@ def evaluate(
     policy: Annotated[str, typer.Option(help="Name or path of a policy.")] = "default",
     report: Annotated[Path | None, typer.Option(help="Where the internal report goes.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    delimiter: Delimiter = ",",
+    encoding: Encoding = "utf-8",
+    decimal: Decimal = ".",
+    date_format: DateFormat = None,
+    synthetic_delimiter: SyntheticDialect = None,
+    synthetic_encoding: SyntheticDialect = None,
+    synthetic_decimal: SyntheticDialect = None,
+    synthetic_date_format: SyntheticDialect = None,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Judge a run, or a table of any generator, on the four heads."""
@@ -245,7 +266,29 @@ def evaluate(
         "schema": schema,
     }
     found = {name: path for name, path in paths.items() if path is not None}
-    return _judged(files.evaluate(found, policy=policy, claim=claim, seed=seed, report=report, tell=_tell()))
+    own = {
+        "delimiter": synthetic_delimiter,
+        "encoding": synthetic_encoding,
+        "decimal": synthetic_decimal,
+        "date_format": synthetic_date_format,
+    }
+    return _judged(
+        files.evaluate(
+            found,
+            policy=policy,
+            claim=claim,
+            seed=seed,
+            report=report,
+            tell=_tell(),
+            dialect={
+                "delimiter": delimiter,
+                "encoding": encoding,
+                "decimal": decimal,
+                "date_format": date_format,
+            },
+            synthetic_dialect={key: value for key, value in own.items() if value is not None},
+        )
+    )
 
 
 @app.command()

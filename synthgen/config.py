@@ -16,13 +16,17 @@ from typing import Any, Literal
 from pydantic import Field
 
 from synthgen import plugins, yamlfile
-from synthgen.data_config import DataSection, require_formats, sized
+from synthgen.data_config import PARQUET, DataSection, require_formats, sized
 from synthgen.errors import ConfigError
 from synthgen.schema import Schema, load_schema
 from synthgen.settings import Settings
 
 GENERATORS = "synthgen.models"
 Kind = Literal["tabular_", "imaging_"]
+Format = Literal["csv", "parquet", "dicom"]
+AUTO = {"name": "auto"}
+FILL_IN = "FILL_IN"
+"""What a drafted config says where only a person knows the value."""
 SECTION = "Name the section first, such as budget.epsilon=1."
 
 
@@ -69,10 +73,16 @@ class EvaluateSection(Settings):
 
 
 class ReleaseSection(Settings):
-    """How the release is decided and written; ``dicom`` is beside the bundle, for images."""
+    """How the release is decided and written.
+
+    Attributes:
+        policy: name of a shipped policy, or path of a file.
+        formats: files of the release; ``dicom`` is written next to the bundle, for images. None is the
+            input's own format: see `formats_of`.
+    """
 
     policy: str = "default"
-    formats: tuple[Literal["csv", "parquet", "dicom"], ...] = Field(default=("parquet",), min_length=1)
+    formats: tuple[Format, ...] | None = Field(default=None, min_length=1)
 
 
 class RunConfig(Settings):
@@ -82,7 +92,7 @@ class RunConfig(Settings):
     seed: int = Field(default=0, ge=0, lt=2**63)
     data: DataSection
     budget: BudgetSection
-    generator: dict[str, Any]
+    generator: dict[str, Any] = Field(default_factory=AUTO.copy)
     sample: SampleSection = SampleSection()
     evaluate: EvaluateSection | None = None
     release: ReleaseSection = ReleaseSection()
@@ -136,18 +146,19 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
     path = Path(path).resolve()
     document = yamlfile.read(path)
     _override(document, overrides)
+    _require_filled_in(document, path)
     config = yamlfile.parse(RunConfig, document, path=path)
     schema_path = path.parent / config.data.source.schema_path
     schema = sized(load_schema(schema_path, unpaid=True), config.data.images, where=str(schema_path))
     require_share(config.budget, schema, where=str(path))
-    require_formats(config.release.formats, schema, where=str(path))
+    require_formats(formats_of(config), schema, where=str(path))
     _require_columns(config, schema, path, document)
     policy = config.release.policy
     if Path(policy).suffix in (".yaml", ".yml"):
         policy = str(path.parent / policy)
     policy = "images" if policy == "default" and schema.images is not None else policy
     kind: Kind = "tabular_" if schema.images is None else "imaging_"
-    generator = generator_settings(document["generator"], path=path, prefix=kind)
+    generator = generator_settings(document.get("generator", config.generator), path=path, prefix=kind)
     digest = _digest(config, schema, generator, policy)
     table = path.parent / config.data.source.path
     return Loaded(config, path, schema, generator, table, policy, digest)
@@ -217,9 +228,21 @@ def holdout_of(config: RunConfig) -> float:
     return config.evaluate.holdout if config.evaluate else 0.0
 
 
-def tables_of(config: RunConfig) -> tuple[str, ...]:
+def formats_of(config: RunConfig) -> tuple[Format, ...]:
+    """Return the formats that are written: the config's; else Parquet for Parquet, and CSV for other input.
+
+    Of images, the input is the table of attributes that the config names.
+    """
+    if config.release.formats is not None:
+        return config.release.formats
+    table, images = config.data.table, config.data.images
+    named = table.path if table is not None else (images.table if images is not None else None)
+    return ("parquet",) if Path(named or "").suffix.lower() in PARQUET else ("csv",)
+
+
+def tables_of(config: RunConfig) -> tuple[Format, ...]:
     """Return the formats of tables that are written; a table of images goes beside any DICOM files as CSV."""
-    return tuple(kind for kind in config.release.formats if kind != "dicom") or ("csv",)
+    return tuple(kind for kind in formats_of(config) if kind != "dicom") or ("csv",)
 
 
 def groups_of(config: RunConfig, schema: Schema) -> tuple[str, ...]:
@@ -251,6 +274,32 @@ def _require_columns(config: RunConfig, schema: Schema, path: Path, document: An
                 where=f"{path}:{line}" if line else str(path),
                 next_step="Name one of these columns, or leave it out.",
             )
+
+
+def _require_filled_in(document: Any, path: Path) -> None:
+    """Refuse a drafted config in which a person has still to fill in something, and list all of it."""
+    if not isinstance(document, dict):
+        return
+    places: list[tuple[str, ...]] = [(str(key),) for key in document]
+    open_keys: list[tuple[str, ...]] = []
+    while places:
+        place = places.pop()
+        node: Any = document
+        for key in place:
+            node = node[key]
+        if isinstance(node, dict):
+            places += [(*place, str(key)) for key in node if isinstance(key, str)]
+        elif node == FILL_IN:
+            open_keys.append(place)
+    if open_keys:
+        lines = {place: yamlfile.line_of(document, place) or 0 for place in open_keys}
+        ordered = sorted(open_keys, key=lambda place: lines[place])
+        names = ", ".join(f"{'.'.join(place)} (line {lines[place]})" for place in ordered)
+        raise ConfigError(
+            f"Expected values in place of {FILL_IN}, got none for {names}.",
+            where=f"{path}:{lines[ordered[0]]}",
+            next_step="Fill them in; the comment on each line says what they are.",
+        )
 
 
 def _override(document: Any, overrides: Sequence[str]) -> None:
@@ -289,7 +338,7 @@ def _digest(config: RunConfig, schema: Schema, generator: Any, policy: str) -> s
         release = "not installed"
     is_file = Path(policy).suffix in (".yaml", ".yml")
     content = {
-        "config": _told(config.model_dump(mode="json", by_alias=True)),
+        "config": _told(config),
         "generator": generator.model_dump(mode="json"),
         "schema": schema.digest(),
         "policy": Path(policy).read_text(encoding="utf-8") if is_file and Path(policy).is_file() else policy,
@@ -298,8 +347,10 @@ def _digest(config: RunConfig, schema: Schema, generator: Any, policy: str) -> s
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _told(config: dict[str, Any]) -> dict[str, Any]:
+def _told(settings: RunConfig) -> dict[str, Any]:
     """Leave out keys that came later and say nothing, so that older runs keep their folders."""
+    config = settings.model_dump(mode="json", by_alias=True)
+    config["release"]["formats"] = list(formats_of(settings))
     images = config["data"]["images"]
     if images is not None and images["patients"] is None and images["without_id"] == "error":
         images.pop("patients")

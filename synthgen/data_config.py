@@ -13,6 +13,9 @@ from synthgen.image_spec import MOST_SIDE
 from synthgen.schema import Schema
 from synthgen.settings import Settings
 
+PARQUET = (".parquet", ".pq")
+"""Endings of Parquet files; every other table is text."""
+
 
 class TableSource(Settings):
     """A table and its schema."""

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import re
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from synthgen.errors import ConfigError, OperationError
+from synthgen.completeness import confirm_step
+from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
 from synthgen.models._base import Progress
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema, load_schema
 
+if TYPE_CHECKING:
+    from synthgen.config_draft import Source
+
+USUAL: Mapping[str, Any] = {"delimiter": ",", "encoding": "utf-8", "decimal": ".", "date_format": None}
+"""How a text table is written if nothing else is said."""
+OPTION = r"--(delimiter|encoding|decimal|date-format)\b"
+UNCONFIRMED = "not confirmed as public; its domain was read from the data"
 CORRECT = "Correct the table, or its schema from public knowledge; no budget was spent."
 
 
-def schema_init(table: Path, output: Path, *, suggest: bool, dialect: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the draft of a schema; an existing file is not overwritten.
+def schema_init(
+    table: Path,
+    output: Path,
+    *,
+    suggest: bool,
+    dialect: Mapping[str, Any],
+    unit: str | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Write the draft of a schema.
+
+    Args:
+        table: the table's file.
+        output: the schema to write.
+        suggest: read the values too, see `synthgen.ingest.inspect.init`.
+        dialect: how the table is written.
+        unit: the patient's column, if a person names it.
+        force: overwrite a file that is there.
 
     Raises:
         ConfigError: the output exists.
@@ -26,14 +52,173 @@ def schema_init(table: Path, output: Path, *, suggest: bool, dialect: Mapping[st
     """
     from synthgen.ingest.inspect import init
 
-    if output.exists():
-        raise ConfigError("Expected no file, found one.", where=str(output), next_step="Choose another -o.")
-    draft = init(table, suggest=suggest, **dialect)
-    _write_new(output, draft.text)
-    columns = len(load_schema(output, complete=False).fields)
+    _require_new(output, force=force)
+    draft = init(table, suggest=suggest, unit=unit, **dialect)
+    _write_new(output, draft.text, force=force)
+    schema = load_schema(output, complete=False)
     identifiers = [{"column": f.column, "kind": f.kind, "cells": f.cells} for f in draft.identifiers]
     found = {"identifiers": identifiers} if suggest else {}
-    return {"schema": str(output), "columns": columns, "confirmed": not suggest, **found}
+    notes = [*draft.notes, *_lacking_roles(schema)]
+    return {
+        "schema": str(output),
+        "columns": len(schema.fields),
+        "confirmed": not suggest,
+        **found,
+        **({"notes": notes} if notes else {}),
+        "next": "\n".join(_after_init(table, output, schema, dialect, suggest=suggest)),
+    }
+
+
+def _lacking_roles(schema: Schema) -> list[str]:
+    """Return what a draft needs from a person before a release can be signed."""
+    notes = []
+    if schema.unit.level == "row":
+        notes.append("The privacy unit is the row: name the patient's column in `unit` (see the schema).")
+    for role, use in (("label", "an outcome to predict"), ("protected", "groups to be fair to")):
+        if not schema.with_role(role):  # type: ignore[arg-type]
+            notes.append(f"No column has `role: {role}` ({use}); without one nothing can be signed.")
+    return notes
+
+
+def _after_init(
+    table: Path, output: Path, schema: Schema, dialect: Mapping[str, Any], *, suggest: bool
+) -> list[str]:
+    """Return the commands that follow a draft."""
+    path, data = shlex.quote(str(output)), shlex.quote(str(table))
+    config = f"synthgen config init {path} --data {data}{_options(dialect)}"
+    if not suggest:
+        return [
+            f"Give each column its type and public domain in {output}.",
+            f"synthgen schema check {path} {data}{_options(dialect)}",
+            config,
+        ]
+    return [
+        f"Read {output}: correct roles, domains and missing values from public knowledge.",
+        f"synthgen schema confirm {path} --all",
+        config,
+    ]
+
+
+def _options(dialect: Mapping[str, Any]) -> str:
+    """Return a table's dialect as options of the command line, as far as it is not the usual one."""
+    return "".join(
+        f" --{key.replace('_', '-')} {shlex.quote(str(value))}"
+        for key, value in dialect.items()
+        if value is not None and value != USUAL.get(key)
+    )
+
+
+def schema_confirm(path: Path, columns: Sequence[str], *, every: bool) -> dict[str, Any]:
+    """Mark columns of a schema as confirmed by a person; comments and layout stay as they are.
+
+    Args:
+        path: the schema's file.
+        columns: names of the columns.
+        every: all columns that wait, instead of names.
+
+    Raises:
+        ConfigError: neither columns nor ``every``, or both; an unknown column.
+    """
+    from synthgen.confirmation import confirm
+
+    if bool(columns) == every:
+        raise ConfigError(
+            "Expected the names of columns, or --all, and not both.",
+            where="synthgen schema confirm",
+            next_step="Name the columns that you have checked against a public source.",
+        )
+    done = confirm(path, None if every else columns)
+    shown = shlex.quote(str(path))
+    if done.waiting:
+        follow = confirm_step(str(path), done.waiting)
+    elif done.open:
+        follow = "Complete the columns under `open`."
+    else:
+        follow = f"synthgen config init {shown}"
+    return {
+        "schema": str(path),
+        "confirmed": list(done.columns),
+        "waiting": list(done.waiting),
+        "open": [{"column": gap.column, "problem": gap.problem, "do": gap.step} for gap in done.open],
+        "next": follow,
+    }
+
+
+def config_init(
+    schema_path: Path,
+    output: Path | None,
+    *,
+    data: Path | None,
+    dialect: Mapping[str, Any],
+    cohort: str | None,
+    patients: int | None,
+    epsilon: float | None,
+    force: bool,
+) -> dict[str, Any]:
+    """Write a complete, commented config for a schema.
+
+    Args:
+        schema_path: the schema.
+        output: the config to write; ``NAME.config.yaml`` beside the schema if None.
+        data: the table, or the images; None looks for a table with the schema's columns beside it.
+        dialect: how the table is written, as far as a person says it.
+        cohort: the ledger's name of these patients.
+        patients: their declared number.
+        epsilon: of a fit.
+        force: overwrite a file that is there.
+
+    Raises:
+        ConfigError: the output exists; or the table does not have the schema's columns.
+        DataError: there is no such file.
+    """
+    from synthgen import config_draft as drafts
+
+    schema = load_schema(schema_path, complete=False)
+    name = schema_path.name.split(".")[0]
+    output = schema_path.with_name(f"{name}.config.yaml") if output is None else output
+    _require_new(output, force=force)
+    said = {key: value for key, value in dialect.items() if value is not None}
+    source = _source(schema, schema_path, data, said)
+    text = drafts.draft(
+        schema, schema_path, source, output, cohort=cohort, patients=patients, epsilon=epsilon
+    )
+    _write_new(output, text, force=force)
+    shown = shlex.quote(str(output))
+    lacking = [
+        what for what, known in (("data path", source.path), ("budget.patients", patients)) if known is None
+    ]
+    first = [f"Fill in {' and '.join(lacking)} in {output}."] if lacking else []
+    return {
+        "config": str(output),
+        "data": None if source.path is None else str(source.path),
+        "fill_in": lacking,
+        "next": "\n".join([*first, f"synthgen plan {shown}", f"synthgen run {shown}"]),
+    }
+
+
+def _source(schema: Schema, schema_path: Path, data: Path | None, said: Mapping[str, Any]) -> Source:
+    """Return the table or images that a config is about."""
+    from synthgen import config_draft as drafts
+
+    if data is not None and not data.exists():
+        raise DataError(
+            "Expected the data, found none.", where=str(data), next_step="Check the path of --data."
+        )
+    if schema.images is not None:
+        return drafts.Source(data, said)
+    if data is None:
+        folders = dict.fromkeys((schema_path.resolve().parent, Path.cwd()))
+        found = (drafts.find_table(schema, folder, said, name=schema_path.name) for folder in folders)
+        return next((one for one in found if one.path is not None), drafts.Source(None, said))
+    source = drafts.of_table(data, schema, said)
+    if source is None:
+        raise DataError(
+            "Expected a table in a known encoding, got other bytes.",
+            where=str(data),
+            next_step="Add --encoding, or name a CSV or Parquet file.",
+        )
+    drafts.require_columns_of(source, schema)
+    return source
 
 
 def schema_import(
@@ -73,36 +258,61 @@ def schema_import(
     }
 
 
-def _write_new(output: Path, text: str) -> None:
-    if output.exists():
-        raise ConfigError("Expected no file, found one.", where=str(output), next_step="Choose another -o.")
+def _require_new(output: Path, *, force: bool) -> None:
+    if output.exists() and not force:
+        raise ConfigError(
+            "Expected no file, found one.",
+            where=str(output),
+            next_step="Choose another -o, or add --force to overwrite it.",
+        )
+
+
+def _write_new(output: Path, text: str, *, force: bool = False) -> None:
+    _require_new(output, force=force)
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise OperationError(
-            "Expected to write the schema.", where=str(output), next_step="Check the folder and its rights."
+            "Expected to write the file.", where=str(output), next_step="Check the folder and its rights."
         ) from error
 
 
 def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) -> dict[str, Any]:
-    """Return every violation of a schema, by column and count."""
-    from synthgen.image_cohort import is_dicom
-    from synthgen.ingest.inspect import check
+    """Return every violation of a schema, by column and count, with the columns that wait for a person.
 
-    schema = load_schema(schema_path, unpaid=True)
+    Returns:
+        ``valid`` and ``violations``; if not valid also ``errors``, how many the schema and the table have.
+    """
+    from synthgen.completeness import gaps
+    from synthgen.image_cohort import is_dicom
+    from synthgen.ingest.inspect import Violation, check, identifying_names
+
+    schema = load_schema(schema_path, complete=False)
+    open_ = gaps(schema.fields, unpaid=True)
+    waiting = [gap.column for gap in open_ if gap.kind == "unconfirmed"]
+    of_schema = [Violation(name, UNCONFIRMED, 1) for name in waiting]
+    of_schema += [Violation(g.column, g.problem, 1, hint=g.step) for g in open_ if g.kind != "unconfirmed"]
+    of_schema += identifying_names(schema)
     if schema.images is not None and is_dicom(table, schema):
         from synthgen.dicom_cohort import check as check_dicom
 
-        found = check_dicom(table, schema)
+        of_table = check_dicom(table, schema)
     elif schema.images is not None and (table.is_dir() or table.suffix == ".npz"):
         from synthgen.ingest.image_check import check_images
 
-        found = check_images(table, schema, **dialect)
+        of_table = check_images(table, schema, **dialect)
     else:
-        found = check(table, schema, **dialect)
-    rows = [dataclasses.asdict(violation) for violation in found]
-    valid = all(violation.severity != "error" for violation in found)
-    return {"valid": valid, "violations": rows} | ({} if valid else {"next": CORRECT})
+        of_table = check(table, schema, **dialect)
+    errors = {
+        "schema": len(of_schema),
+        "table": sum(violation.severity == "error" for violation in of_table),
+    }
+    shown = {"violations": [dataclasses.asdict(violation) for violation in (*of_schema, *of_table)]}
+    if not any(errors.values()):
+        return {"valid": True, **shown}
+    steps = [CORRECT] if errors["table"] or len(of_schema) > len(waiting) else []
+    steps += [confirm_step(str(schema_path), waiting)] if waiting else []
+    return {"valid": False, **shown, "errors": errors, "next": "\n".join(steps)}
 
 
 def schema_simulate(schema_path: Path, n_records: int, output: Path, *, seed: int) -> dict[str, Any]:
@@ -123,20 +333,48 @@ def evaluate(
     seed: int,
     report: Path | None,
     tell: Progress,
+    dialect: Mapping[str, Any] = USUAL,
+    synthetic_dialect: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Judge files: ``train``, ``holdout``, ``synthetic``, ``schema``, and ``reference`` if there is one."""
+    """Judge files: ``train``, ``holdout``, ``synthetic``, ``schema``, and ``reference`` if there is one.
+
+    Args:
+        paths: the files by name.
+        policy: name or path of a policy.
+        claim: epsilon and delta that the generator's maker claims, or None.
+        seed: of all draws.
+        report: where the internal report goes, or None.
+        tell: told what is being done.
+        dialect: how the real tables are written.
+        synthetic_dialect: how the synthetic table is written; None as the real ones are.
+    """
     schema = load_schema(paths["schema"])
-    parts = {name: _read(paths[name], schema) for name in ("train", "holdout", "reference") if name in paths}
-    drawn = _read(paths["synthetic"], schema, ids="optional")
+    real = [name for name in ("train", "holdout", "reference") if name in paths]
+    parts = {name: _read(paths[name], schema, dialect) for name in real}
+    drawn = _read_synthetic(paths["synthetic"], schema, {**dialect, **(synthetic_dialect or {})})
     units = drawn.unit_codes()[0] + 1 if schema.unit.is_linked else None
     table = SyntheticTable(schema, drawn.frame, units=units)
     return evaluate_tables(parts, table, policy=policy, claim=claim, seed=seed, tell=tell, report=report)
 
 
-def _read(path: Path, schema: Schema, *, ids: Literal["required", "optional"] = "required") -> RealTable:
+def _read(
+    path: Path,
+    schema: Schema,
+    dialect: Mapping[str, Any],
+    ids: Literal["required", "optional"] = "required",
+) -> RealTable:
     from synthgen.ingest.table import read_table
 
-    return read_table(path, schema, ids=ids)[0]
+    return read_table(path, schema, ids=ids, **dialect)[0]
+
+
+def _read_synthetic(path: Path, schema: Schema, dialect: Mapping[str, Any]) -> RealTable:
+    """Read a synthetic table; a message that advises an option advises the one of the synthetic table."""
+    try:
+        return _read(path, schema, dialect, ids="optional")
+    except SynthgenError as error:
+        texts = [re.sub(OPTION, r"--synthetic-\1", text) for text in (error.message, error.next_step)]
+        raise type(error)(texts[0], where=error.where, next_step=texts[1]) from None
 
 
 def epsilon_of_text(text: str) -> float:

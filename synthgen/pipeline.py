@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.audits import canaries_of
-from synthgen.config import Loaded, holdout_of, load_config, tables_of
+from synthgen.config import Loaded, formats_of, holdout_of, load_config, tables_of
 from synthgen.errors import ConfigError
 from synthgen.models._base import Progress
 from synthgen.models._missing import empty_cell_warning
@@ -149,7 +149,7 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     table = draw(model, schema, n_records, seed=loaded.config.seed)
     if folder.done("sample") is None:
         write_cohort(table, folder.public, SYNTHETIC, tables_of(loaded.config))
-        if "dicom" in loaded.config.release.formats:
+        if "dicom" in formats_of(loaded.config):
             write_dicom(table, folder.public / "dicom", model=source_digest((folder.model,)), again=True)
         folder.mark("sample", records=n_records)
     return table

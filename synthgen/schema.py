@@ -24,6 +24,7 @@ from pydantic import Field as Key
 from pydantic import field_validator, model_validator
 
 from synthgen import yamlfile
+from synthgen.completeness import describe, gaps
 from synthgen.errors import ConfigError
 from synthgen.fields import (
     MAX_CATEGORIES,
@@ -264,17 +265,18 @@ class Schema(Settings):
             lines: 1-based line of each column, for the message.
 
         Raises:
-            ConfigError: names the column, its line, and what to declare.
+            ConfigError: names every such column, its line, and what to declare or confirm.
         """
-        for field in self.fields:
-            problem = None if unpaid and field.confirmed and field.unpaid else _gap(field)
-            if problem:
-                line = (lines or {}).get(field.name)
-                raise ConfigError(
-                    f"column {field.name!r}: {problem[0]}",
-                    where=f"{where}:{line}" if line else where,
-                    next_step=problem[1],
-                )
+        found = gaps(self.fields, unpaid=unpaid)
+        if found:
+            message, place, step = describe(found, lines=lines or {}, where=where)
+            raise ConfigError(message, where=place, next_step=step)
+
+
+def lines_of(document: Any, schema: Schema) -> dict[str, int]:
+    """Return the 1-based line on which each column of a parsed schema file begins."""
+    found = {f.name: yamlfile.line_of(document, ("fields", i)) for i, f in enumerate(schema.fields)}
+    return {name: line for name, line in found.items() if line}
 
 
 def load_schema(path: str | Path, *, complete: bool = True, unpaid: bool = False) -> Schema:
@@ -292,45 +294,5 @@ def load_schema(path: str | Path, *, complete: bool = True, unpaid: bool = False
     document = yamlfile.read(path)
     schema = yamlfile.parse(Schema, document, path=path)
     if complete:
-        lines = {
-            field.name: yamlfile.line_of(document, ("fields", i)) or 0
-            for i, field in enumerate(schema.fields)
-        }
-        schema.require_complete(where=str(path), lines=lines, unpaid=unpaid)
+        schema.require_complete(where=str(path), lines=lines_of(document, schema), unpaid=unpaid)
     return schema
-
-
-def _gap(field: Field) -> tuple[str, str] | None:
-    """Return what is missing for a column to have a public domain, and what to do."""
-    if field.role in ("id", "drop"):
-        return None
-    if not field.confirmed:
-        return (
-            "expected a confirmed domain; it was read from the data and is not confirmed as public.",
-            "Check it against a public source, then remove `confirmed: false`.",
-        )
-    if field.unpaid:
-        return (
-            "its domain is to be paid for, and only a fit can do that.",
-            "Declare it from a public source, or use the schema that a fit has saved with its model.",
-        )
-    limits = field.constraints
-    if field.type == "string" and not labels_of(field):
-        return (
-            "expected constraints.enum, found none.",
-            "List its public categories, or set `categories: paid`, `codes: icd10` or `role: drop`.",
-        )
-    if field.type in ("integer", "number", "date") and limits.enum is None:
-        for key in ("minimum", "maximum"):
-            if getattr(limits, key) is None:
-                return (
-                    f"expected a public bound constraints.{key}, found none.",
-                    "Declare it from medical knowledge, not from the data, or set `role: drop`.",
-                )
-        column = column_of(field)
-        if not column.minimum < column.maximum:
-            return (
-                "expected constraints.minimum < constraints.maximum, got another order.",
-                "Correct the bounds.",
-            )
-    return None

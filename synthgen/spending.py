@@ -207,7 +207,11 @@ def read_cohort(
     if source is None:
         return image_cohort.read(loaded, key=key, shares=_shares(loaded), tell=tell)
     raw = ingest.read_raw(
-        loaded.table, delimiter=source.delimiter, encoding=source.encoding, decimal=source.decimal
+        loaded.table,
+        delimiter=source.delimiter,
+        encoding=source.encoding,
+        decimal=source.decimal,
+        known=[field.name for field in loaded.schema.fields],
     )
     stripped = deidentify.strip(raw, loaded.schema, where=str(loaded.table))
     schema = loaded.schema

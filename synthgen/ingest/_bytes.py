@@ -2,21 +2,70 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
+import zipfile
 import zlib
 from pathlib import Path
+from typing import IO, Any, cast
 
 from synthgen.errors import DataError, OperationError
 
 AGAIN = "Export the table again."
+UTF16 = "Save it as UTF-8, or add --encoding utf-16 (in a config: encoding: utf-16 under data)."
 MAGIC = {
     b"\x1f\x8b": ("a gzip file", "Name the file .csv.gz."),
     b"PAR1": ("Parquet", "Name the file .parquet."),
-    b"PK\x03\x04": ("a spreadsheet or an archive", "Export the table as CSV."),
-    b"\xff\xfe": ("UTF-16", "Save it as UTF-8, or name the encoding: utf-16."),
-    b"\xfe\xff": ("UTF-16", "Save it as UTF-8, or name the encoding: utf-16."),
+    b"PK\x03\x04": ("a spreadsheet or an archive", "Export the table as CSV, or name a zip file .csv.zip."),
+    b"BZh": ("a bzip2 file", "Name the file .csv.bz2."),
+    b"\xfd7zXZ\x00": ("an xz file", "Name the file .csv.xz."),
+    b"\x28\xb5\x2f\xfd": ("a Zstandard file", "Name the file .csv.zst."),
+    b"\xff\xfe": ("UTF-16", UTF16),
+    b"\xfe\xff": ("UTF-16", UTF16),
 }
 """First bytes of what is no UTF-8 text, what it is, and what to do."""
+COMPRESSED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard", ".zip": "zip"}
+"""Endings of compressed text, and what the content then is."""
+DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+"""What readers of compressed content raise where it is another or cut off."""
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file's content, decompressed where its ending says that it is compressed.
+
+    Raises:
+        DataError: a zip archive that does not hold one file.
+        DAMAGED: the content is not what the ending says, here or when it is read.
+    """
+    kind = path.suffix.lower()
+    if kind == ".gz":
+        return cast(IO[bytes], gzip.open(path, "rb"))
+    if kind == ".bz2":
+        return bz2.open(path, "rb")
+    if kind == ".xz":
+        return lzma.open(path, "rb")
+    if kind == ".zst":
+        import pyarrow as pa
+
+        opened: Any = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
+        return cast(IO[bytes], opened)
+    return _member(path) if kind == ".zip" else path.open("rb")
+
+
+def _member(path: Path) -> IO[bytes]:
+    archive = zipfile.ZipFile(path)
+    names = [
+        name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")
+    ]
+    if len(names) != 1:
+        archive.close()
+        raise DataError(
+            f"Expected a zip archive of one table, got {len(names)} files.",
+            where=str(path),
+            next_step="Take the table out of the archive, and name it.",
+        )
+    return archive.open(names[0])
 
 
 def require_file(path: Path) -> None:
@@ -41,11 +90,11 @@ def require_file(path: Path) -> None:
 
 def refuse_binary(path: Path) -> None:
     """Refuse a file whose first bytes say that it is no UTF-8 text; its rows would tell nothing."""
-    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as stream:
-        try:
-            first = stream.read(4)
-        except (OSError, EOFError, zlib.error):
-            return  # said where the rows are read
+    try:
+        with open_bytes(path) as stream:
+            first = stream.read(6)
+    except DAMAGED:
+        return  # said where the rows are read
     for magic, (kind, step) in MAGIC.items():
         if first.startswith(magic):
             raise DataError(f"Expected text in utf-8, got {kind}.", where=f"{path}:1", next_step=step)
@@ -56,7 +105,7 @@ def undecodable_line(path: Path, encoding: str) -> int:
     import codecs
 
     decoder = codecs.getincrementaldecoder(encoding)()
-    with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+    with open_bytes(path) as stream:
         number = 0
         for number, line in enumerate(stream, 1):
             try:

@@ -7,13 +7,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from synthgen.errors import ConfigError
 from synthgen.identifiers import kind_of, names_patient
 
 NAMES_ONLY = """Draft made from the column names alone; no value was read.
 Give each field its type and its public domain (constraints), or `role: drop`.
 """
 SUGGESTED = """Draft guessed from the data: ranges and categories below are patients' and NOT PUBLIC.
-Replace each domain by a public one, then remove its `confirmed: false`; until then nothing is planned.
+Replace each domain by a public one, then confirm it: synthgen schema confirm SCHEMA COLUMN... (or --all).
+Until then nothing is planned.
 """
 NO_UNIT = """THE PRIVACY UNIT IS NOT SET. `unit: row` protects a single row only. If a patient can have
 several rows, name the patient's column, `unit: {column: NAME, max_records: K}`, and give it `role: id`."""
@@ -24,7 +26,12 @@ WIDE = 90
 
 
 def write(
-    names: Sequence[str], drafts: Sequence[tuple[dict[str, Any], str]], missing: list[str], *, confirmed: bool
+    names: Sequence[str],
+    drafts: Sequence[tuple[dict[str, Any], str]],
+    missing: list[str],
+    *,
+    confirmed: bool,
+    unit: str | None = None,
 ) -> str:
     """Return the draft of a table's schema.
 
@@ -33,12 +40,23 @@ def write(
         drafts: of each column its keys, and what a person should look at.
         missing: texts that mean a missing value.
         confirmed: False writes ``confirmed: false`` into each field: its domain was read from the data.
+        unit: the patient's column, if a person names it; else one that its name shows.
+
+    Raises:
+        ConfigError: there is no column of the name that the person gave.
     """
-    unit = next((name for name in names if names_patient(name)), None)
+    if unit is not None and unit not in names:
+        raise ConfigError(
+            "Expected the patient's column, found none of that name.",
+            where="--unit",
+            next_step="Name one of the table's columns.",
+        )
+    hint = UNIT_BY_NAME if unit is None else "as named; set how many records of a patient may be used"
+    unit = unit or next((name for name in names if names_patient(name)), None)
     return document(
         head=NAMES_ONLY if confirmed else SUGGESTED,
         unit="row" if unit is None else {"column": unit, "max_records": 1},
-        unit_hint=NO_UNIT if unit is None else UNIT_BY_NAME,
+        unit_hint=NO_UNIT if unit is None else hint,
         missing=missing,
         fields=[
             (name, *_content(name, *draft, is_unit=name == unit, confirmed=confirmed))

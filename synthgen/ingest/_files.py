@@ -7,10 +7,8 @@ that knows physical lines can say which one is wrong.
 from __future__ import annotations
 
 import csv
-import gzip
 import io
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -18,8 +16,18 @@ from typing import IO, Any, NoReturn
 import numpy as np
 import pandas as pd
 
+from synthgen.data_config import PARQUET
 from synthgen.errors import ConfigError, DataError
-from synthgen.ingest._bytes import AGAIN, refuse_binary, require_file, undecodable_line
+from synthgen.ingest._bytes import (
+    AGAIN,
+    COMPRESSED,
+    DAMAGED,
+    open_bytes,
+    refuse_binary,
+    require_file,
+    undecodable_line,
+)
+from synthgen.ingest._sniff import delimiter_advice, encoding_advice
 
 CHUNK = 20_000
 LINE = "line"
@@ -27,29 +35,71 @@ LINE = "line"
 
 def is_parquet(path: Path) -> bool:
     """Return whether the file's name says Parquet."""
-    return path.suffix.lower() in (".parquet", ".pq")
+    return path.suffix.lower() in PARQUET
 
 
 def csv_header(path: Path, *, delimiter: str, encoding: str) -> list[str]:
     """Return the column names of a CSV file; no further line is parsed."""
     with closing(_Rows(path, delimiter=delimiter, encoding=encoding)) as rows:
+        _refuse_other_delimiter(path, rows.header, delimiter, encoding)
         return rows.header
 
 
-def read_csv(path: Path, *, delimiter: str, encoding: str, columns: Sequence[str] | None) -> pd.DataFrame:
-    """Read a CSV file with every cell as text; the index, named ``line``, is the record's first line."""
+def read_csv(
+    path: Path,
+    *,
+    delimiter: str,
+    encoding: str,
+    columns: Sequence[str] | None,
+    known: Collection[str] = (),
+) -> pd.DataFrame:
+    """Read a CSV file with every cell as text; the index, named ``line``, is the record's first line.
+
+    Raises:
+        DataError: see `synthgen.ingest.table.read_raw`; none of ``known`` is in the first line.
+    """
     parts: list[pd.DataFrame] = []
     lines: list[int] = []
     with closing(_Rows(path, delimiter=delimiter, encoding=encoding)) as rows:
+        if not known:
+            _refuse_other_delimiter(path, rows.header, delimiter, encoding)
         keep = [i for i, name in enumerate(rows.header) if columns is None or name in columns]
         parts.append(pd.DataFrame({rows.header[i]: pd.array([], dtype="str") for i in keep}))
         for chunk, starts in rows.chunks():
             cells = list(zip(*chunk, strict=True))
             parts.append(pd.DataFrame({rows.header[i]: pd.array(cells[i], dtype="str") for i in keep}))
             lines.extend(starts)
+        if known and not set(known) & set(rows.header):
+            raise _unknown_header(path, len(rows.header), delimiter, encoding, known)
     frame = pd.concat(parts[1:] or parts, ignore_index=True)
     frame.index = pd.Index(np.asarray(lines, dtype=np.int64), name=LINE)
     return frame
+
+
+def _unknown_header(
+    path: Path, n_columns: int, delimiter: str, encoding: str, known: Collection[str]
+) -> DataError:
+    """Return the error of a file whose first line has none of the expected columns; it shows no cell."""
+    advice = delimiter_advice(path, delimiter, encoding, known=known) or encoding_advice(path, encoding)
+    many = "1 column" if n_columns == 1 else f"{n_columns} columns"
+    return DataError(
+        f"Expected the schema's columns in the first line, got none of them in {many}.",
+        where=str(path),
+        next_step=advice or "Check the delimiter, and that the first line holds the column names.",
+    )
+
+
+def _refuse_other_delimiter(path: Path, header: Sequence[str], delimiter: str, encoding: str) -> None:
+    """Refuse a file of one column whose lines another sign parts into equally many cells.
+
+    Raises:
+        DataError: says which sign.
+    """
+    advice = delimiter_advice(path, delimiter, encoding) if len(header) == 1 else ""
+    if advice:
+        raise DataError(
+            f"Expected columns separated by {delimiter!r}, found 1 column.", where=str(path), next_step=advice
+        )
 
 
 def csv_records(
@@ -57,6 +107,7 @@ def csv_records(
 ) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Return the column names of a short CSV file, and each record with its first line."""
     with closing(_Rows(path, delimiter=delimiter, encoding=encoding)) as rows:
+        _refuse_other_delimiter(path, rows.header, delimiter, encoding)
         return rows.header, [
             (start, row) for chunk, starts in rows.chunks() for start, row in zip(starts, chunk, strict=True)
         ]
@@ -141,10 +192,13 @@ class _Rows:
         try:
             self.stream = _open(path, self.encoding)
         except LookupError:
-            step = "Try utf-8, latin-1 or cp1252."
+            step = encoding_advice(path, "utf-8") or "Try utf-8, latin-1 or cp1252."
             raise ConfigError(
                 "Expected a known encoding, got another name.", where=str(path), next_step=step
             ) from None
+        except DAMAGED:
+            raise _damaged(path) from None
+        self.delimiter = delimiter
         self.reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
         try:
             self.header = named(self._first(), path)
@@ -171,7 +225,8 @@ class _Rows:
                 raise DataError(
                     f"Expected {width} fields as in the first line, got {len(row)}.",
                     where=f"{self.path}:{start}",
-                    next_step="Correct the line, or put cells that hold the delimiter in quotes.",
+                    next_step=delimiter_advice(self.path, self.delimiter, self.encoding)
+                    or "Correct the line, or put cells that hold the delimiter in quotes.",
                 )
             rows.append(row)
             starts.append(start)
@@ -187,7 +242,8 @@ class _Rows:
                 self._refuse(
                     "Expected text, got a NUL character.",
                     number,
-                    "It may be UTF-16 or binary: save it as UTF-8, or name its encoding.",
+                    encoding_advice(self.path, self.encoding)
+                    or "It may be UTF-16 or binary: save it as UTF-8, or name its encoding.",
                 )
             yield line
 
@@ -199,22 +255,14 @@ class _Rows:
                 row = next(self.reader)
             except StopIteration:
                 return
-            except UnicodeDecodeError:
+            except UnicodeError:
                 line = undecodable_line(self.path, self.encoding)
                 name = self.encoding.removesuffix("-sig")
                 step = "Name its encoding, such as latin-1 or cp1252, or save it as UTF-8."
+                step = encoding_advice(self.path, self.encoding) or step
                 self._refuse(f"Expected text in {name}, got bytes that are none.", line, step)
-            except (OSError, EOFError, zlib.error):
-                is_gzip = self.path.suffix.lower() == ".gz"
-                kind = (
-                    "gzip, got other or damaged content" if is_gzip else "a readable file, got a damaged one"
-                )
-                step = (
-                    "Copy the file anew, or take .gz off the name of a file that is text."
-                    if is_gzip
-                    else AGAIN
-                )
-                raise DataError(f"Expected {kind}.", where=str(self.path), next_step=step) from None
+            except DAMAGED:
+                raise _damaged(self.path) from None
             except csv.Error as error:
                 self._refuse(*_quoting(str(error), start, self.reader.line_num))
             if row:
@@ -226,9 +274,18 @@ class _Rows:
 
 def _open(path: Path, encoding: str) -> IO[str]:
     """Open as text without touching line ends, which belong to the CSV reader."""
-    if path.suffix.lower() == ".gz":
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding=encoding, newline="")
+    if path.suffix.lower() in COMPRESSED:
+        return io.TextIOWrapper(open_bytes(path), encoding=encoding, newline="")
     return path.open("r", encoding=encoding, newline="")
+
+
+def _damaged(path: Path) -> DataError:
+    """Return the error of a file whose content is not what its ending says, or is cut off."""
+    kind = COMPRESSED.get(path.suffix.lower())
+    if kind is None:
+        return DataError("Expected a readable file, got a damaged one.", where=str(path), next_step=AGAIN)
+    step = f"Copy the file anew, or take {path.suffix} off the name of a file that is text."
+    return DataError(f"Expected {kind}, got other or damaged content.", where=str(path), next_step=step)
 
 
 def _quoting(problem: str, start: int, line: int) -> tuple[str, int, str]:

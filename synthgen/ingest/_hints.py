@@ -11,6 +11,7 @@ from synthgen.fields import Column
 from synthgen.ingest._canonical import Reading, text_of
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_DECIMAL_POINT = re.compile(r"[+-]?\d+\.\d+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[,.' \u202f]\d{3})+(?:[.,]\d+)?")
 _FRACTION = re.compile(r"[+-]?\d*[.,]\d+")
 _WORDS = {
@@ -29,6 +30,23 @@ _WORDS = {
     "missing",
     "unknown",
 }
+DATE_FORMATS = (
+    "%Y-%m-%d",
+    "%d.%m.%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%Y/%m/%d",
+    "%d-%m-%Y",
+    "%m-%d-%Y",
+    "%Y%m%d",
+    "%d-%b-%Y",
+    "%d %b %Y",
+    "%d%b%Y",
+    "%b %d, %Y",
+    "%d.%m.%y",
+    "%m/%d/%y",
+)
+"""Formats of dates that are tried, in this order."""
 LOOKED = 1000
 """So many bad cells of a column are looked at for a reason."""
 
@@ -60,14 +78,34 @@ def _wrong(raw: pd.Series, reading: Reading, column: Column, decimal: str, form:
     if any(text.lower() in _WORDS for text in texts):
         return "words for no value: see missingValues"
     if column.kind == "date":
-        return f"read as {form}: see format"
+        return _date_hint(texts, form)
     if any(_THOUSANDS.fullmatch(text) and not _is_number(text, decimal) for text in texts):
         return "signs between thousands: take them out"
     if decimal == "." and any(_DECIMAL_COMMA.fullmatch(text) for text in texts):
-        return "a decimal comma: see decimal"
+        return 'a decimal comma: add --decimal , (in a config: decimal: "," under data)'
+    if decimal == "," and any(_DECIMAL_POINT.fullmatch(text) for text in texts):
+        return 'a decimal point: add --decimal . (in a config: decimal: "." under data)'
     if column.kind == "integer" and any(_FRACTION.fullmatch(text) for text in texts):
         return "fractions: see type: number"
     return ""
+
+
+def _date_hint(texts: list[str], form: str) -> str:
+    """Return which common format reads all cells that were looked at, or with which they were read."""
+    for other in DATE_FORMATS:
+        if other != form and _reads(texts, other):
+            option = f"--date-format {other!r} (in a config: date_format: {other!r} under data)"
+            return f"not {form} but {other}: set the field's format, or add {option}"
+    return f"read as {form}: see format"
+
+
+def _reads(texts: list[str], form: str) -> bool:
+    try:
+        return bool(
+            pd.to_datetime(pd.Series(texts, dtype=object), format=form, errors="coerce").notna().all()
+        )
+    except ValueError:
+        return False
 
 
 def _outside(raw: pd.Series, reading: Reading, column: Column) -> str:

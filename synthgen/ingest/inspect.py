@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import pandas as pd
 from synthgen.errors import DataError
 from synthgen.fields import Column
 from synthgen.identifier_values import Found, find
+from synthgen.identifiers import kind_of
 from synthgen.ingest import _draft, _files, _suggest
 from synthgen.ingest._canonical import Reading, read_column, settled, since
 from synthgen.ingest._hints import hints
@@ -52,16 +53,19 @@ class Draft:
     Attributes:
         text: as YAML. With suggestions it holds values of patients.
         identifiers: columns whose cells look like a person's identifiers, if cells were read. Sensitive.
+        notes: what a person should do before anything else, such as name the decimal sign.
     """
 
     text: str
     identifiers: tuple[Found, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def init(
     table: Path,
     *,
     suggest: bool = False,
+    unit: str | None = None,
     delimiter: str = ",",
     encoding: str = "utf-8",
     decimal: str = ".",
@@ -71,6 +75,7 @@ def init(
 
     Args:
         table: the table's file.
+        unit: the patient's column, if a person names it; else one that its name shows.
         suggest: read the values too, and guess types, ranges, categories and missing tokens. Each field is
             then written with ``confirmed: false``, and one whose cells look like identifiers with
             ``role: drop`` and without them. Without it only names are read: the first line of a CSV
@@ -87,15 +92,16 @@ def init(
     table = Path(table)
     if suggest:
         frame = read_raw(table, delimiter=delimiter, encoding=encoding, decimal=decimal)
-        return _suggested(frame, decimal=decimal, date_format=date_format)
+        return _suggested(frame, unit, decimal=decimal, date_format=date_format)
     if _files.is_parquet(table):
         names = _files.named(_files.parquet_header(table), table)
     else:
         names = _files.csv_header(table, delimiter=delimiter, encoding=encoding)
-    return Draft(_draft.write(names, [({"type": "string"}, TODO) for _ in names], [""], confirmed=True))
+    drafts: list[tuple[dict[str, Any], str]] = [({"type": "string"}, TODO) for _ in names]
+    return Draft(_draft.write(names, drafts, [""], confirmed=True, unit=unit))
 
 
-def _suggested(frame: pd.DataFrame, *, decimal: str, date_format: str | None) -> Draft:
+def _suggested(frame: pd.DataFrame, unit: str | None, *, decimal: str, date_format: str | None) -> Draft:
     missing = _suggest.missing_tokens(frame)
     identifiers = find(frame, list(frame.columns), lambda name: missing)
     kinds = {one.column: one.kind for one in identifiers}
@@ -105,7 +111,7 @@ def _suggested(frame: pd.DataFrame, *, decimal: str, date_format: str | None) ->
         else _suggest.field(frame[name], decimal=decimal, date_format=date_format)
         for name in frame.columns
     ]
-    text = _draft.write(list(frame.columns), drafts, missing, confirmed=False)
+    text = _draft.write(list(frame.columns), drafts, missing, confirmed=False, unit=unit)
     return Draft(text, tuple(identifiers))
 
 
@@ -132,7 +138,8 @@ def check(
         DataError: the file cannot be read, has no record, or its first line has none of the schema's columns.
         ConfigError: as `read_raw` says.
     """
-    raw = read_raw(table, delimiter=delimiter, encoding=encoding, decimal=decimal)
+    known = [field.name for field in schema.fields]
+    raw = read_raw(table, delimiter=delimiter, encoding=encoding, decimal=decimal, known=known)
     return check_frame(raw, schema, table, decimal=decimal, date_format=date_format)
 
 
@@ -169,6 +176,17 @@ def _names(raw: pd.DataFrame, schema: Schema, table: Path) -> list[Violation]:
     found = [Violation(name, "in the schema, not in the table", 1) for name in known if name not in raw]
     strange = [name for name in map(str, raw) if name not in known]
     return found + [Violation(name, "in the table, not in the schema", 1) for name in strange]
+
+
+def identifying_names(schema: Schema) -> list[Violation]:
+    """Return the columns that a plan refuses because they are called like identifiers and have no role."""
+    hint = "`role: id` or `role: drop`; if it identifies nobody, `role: feature` and `identifier: false`"
+    kinds = {f.name: kind_of(f.name) for f in schema.fields if f.role is None and f.identifier is None}
+    return [
+        Violation(name, f"called like an identifier ({kind})", 1, hint=hint)
+        for name, kind in kinds.items()
+        if kind
+    ]
 
 
 def _identifiers(raw: pd.DataFrame, schema: Schema) -> list[Violation]:

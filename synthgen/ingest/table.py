@@ -7,7 +7,7 @@ The pipeline calls `read_raw`, takes the ids off (`synthgen.deidentify`), and ca
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -57,15 +57,19 @@ def read_raw(
     encoding: str = "utf-8",
     decimal: str = ".",
     columns: Sequence[str] | None = None,
+    known: Collection[str] = (),
 ) -> pd.DataFrame:
     """Read a table as it is: cells of CSV as text, Parquet with its own types.
 
     Args:
-        path: ``.csv``, ``.csv.gz`` or any other text; ``.parquet`` or ``.pq``.
+        path: ``.csv`` or any other text, also compressed as ``.gz``, ``.bz2``, ``.xz``, ``.zst`` or a
+            ``.zip`` of one file; ``.parquet`` or ``.pq``.
         delimiter: one character.
         encoding: of text; a byte order mark of UTF-8 is dropped.
         decimal: decimal sign, a point or a comma; cells stay text here, so it is only checked.
         columns: names of the columns to keep; None keeps all.
+        known: names of which the first line of a CSV file must have one: else another delimiter or encoding
+            that fits is named.
 
     Returns:
         The raw table. Of text the index is named ``line`` and holds each record's first line. A column
@@ -86,7 +90,7 @@ def read_raw(
     if _files.is_parquet(path):
         frame = _files.read_parquet(path, columns=columns)
     else:
-        frame = _files.read_csv(path, delimiter=delimiter, encoding=encoding, columns=columns)
+        frame = _files.read_csv(path, delimiter=delimiter, encoding=encoding, columns=columns, known=known)
     absent = [name for name in columns or () if name not in frame.columns]
     if absent:
         step = "Check the names."
@@ -186,7 +190,8 @@ def read_table(
         DataError: as `read_raw`, `require_columns` and `canonical` say.
         ConfigError: as `read_raw` and `canonical` say.
     """
-    raw = read_raw(path, delimiter=delimiter, encoding=encoding, decimal=decimal)
+    known = [field.name for field in schema.fields]
+    raw = read_raw(path, delimiter=delimiter, encoding=encoding, decimal=decimal, known=known)
     require_columns(raw.columns, schema, where=str(path), ids=ids)
     units: np.ndarray | None = None
     if schema.unit.column is not None:
