@@ -30,6 +30,7 @@ from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import Cohort, SyntheticTable
+from synthgen.release._deviations import Facts, deviations, override_deviation
 from synthgen.release._nearest import real_sheets
 from synthgen.release.gate import Policy, Verdict, decide, load_policy
 from synthgen.release.record import (
@@ -206,7 +207,8 @@ def _overridden(record: Mapping[str, Any], reason: str) -> dict[str, Any]:
     now = datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds")
     made = Override(reason=reason, who=getpass.getuser(), when=now)
     verdict = {**record["verdict"], "override": {"reason": made.reason, "who": made.who, "when": made.when}}
-    return {**record, "verdict": verdict}
+    weaker = [*record["deviations"], override_deviation(record["verdict"]["verdict"])]
+    return {**record, "verdict": verdict, "deviations": weaker}
 
 
 def _record(
@@ -239,7 +241,11 @@ def _record(
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     title = loaded.schema.title or loaded.config.cohort
     return privacy_record(
-        deployment=Deployment(name=f"Synthetic {title}", publication_date=today),
+        deployment=Deployment(
+            name=f"Synthetic {title}",
+            publication_date=today,
+            deviations=deviations(Facts(loaded, plan, ledger.entries())),
+        ),
         plan=plan,
         event=to_json(plan.event),
         composition=composition,

@@ -242,12 +242,14 @@ class Schema(Settings):
         )
 
     def with_domains_of(self, other: Schema) -> Self:
-        """Return this schema with the modelled columns of another, whose domains were paid for.
+        """Return this schema with the domains of another that were to be paid for here.
 
-        Ids and dropped columns stay as they are here: a public schema does not say how they are read.
+        All else stays as it is here: a public schema does not say how ids and dropped columns are read.
         """
         found = {field.name: field for field in other.fields}
-        fields = tuple(field if field.is_unseen else found[field.name] for field in self.fields)
+        fields = tuple(
+            found[field.name] if field.unpaid and not field.is_unseen else field for field in self.fields
+        )
         return self.model_copy(update={"fields": fields})
 
     def has_digest(self, digest: object) -> bool:

@@ -23,7 +23,7 @@ class Deployment:
         authors: who wrote the record.
         justification: why this epsilon was chosen.
         tuning: how hyper-parameters were chosen, and on which data.
-        deviations: where the release departs from the plan or the policy.
+        deviations: what weakens the claim or its evidence (see `synthgen.release._deviations`).
     """
 
     name: str

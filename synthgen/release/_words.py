@@ -77,6 +77,13 @@ def plain_mu(mu: float) -> str:
     )
 
 
+def deviation_sentences(record: Mapping[str, Any]) -> list[str]:
+    """Return what weakens the claim of a record, or its evidence; one sentence if nothing does."""
+    return [f"Weaker than the default: {text}" for text in record["deviations"]] or [
+        "No setting of this run weakens the guarantee or the evidence for it."
+    ]
+
+
 def audit_sentences(record: Mapping[str, Any]) -> list[str]:
     """Return what the audit of a record found, what that is worth, and how it was done; empty without one."""
     audit = record.get("audit")

@@ -14,6 +14,7 @@ from synthgen.fields import Column
 from synthgen.release._power import warnings_of
 from synthgen.release._words import (
     audit_sentences,
+    deviation_sentences,
     inference_sentences,
     percent,
     plain_odds,
@@ -114,7 +115,7 @@ def _guarantee(record: Mapping[str, Any]) -> str:
             "- the number of patients was counted from the data, so the cohort's size is not protected; "
             f"when one patient is replaced, epsilon is {epsilon}"
         )
-    lines += [f"- **{text}**" for text in warnings_of(record)]
+    lines += [f"- **{text}**" for text in (*warnings_of(record), *deviation_sentences(record))]
     return "## The guarantee\n\n" + "\n".join(lines) + f"\n\n{plain_odds(ledger['epsilon'], ledger['delta'])}"
 
 
@@ -176,10 +177,7 @@ def _uses(record: Mapping[str, Any], words: CardWords) -> str:
         "dataReleaseMaintenancePlan": words.maintenance,
     }
     body = "\n\n".join(f"### {name}\n\n{text}" for name, text in sections.items())
-    deviations = "".join(f"\n- {text}" for text in record["deviations"]) or "\n- none"
-    return (
-        f"## Use and limits (Croissant RAI 1.0)\n\n{body}\n\n### Deviations from plan or policy\n{deviations}"
-    )
+    return f"## Use and limits (Croissant RAI 1.0)\n\n{body}"
 
 
 def _columns(schema: Schema) -> str:

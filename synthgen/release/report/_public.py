@@ -13,6 +13,7 @@ from synthgen.records import SyntheticTable
 from synthgen.release._power import warnings_of
 from synthgen.release._words import (
     audit_sentences,
+    deviation_sentences,
     inference_sentences,
     percent,
     plain_mu,
@@ -111,6 +112,8 @@ def guarantee(record: Mapping[str, Any]) -> Html:
     unit = unit_sentence(claim["unit"], claim["max_records"])
     style = "alarm" if is_row else ""
     few = [paragraph(text, class_="alarm") for text in warnings_of(record)]
+    weaker = "alarm" if record["deviations"] else ""
+    few += [paragraph(text, class_=weaker) for text in deviation_sentences(record)]
     return join(
         [*few, large, paragraph(f"{unit[0].upper()}{unit[1:]}.", class_=style), listing(words), _size(claim)]
     )
@@ -300,7 +303,6 @@ def limits(record: Mapping[str, Any], *, linked: bool = False) -> Html:
         )
     if looks == 0:
         items.append("Nothing was held out, so the release was not evaluated.")
-    items += [f"Deviation: {text}" for text in record["deviations"]]
     return join([inference(record), listing(items)])
 
 

@@ -1,0 +1,176 @@
+"""Whatever weakens a claim stands in record, card and both reports; every key of a config has said whether it does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel
+
+from synthgen import plugins
+from synthgen.config import GENERATORS, Loaded, RunConfig, load_config
+from synthgen.judge import _overridden
+from synthgen.privacy.ledger import Ledger
+from synthgen.release._deviations import SETTINGS, Facts, deviations, override_deviation
+from synthgen.release.card import data_card
+from synthgen.release.record import Judgement
+from synthgen.release.report import render_report
+from synthgen.schema import Schema
+from synthgen.spending import make_plan
+from tests.release.conftest import DEPLOYMENT
+
+
+def models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the sections among a key's types."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from models(inner)
+
+
+def keys(section: type[BaseModel], prefix: str) -> set[str]:
+    """Return every key below a section, as a file writes it."""
+    found = set()
+    for name, info in section.model_fields.items():
+        key = f"{prefix}{info.alias or name}"
+        inner = list(models(info.annotation))
+        for one in inner:
+            found |= keys(one, f"{key}.")
+        if not inner:
+            found.add(key)
+    return found
+
+
+def every_key() -> set[str]:
+    found = keys(RunConfig, "") - {"generator"}
+    found |= {"evaluate"}  # it may be left out, which weakens
+    found |= keys(Schema, "schema.")
+    for prefix in ("tabular_", "imaging_"):
+        for name in plugins.names(GENERATORS, prefix=prefix):
+            found |= keys(plugins.load(GENERATORS, name, prefix=prefix).Config, "generator.")
+    return found
+
+
+def test_every_key_says_whether_it_weakens_the_claim_and_why():
+    """Who adds a key says here what it does to the guarantee: an entry in `release/_deviations.py`."""
+    known = {key for key in SETTINGS if not key.startswith("run.")}
+    assert every_key() - known == set(), "say whether these keys weaken the claim"
+    assert known - every_key() == set(), "these keys are no more"
+    assert all(len(setting.why) > 10 for setting in SETTINGS.values())
+
+
+CONFIG = """
+cohort: c
+data: {table: {path: t.csv, schema: s.yaml}}
+budget: {epsilon: 1.0, delta: 1e-6, patients: 5000}
+generator: {name: marginal}
+evaluate: {holdout: 0.2}
+"""
+SCHEMA = """
+unit: {column: pid}
+fields:
+  - {name: pid, type: string, role: id}
+  - {name: sex, type: string, role: protected, constraints: {enum: [F, M]}}
+  - {name: race, type: string, role: protected, constraints: {enum: [A, B]}}
+  - {name: phone, type: boolean, identifier: false}
+  - {name: ill, type: boolean, role: label}
+"""
+IMAGES = CONFIG.replace(
+    "{table: {path: t.csv, schema: s.yaml}}",
+    "{images: {path: d, schema: s.yaml, size: 16, without_id: leave_out}}",
+).replace("{name: marginal}", "{name: embedding}")
+DICOM = SCHEMA.replace("fields:", "images: {dicom: {modality: [CR]}}\nfields:")
+USUAL = {"schema.fields.identifier"}  # `phone` stands in both schemas, for the check to let it through
+
+WEAKER: dict[str, tuple[str, str]] = {
+    "budget.patients": (CONFIG.replace(", patients: 5000", ""), SCHEMA),
+    "budget.delta": (CONFIG.replace("1e-6", "1e-3"), SCHEMA),
+    "data.images.without_id": (IMAGES.replace("leave_out", "own"), DICOM),
+    "evaluate": (CONFIG.replace("evaluate: {holdout: 0.2}", ""), SCHEMA),
+    "evaluate.groups": (CONFIG.replace("0.2}", "0.2, groups: [sex]}"), SCHEMA),
+    "evaluate.canaries": (CONFIG.replace("0.2}", "0.2, canaries: 0}"), SCHEMA),
+    "release.policy": (CONFIG + "release: {policy: images}\n", SCHEMA),
+    "schema.unit.level": (CONFIG, SCHEMA.replace("unit: {column: pid}", "unit: row")),
+    "schema.fields.confirmed": (CONFIG, SCHEMA.replace("role: label", "role: label, confirmed: true")),
+    "schema.fields.identifier": (CONFIG, SCHEMA),
+    "schema.images.dicom.screened": (IMAGES, DICOM.replace("[CR]", "[CR], screened: [US]")),
+}
+
+
+def load(place: Path, config: str, schema: str) -> Loaded:
+    (place / "s.yaml").write_text(schema)
+    (place / "run.yaml").write_text(config)
+    return load_config(place / "run.yaml")
+
+
+def said(facts: Facts) -> set[str]:
+    return {text.partition(": ")[0] for text in deviations(facts)}
+
+
+def test_each_setting_that_weakens_has_a_config_that_shows_it():
+    weakening = {key for key, setting in SETTINGS.items() if setting.says is not None}
+    assert weakening == {*WEAKER, "run.attempts", "run.ledger"}
+
+
+@pytest.mark.parametrize("key", WEAKER)
+def test_a_weakening_setting_is_a_deviation_and_nothing_else_is(key: str, tmp_path: Path):
+    loaded = load(tmp_path, *WEAKER[key])
+    assert said(Facts(loaded, make_plan(loaded, patients=900))) == {key} | USUAL
+
+
+@pytest.mark.parametrize(("config", "schema"), [(CONFIG, SCHEMA), (IMAGES, DICOM)])
+def test_a_plain_run_has_no_deviation(config: str, schema: str, tmp_path: Path):
+    loaded = load(tmp_path, config, schema.replace(", identifier: false", "").replace("phone", "smoker"))
+    assert deviations(Facts(loaded, make_plan(loaded))) == ()
+
+
+def test_what_was_drawn_again_and_a_ledger_without_a_past_are_deviations(tmp_path: Path):
+    loaded = load(tmp_path, CONFIG, SCHEMA)
+    plan = make_plan(loaded)
+    ledger = Ledger.connect("sqlite:///ledger.db", base=tmp_path)
+    ledger.open_cohort("c", epsilon=20.0, delta=1e-6)
+
+    def found() -> set[str]:
+        return said(Facts(loaded, plan, ledger.entries())) - USUAL
+
+    run = loaded.digest[:16]
+    ledger.reserve("c", plan.event, purpose="fit marginal", run=run)
+    assert found() == {"run.ledger"}
+    void = ledger.reserve("c", plan.event, purpose="fit marginal", run=run)
+    ledger.void(void, "nothing was drawn")
+    ledger.reserve("c", plan.event, purpose="evaluate --public", run=run)
+    assert found() == {"run.ledger"}
+    ledger.reserve("c", plan.event, purpose="fit marginal", run="another")
+    assert found() == set()
+    ledger.reserve("c", plan.event, purpose="fit marginal, query 3 again", run=run)
+    assert found() == {"run.attempts"}
+
+
+def test_record_card_and_both_reports_print_every_deviation(make_record, make_content, schema):
+    texts = (
+        "budget.patients: counted so.",
+        "data.images.without_id: taken so.",
+        override_deviation("refuse"),
+    )
+    record = make_record(deployment=replace(DEPLOYMENT, deviations=texts))
+    assert record["deviations"] == list(texts)
+    content = make_content(record=record)
+    editions = {edition: render_report(content, edition=edition) for edition in ("internal", "public")}
+    editions["card"] = data_card(record, schema)
+    for name, edition in editions.items():
+        for text in texts:
+            assert f"Weaker than the default: {text}" in edition, name
+    plain = make_record()
+    assert plain["deviations"] == []
+    assert "No setting of this run weakens the guarantee" in data_card(plain, schema)
+    assert "No setting of this run weakens the guarantee" in render_report(make_content(), edition="public")
+
+
+def test_a_release_against_the_verdict_is_a_deviation_in_the_bundles_record(make_record):
+    record = make_record(judgement=Judgement("refuse", "default", looks=1))
+    made = _overridden(record, "a reason")
+    assert made["deviations"] == ["release.override: a person released it against the verdict refuse."]
+    assert record["deviations"] == []
