@@ -1,4 +1,4 @@
-"""Whatever weakens a claim stands in record, card and both reports; every key of a config has said whether it does."""
+"""What weakens a claim stands in record, card and both reports; every key of a config says whether it does."""
 
 from __future__ import annotations
 
