@@ -1,4 +1,4 @@
-"""What weakens a claim stands in record, card and both reports; every key of a config says whether it does."""
+"""What weakens a claim stands in record, card and reports; every key of a config says whether it does."""
 
 from __future__ import annotations
 
