@@ -6,6 +6,7 @@ nothing of each other and meet here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,10 +20,11 @@ from synthgen.errors import ConfigError, DataError
 from synthgen.image_spec import Dicom
 from synthgen.ingest import dicom as ingest
 from synthgen.ingest.image_check import WORD
-from synthgen.ingest.images import RawImages
+from synthgen.ingest.images import RawImages, require_enough, too_many_left_out
 from synthgen.ingest.inspect import Violation, check_frame
 from synthgen.ingest.omop import ID, flatten
 from synthgen.ingest.table import read_raw
+from synthgen.records import OTHERS
 from synthgen.schema import Schema
 from synthgen.unit import Unit
 
@@ -75,13 +77,15 @@ def read(
     columns = _columns(schema, dicom, clinical, str(table or path))
     missing = next(iter(schema.missing_values), _BLANK)
     told = deidentify.conditioning([one.values for one in frames], columns, missing=missing)
-    pixels, good, left = ingest.read_pixels(frames, spec, dicom, tell=tell)
-    if not good.any():
-        raise DataError("Expected images that can be used, got none whose pixels can.", where=str(path))
+    notes: Counter[str] = Counter()
+    pixels, good, left = ingest.read_pixels(frames, spec, dicom, tell=tell, notes=notes)
+    require_enough(_intended(found.quarantined), len(found.frames), spec, where=str(path))
+    require_enough(_intended(left), int(good.sum()), spec, where=str(path))
     frame = _frame(schema, told, clinical, rows[used], found.units[used])
     without = int((~joined).sum())
     report: dict[str, Any] = {
         **ingest.summary(found, left, int(good.sum())),
+        "notes": dict(sorted(notes.items())),
         "without_row": without,
         "dropped": deidentify.dropped(found.tags, columns),
     }
@@ -109,17 +113,27 @@ def check(path: Path, schema: Schema) -> list[Violation]:
     missing = next(iter(schema.missing_values), _BLANK)
     told = deidentify.conditioning([one.values for one in found.frames], columns, missing=missing)
     small = schema.images.model_copy(update={"size": 1})
-    left = ingest.read_pixels(found.frames, small, dicom)[2]
+    notes: Counter[str] = Counter()
+    _, good, left = ingest.read_pixels(found.frames, small, dicom, notes=notes)
     violations = (
         [Violation(WORD, "files without a patient", _without(found), "error")] if _without(found) else []
     )
+    for out, used in ((found.quarantined, len(found.frames)), (left, int(good.sum()))):
+        n = sum(_intended(out).values())
+        many = too_many_left_out(n, used, schema.images)
+        violations += [Violation(WORD, many, n)] if many else []
     if columns:
         kept = tuple(field for field in schema.fields if field.name in columns)
         part = schema.model_copy(update={"fields": kept, "rules": (), "unit": Unit(level="row")})
         violations += check_frame(told, part, path)
     reasons = ingest.summary(found, left, 0)["quarantined"]
     violations += [Violation(WORD, f"left out: {why}", n, "information") for why, n in reasons.items()]
-    return violations
+    return violations + [Violation(WORD, text, n, "information") for text, n in sorted(notes.items())]
+
+
+def _intended(left: tuple[tuple[str, str], ...]) -> Counter[str]:
+    """Return how many images were left out that were meant to be in the cohort, by reason."""
+    return Counter(reason for _, reason in left if ingest.intended(reason))
 
 
 def _without(found: ingest.DicomIndex) -> int:
@@ -201,10 +215,11 @@ def _frame(
             content[field.name] = beside[field.name]
         else:  # ids of images and dropped columns, of which nothing is used
             content[field.name] = np.full(len(units), _BLANK, dtype=object)
-    unknown = [] if beside is None else [name for name in beside.columns if name not in content]
+    drops = beside is None or schema.others == "drop"
+    unknown = [] if drops or beside is None else [name for name in beside.columns if name not in content]
     if unknown:
         raise DataError(
             f"Expected the schema's columns only, also found {unknown} in the table that is joined.",
-            next_step="Add them to the schema, with `role: drop` if they are not to be modelled.",
+            next_step=OTHERS,
         )
     return pd.DataFrame(content)

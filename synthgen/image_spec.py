@@ -11,6 +11,7 @@ from pydantic import model_validator
 from synthgen.settings import Settings
 
 MOST_SIDE = 512
+MOST_LEFT_OUT = 0.1
 
 Attribute = Literal[
     "PatientSex",
@@ -88,6 +89,8 @@ class Images(Settings):
             12 bits is ``bits: 12``.
         fit: how an image that is no square becomes one: ``pad`` with black, or ``crop`` to its middle.
         size: pixels a side; the config's ``data.images.size`` says it.
+        most_left_out: the largest share of the images that may be left out as unusable. Beyond it the cohort
+            is refused before anything is spent: what is left would be another cohort than the declared one.
         dicom: how DICOM files are read and written; None is the usual way.
     """
 
@@ -96,6 +99,7 @@ class Images(Settings):
     bits: int = Key(default=8, ge=8, le=16)
     fit: Literal["pad", "crop"] = "pad"
     size: int | None = Key(default=None, ge=1, le=MOST_SIDE)
+    most_left_out: float = Key(default=MOST_LEFT_OUT, ge=0, le=1)
     dicom: Dicom | None = None
 
     @model_validator(mode="after")

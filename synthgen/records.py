@@ -17,6 +17,10 @@ import pandas as pd
 from synthgen.errors import DataError
 from synthgen.schema import Field, Schema
 
+OTHERS = (
+    "Add them to the schema, with `role: drop` if they are not to be modelled, or let it say `others: drop`."
+)
+
 
 @dataclass(frozen=True)
 class RealTable:
@@ -186,13 +190,13 @@ def require_columns(
         ids: ``optional`` also accepts a table without the id and dropped columns, such as a synthetic one.
 
     Raises:
-        DataError: names the columns that lack and the columns that the schema does not know.
+        DataError: names the columns that lack and, unless it drops them, those that the schema does not know.
     """
     got = list(names)
     known = [field.name for field in schema.fields]
     needed = [f.name for f in schema.fields if ids == "required" or f.role not in ("id", "drop")]
     missing = [name for name in needed if name not in got]
-    unknown = [name for name in got if name not in known]
+    unknown = [] if schema.others == "drop" else [name for name in got if name not in known]
     if not set(known) & set(got):  # the first line may be a patient's record: name nothing of it
         raise DataError(
             f"Expected the schema's columns in the first line, got none of them in {len(got)} columns.",
@@ -209,7 +213,7 @@ def require_columns(
         raise DataError(
             f"Expected the schema's columns only, also found {unknown}.",
             where=where,
-            next_step="Add them to the schema, with `role: drop` if they are not to be modelled.",
+            next_step=OTHERS,
         )
 
 

@@ -18,7 +18,11 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
+<<<<<<< HEAD
 from typing import Any, Self
+=======
+from typing import Any, Literal
+>>>>>>> 5212152 (DICOM greys by the standard, attribute by attribute; a share of images left out is refused; others: drop)
 
 from pydantic import Field as Key
 from pydantic import field_validator, model_validator
@@ -40,7 +44,7 @@ from synthgen.fields import (
     has_domain,
     labels_of,
 )
-from synthgen.image_spec import Images
+from synthgen.image_spec import MOST_LEFT_OUT, Images
 from synthgen.rules import Rule, parse_rule
 from synthgen.settings import Settings
 from synthgen.unit import Unit
@@ -63,10 +67,15 @@ __all__ = [
 
 
 _LATER = {"records": "single", "order": None, "static": False}
+_LATER_IMAGES = {"dicom": None, "most_left_out": MOST_LEFT_OUT}
 
 
 class Schema(Settings):
     """A table's public description.
+
+    Attributes:
+        others: what becomes of the table's columns that are not among the fields: ``error`` refuses the
+            table, ``drop`` leaves them out, as ``role: drop`` does.
 
     Raises:
         ConfigError: on load, with path, line and key of the first problem.
@@ -78,6 +87,7 @@ class Schema(Settings):
     rules: tuple[str, ...] = ()
     title: str | None = None
     description: str | None = None
+    others: Literal["error", "drop"] = "error"
     images: Images | None = None
 
     @field_validator("unit", mode="before")
@@ -208,8 +218,12 @@ class Schema(Settings):
             for key, default in _LATER.items():
                 if holder.get(key, default) == default:
                     holder.pop(key, None)
-        if content["images"] is not None and content["images"]["dicom"] is None:
-            content["images"].pop("dicom")
+        if content["others"] == "error":
+            content.pop("others")
+        if content["images"] is not None:
+            for key, usual in _LATER_IMAGES.items():
+                if content["images"][key] == usual:
+                    content["images"].pop(key)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:

@@ -17,6 +17,8 @@ from synthgen.config import load_config
 from synthgen.data_config import ImageSource
 from synthgen.dicom_cohort import read
 from synthgen.errors import ConfigError, DataError
+from synthgen.ingest._dicom_pixels import SHORT
+from tests.ingest.dicom_files import dataset, write
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = """
@@ -97,7 +99,7 @@ def test_no_value_of_a_header_is_in_any_output_log_report_or_model(
     planted = contents[Path("said")] + next(iter(looked_for)).encode()
     assert whole.search(planted)
     counts = json.loads((run / "internal" / "ingest.json").read_text())
-    assert counts["quarantined"] == {"pixels cannot be decoded": 1}
+    assert counts["quarantined"] == {SHORT: 1}
     assert counts["dropped"]["by_tag"]["(0010,0010) PatientName"] == counts["files"]
 
 
@@ -165,6 +167,67 @@ def test_schema_check_counts_what_headers_do_against_the_schema(
     code, shown, _ = call(capsys, "schema", "check", place / "strict.yaml", place / "p" / "dicom")
     assert code == 3
     assert any(v["column"] == "sex" and v["severity"] == "error" for v in shown["violations"])
+
+
+def made(folder: Path, n_broken: int, n_files: int = 20, **odd: Any) -> Path:
+    """DICOM files of as many patients, of which some are odd."""
+    folder.mkdir()
+    values = np.arange(256, dtype=np.uint16).reshape(16, 16) * 16
+    for number in range(n_files):
+        attributes: dict[str, Any] = {"PatientSex": "F" if number % 2 else "M", "BitsStored": 12}
+        attributes |= odd if number < n_broken else {}
+        write(folder / f"{number}.dcm", dataset(values, number=number, **attributes))
+    return folder
+
+
+SCHEMA = """
+unit: {column: patient}
+images: {channels: 1}
+fields:
+  - {name: patient, type: string, role: id}
+  - {name: sex, type: string, role: label, constraints: {enum: [F, M]}}
+"""
+SMALL = """
+cohort: small
+data: {images: {path: d, schema: s.yaml, size: 8}}
+budget: {epsilon: 10.0, delta: 1e-5, patients: 20}
+generator: {name: embedding, attributes: {name: marginal, share: 0.2, iterations: 50}}
+sample: {records: 4}
+release: {policy: images, formats: [csv]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("n_broken", "odd", "code"),
+    [
+        (20, {"BitsAllocated": 12}, 3),
+        (3, {"BitsAllocated": 12}, 3),
+        (2, {"BitsAllocated": 12}, 0),
+        (3, {"NumberOfFrames": -1}, 3),
+        (19, {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.66.4", "Modality": "SEG"}, 0),
+        (20, {"WindowWidth": 0, "WindowCenter": 0, "RescaleSlope": 0}, 0),
+    ],
+)
+def test_a_share_of_images_left_out_fails_the_check_and_stops_a_run_before_a_spend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], n_broken: int, odd: dict[str, Any], code: int
+) -> None:
+    folder = made(tmp_path / "d", n_broken, **odd)
+    (tmp_path / "s.yaml").write_text(SCHEMA)
+    found, shown, _ = call(capsys, "schema", "check", tmp_path / "s.yaml", folder)
+    assert found == code
+    if code:
+        assert next(iter(odd)) in json.dumps(shown)
+        assert "violations" not in shown or not shown["valid"]
+    (tmp_path / "run.yaml").write_text(SMALL)
+    if code or n_broken == 2:
+        found, shown, _ = call(capsys, "fit", tmp_path / "run.yaml", "--output", tmp_path / "run")
+        assert found == code
+        _, ledger, _ = call(capsys, "ledger", "show", "--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")
+        assert (ledger["cohorts"][0]["epsilon"] > 0) == (code == 0)
+        assert ledger["orphans"] == []
+    (tmp_path / "wide.yaml").write_text(SCHEMA.replace("channels: 1", "channels: 1, most_left_out: 0.5"))
+    if n_broken == 3:
+        assert call(capsys, "schema", "check", tmp_path / "wide.yaml", folder)[0] == 0
 
 
 def test_a_column_from_nowhere_is_named(place: Path) -> None:

@@ -96,8 +96,13 @@ def decode_array(array: np.ndarray, spec: Images) -> np.ndarray:
     return _finished([_deep(plane, spec) for plane in planes], spec)
 
 
-def square(planes: list[np.ndarray], spec: Images) -> np.ndarray:
+def square(planes: list[np.ndarray], spec: Images, *, aspect: float = 1.0) -> np.ndarray:
     """Return planes of intensities, from 0 to 1, as ``(channel, row, column)`` of the declared form.
+
+    Args:
+        planes: one if the image is grey, three if it is coloured.
+        spec: the declared form.
+        aspect: height of a source pixel over its width.
 
     Raises:
         Unusable: there are no pixels, or too many, or planes do not fit the declared channels.
@@ -106,7 +111,8 @@ def square(planes: list[np.ndarray], spec: Images) -> np.ndarray:
         raise Unusable(EMPTY)
     if planes[0].size > MOST_PIXELS:
         raise Unusable(LARGE)
-    return _finished([_resized(Image.fromarray(np.asarray(p, np.float32)), spec) for p in planes], spec)
+    images = [Image.fromarray(np.asarray(plane, np.float32)) for plane in planes]
+    return _finished([_resized(image, spec, aspect) for image in images], spec)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -136,20 +142,29 @@ def _deep(plane: np.ndarray, spec: Images) -> np.ndarray:
     return _resized(Image.fromarray(values), spec)
 
 
-def _resized(image: Image.Image, spec: Images) -> np.ndarray:
-    """Return a band as a float32 square: the area's mean where it shrinks, linear where it grows."""
+def _resized(image: Image.Image, spec: Images, aspect: float = 1.0) -> np.ndarray:
+    """Return a band as a float32 square: the area's mean where it shrinks, linear where it grows.
+
+    Args:
+        image: one band.
+        spec: the declared form.
+        aspect: height of a source pixel over its width: the square's own pixels are as high as wide.
+    """
     size = int(spec.size or 0)
-    wide, high = image.size
+    wide, high = float(image.width), image.height * aspect
     if spec.fit == "crop":
         side = min(wide, high)
-        left, top = (wide - side) // 2, (high - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-        wide = high = side
-    scale = size / max(wide, high)
-    target = (max(1, round(wide * scale)), max(1, round(high * scale)))
-    if target != (wide, high):
-        method = Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-        image = image.resize(target, method)
+        columns, rows = max(1, round(side)), max(1, round(side / aspect))
+        left, top = (image.width - columns) // 2, (image.height - rows) // 2
+        image = image.crop((left, top, left + columns, top + rows))
+        target = (size, size)
+    else:
+        scale = size / max(wide, high)
+        target = (min(size, max(1, round(wide * scale))), min(size, max(1, round(high * scale))))
+    for resized in ((target[0], image.height), target):  # an axis may grow while the other shrinks
+        if resized != image.size:
+            shrinks = resized[0] < image.width or resized[1] < image.height
+            image = image.resize(resized, Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR)
     square = np.zeros((size, size), dtype=np.float32)
     row, column = (size - target[1]) // 2, (size - target[0]) // 2
     square[row : row + target[1], column : column + target[0]] = np.asarray(image, dtype=np.float32)

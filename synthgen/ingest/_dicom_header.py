@@ -43,16 +43,28 @@ KEPT = (
     "Modality",
     "Manufacturer",
 )
+FORM = ("Rows", "Columns", "BitsAllocated")
+IMAGE_CLASSES = ("Image Storage", "Enhanced US Volume Storage")
+"""Words in the standard's name of a SOP class by which it is one of images: masks, plans, reports and maps
+may have pixels too, and are none."""
+DERIVED = frozenset(
+    "ANN ASMT AU CTPROTOCOL DOC ECG EEG EMG EOG EPS FID HC HD IOL KER KO LEN M3D OPM OPV PLAN POS PR REG RESP"
+    " RTDOSE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SMR SR SRF STAIN TEXTUREMAP VA"
+    " XAPROTOCOL".split()
+)
+"""Modalities of objects that are no images, for files whose SOP class says nothing or something else."""
+_FAMILIES = tuple(f"1.2.840.10008.5.1.4.1.1.{number}." for number in (9, 11, 66, 67, 68, 88, 104, 200, 201))
+"""Waveforms, presentation states, segmentations, value maps, surfaces, reports, documents, displays."""
 _META = 4096
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _TAGS = {
-    name: Tag(name)
-    for name in (*IDS, *KEPT, "Rows", "Columns", "BitsAllocated", "BurnedInAnnotation", "NumberOfFrames")
+    name: Tag(name) for name in (*IDS, *KEPT, *FORM, "SOPClassUID", "BurnedInAnnotation", "NumberOfFrames")
 }
 _GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
 
 NOT_DICOM, DAMAGED = "not a DICOM file", "damaged header"
 NO_IMAGE, LONG = "no image in it", "header is too long"
+NO_PICTURE = "not an image"
 FRAMES, FLAGGED = f"more than {MOST_FRAMES:,} frames", "burned-in annotation flagged"
 DIRECTORY = "a directory of files"
 
@@ -260,15 +272,39 @@ def _kept(dataset: Dataset) -> Header:
         raise Unusable(DIRECTORY)
     if len(dataset) == 0 and not dataset.preamble:
         raise Unusable(NOT_DICOM)
-    if any(not _text(dataset, name) for name in ("Rows", "Columns", "BitsAllocated")):
-        raise Unusable(NO_IMAGE)
+    _refuse_derived(dataset)
+    absent = [name for name in FORM if not _text(dataset, name)]
+    if absent:
+        raise Unusable(NO_IMAGE if len(absent) == len(FORM) else f"{', '.join(absent)} absent or empty")
     if _text(dataset, "BurnedInAnnotation").upper() == "YES":
         raise Unusable(FLAGGED)
-    frames = int(_text(dataset, "NumberOfFrames") or 1)
-    if not 0 < frames <= MOST_FRAMES:
-        raise Unusable(FRAMES)
     values = {name: _text(dataset, name) for name in (*IDS, *KEPT)}
-    return Header(values, frames, tuple(int(tag) for tag in list(dataset.keys())[:MOST_TAGS]))
+    return Header(values, _frames(dataset), tuple(int(tag) for tag in list(dataset.keys())[:MOST_TAGS]))
+
+
+def _refuse_derived(dataset: Dataset) -> None:
+    """Refuse segmentations, plans, reports, presentation states, maps and the like, by class or modality."""
+    told = _text(dataset, "SOPClassUID") or str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
+    uid = UID(told)
+    name = "" if uid.is_private or uid.type != "SOP Class" else uid.name
+    if not name and told.startswith(_FAMILIES):
+        name = "a class that the standard added later"
+    if name and not any(word in name for word in IMAGE_CLASSES):
+        raise Unusable(f"{NO_PICTURE}: {name} (SOPClassUID)")
+    modality = _text(dataset, "Modality").upper()
+    if modality in DERIVED:
+        raise Unusable(f"{NO_PICTURE}: {modality} (Modality)")
+
+
+def _frames(dataset: Dataset) -> int:
+    """Return the number of images; none, or 0, is one."""
+    try:
+        frames = int(float(_text(dataset, "NumberOfFrames") or 1)) or 1
+    except BROKEN:
+        raise Unusable("NumberOfFrames is no number") from None
+    if not 0 < frames <= MOST_FRAMES:
+        raise Unusable(FRAMES if frames > 0 else "NumberOfFrames is below 0")
+    return frames
 
 
 def _text(dataset: Dataset, name: str) -> str:

@@ -14,6 +14,7 @@ import select
 import struct
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -32,9 +33,14 @@ _LENGTH = struct.Struct("<q")
 
 
 class Decoder:
-    """Hands images to a process and starts another where it ends. Use as a context."""
+    """Hands images to a process and starts another where it ends. Use as a context.
+
+    Attributes:
+        notes: of how many images each fixed text was noted (`_dicom_pixels.decode`).
+    """
 
     def __init__(self, spec: Images, dicom: Dicom) -> None:
+        self.notes: Counter[str] = Counter()
         self._form = {"spec": spec.model_dump_json(), "dicom": dicom.model_dump_json()}
         self._spec = spec
         self._process: subprocess.Popen[bytes] | None = None
@@ -62,7 +68,9 @@ class Decoder:
             raise Unusable(CRASHED) from None
         if answer[:1] != b"+":
             raise Unusable(answer[1:].decode())
-        return np.frombuffer(answer[1:], dtype=np.dtype(self._spec.dtype)).reshape(self._spec.shape)
+        notes, _, pixels = answer[1:].partition(b"\n")
+        self.notes.update(json.loads(notes))
+        return np.frombuffer(pixels, dtype=np.dtype(self._spec.dtype)).reshape(self._spec.shape)
 
     def _start(self) -> subprocess.Popen[bytes]:
         paths = os.pathsep.join(path for path in sys.path if path)
@@ -135,9 +143,10 @@ def _bound_memory() -> None:
 def _answer(asked: dict[str, Any], spec: Images, dicom: Dicom) -> bytes:
     from synthgen.ingest import _dicom_pixels
 
+    notes: set[str] = set()
     try:
-        pixels = _dicom_pixels.decode(Path(asked["path"]), int(asked["frame"]), spec, dicom)
-        return b"+" + np.ascontiguousarray(pixels).tobytes()
+        pixels = _dicom_pixels.decode(Path(asked["path"]), int(asked["frame"]), spec, dicom, notes.add)
+        return b"+" + json.dumps(sorted(notes)).encode() + b"\n" + np.ascontiguousarray(pixels).tobytes()
     except Unusable as reason:
         return b"-" + str(reason).encode()
 

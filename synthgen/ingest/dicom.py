@@ -19,10 +19,17 @@ from synthgen.errors import DataError
 from synthgen.image_spec import Dicom, Images
 from synthgen.ingest import _dicom_files, _dicom_ids
 from synthgen.ingest._decode import Unusable
-from synthgen.ingest._dicom_header import Header, read_header
+from synthgen.ingest._dicom_header import (
+    DIRECTORY,
+    NO_IMAGE,
+    NO_PICTURE,
+    NOT_DICOM,
+    Header,
+    read_header,
+)
 from synthgen.ingest._dicom_worker import Decoder
 
-__all__ = ["DicomIndex", "Frame", "index", "read_pixels", "summary"]
+__all__ = ["DicomIndex", "Frame", "index", "intended", "read_pixels", "summary"]
 
 Tell = Callable[[str, float], None]
 GONE, REPEATED = "listed in the DICOMDIR and not there", "the same instance again"
@@ -129,6 +136,7 @@ def read_pixels(
     dicom: Dicom,
     *,
     tell: Tell = lambda what, done: None,
+    notes: Counter[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, tuple[tuple[str, str], ...]]:
     """Decode images, one at a time, in a process that may fail.
 
@@ -137,6 +145,7 @@ def read_pixels(
         spec: the declared form.
         dicom: how values become greys.
         tell: told the part done.
+        notes: receives of how many images which part of the header was not used.
 
     Returns:
         Pixels of those that can be used, ``(record, channel, row, column)``; which these are; and what was
@@ -156,7 +165,19 @@ def read_pixels(
                 n += 1
             except Unusable as reason:
                 left.append((_dicom_files.called(one.number, one.path), str(reason)))
+        if notes is not None:
+            notes.update(decoder.notes)
     return pixels[:n], good, tuple(left)
+
+
+def intended(reason: str) -> bool:
+    """Return whether a file that was left out for this reason was meant to be an image of the cohort.
+
+    Other files of the folder, objects that are no images, repeated ones, and those that name no patient where
+    the config leaves such out, were not.
+    """
+    others = (NOT_DICOM, DIRECTORY, NO_IMAGE, REPEATED, NO_ID)
+    return reason not in others and not reason.startswith(NO_PICTURE)
 
 
 def _header(file: Path | None) -> Header:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from synthgen.errors import ConfigError
-from synthgen.ingest.images import read_images
+from synthgen.ingest.images import read_images, too_many_left_out
 from synthgen.ingest.inspect import Violation, check_frame
 from synthgen.schema import Schema
 
@@ -41,7 +41,7 @@ def check_images(
             where=str(path),
             next_step="Add `images: {file: COLUMN, channels: 1, bits: 8}` to it.",
         )
-    small = schema.images.model_copy(update={"size": 1})
+    small = schema.images.model_copy(update={"size": 1, "most_left_out": 1.0})
     raw = read_images(
         path,
         schema.model_copy(update={"images": small}),
@@ -50,6 +50,9 @@ def check_images(
         decimal=decimal,
     )
     found = check_frame(raw.frame, schema, path, decimal=decimal, date_format=date_format)
+    left = sum(raw.report["quarantined"].values())
+    many = too_many_left_out(left, len(raw.pixels), schema.images)
+    found += [Violation(WORD, many, left)] if many else []
     for reason, count in raw.report["quarantined"].items():
         found.append(Violation(WORD, f"left out: {reason}", count, "information"))
     strays = int(raw.report["without_row"])

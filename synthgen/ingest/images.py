@@ -106,12 +106,7 @@ def _collect(found: Found, frame: pd.DataFrame, spec: Images, where: str) -> Raw
             rows.append(row)
         except Unusable as reason:
             left.append((name, str(reason)))
-    if not rows:
-        raise DataError(
-            f"Expected images that can be used, got none: {dict(Counter(reason for _, reason in left))}.",
-            where=where,
-            next_step="Correct the files, the table or the column that names them; no budget was spent.",
-        )
+    require_enough(Counter(reason for _, reason in left), len(rows), spec, where=where)
     order = np.argsort(
         rows, kind="stable"
     )  # pixels stand in the order of their rows already in all but folders
@@ -124,6 +119,39 @@ def _collect(found: Found, frame: pd.DataFrame, spec: Images, where: str) -> Raw
     }
     kept = frame.iloc[np.sort(rows)]
     return RawImages(kept, pixels[: len(rows)], report, tuple(left))
+
+
+def too_many_left_out(left: int, used: int, spec: Images) -> str:
+    """Return what is wrong where more images are left out than the schema allows; empty where not."""
+    if left <= spec.most_left_out * (left + used):
+        return ""
+    allowed = f"images.most_left_out: {spec.most_left_out:g}"
+    return f"{left} of {left + used} images are left out, a larger share than allowed ({allowed})"
+
+
+def require_enough(left: Mapping[str, int], used: int, spec: Images, *, where: str) -> None:
+    """Refuse a cohort none of whose images can be used, or of which too many cannot.
+
+    Args:
+        left: images that were left out, by reason.
+        used: images that can be used.
+        spec: the declared form, with the largest share that may be left out.
+        where: the cohort's path, for the message.
+
+    Raises:
+        DataError: lists reasons with their counts.
+    """
+    reasons = "; ".join(f"{reason}: {count}" for reason, count in sorted(left.items()))
+    problem = too_many_left_out(sum(left.values()), used, spec)
+    if used and not problem:
+        return
+    found = f"got none ({reasons})" if not used else f"but {problem}: {reasons}"
+    raise DataError(
+        f"Expected images that can be used, {found}.",
+        where=where,
+        next_step="Correct the files, the table or the column that names them. Where they are rightly left"
+        " out, raise `images: {most_left_out: SHARE}` in the schema. No budget was spent.",
+    )
 
 
 def _of_folder(folder: Path, frame: pd.DataFrame, spec: Images, where: str) -> Found:

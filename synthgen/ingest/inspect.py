@@ -175,7 +175,11 @@ def _names(raw: pd.DataFrame, schema: Schema, table: Path) -> list[Violation]:
         raise DataError("Expected records, got a table without any.", where=str(table), next_step=step)
     found = [Violation(name, "in the schema, not in the table", 1) for name in known if name not in raw]
     strange = [name for name in map(str, raw) if name not in known]
-    return found + [Violation(name, "in the table, not in the schema", 1) for name in strange]
+    if schema.others == "drop":
+        text = "in the table, not in the schema; dropped"
+        return found + [Violation(name, text, 1, "information") for name in strange]
+    hint = "`others: drop` drops all such columns"
+    return found + [Violation(name, "in the table, not in the schema", 1, hint=hint) for name in strange]
 
 
 def identifying_names(schema: Schema) -> list[Violation]:
