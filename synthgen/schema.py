@@ -18,11 +18,7 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-<<<<<<< HEAD
-from typing import Any, Self
-=======
-from typing import Any, Literal
->>>>>>> 5212152 (DICOM greys by the standard, attribute by attribute; a share of images left out is refused; others: drop)
+from typing import Any, Literal, Self
 
 from pydantic import Field as Key
 from pydantic import field_validator, model_validator
