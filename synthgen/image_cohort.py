@@ -17,7 +17,7 @@ from synthgen.deidentify import table as deidentify
 from synthgen.errors import ConfigError, SynthgenError
 from synthgen.image_records import RealImages
 from synthgen.ingest import table as ingest
-from synthgen.ingest.images import RawImages, read_images
+from synthgen.ingest.images import RawImages, read_images, require_enough
 from synthgen.privacy.parts import keep_records, part_of
 from synthgen.records import Cohort, RealTable
 from synthgen.runs import source_digest
@@ -124,7 +124,7 @@ def _raw(loaded: Loaded, source: ImageSource, key: bytes, tell: Tell) -> RawImag
             "data.images.patients: expected DICOM files, for which it says whose they are, found others.",
             where=str(loaded.table),
         )
-    return read_images(
+    raw = read_images(
         loaded.table,
         loaded.schema,
         table=None if source.table is None else loaded.base / source.table,
@@ -132,3 +132,7 @@ def _raw(loaded: Loaded, source: ImageSource, key: bytes, tell: Tell) -> RawImag
         encoding=source.encoding,
         decimal=source.decimal,
     )
+    if loaded.schema.images is not None:
+        left, used = raw.report["quarantined"], len(raw.pixels)
+        require_enough(left, used, loaded.schema.images, where=str(loaded.table))
+    return raw

@@ -329,3 +329,41 @@ def test_a_spend_over_the_cap_opens_no_image(
     code, shown = call(capsys, *asked)
     assert (code, shown["error"]["code"]) == (4, "budget")
     assert not opened
+
+
+@pytest.mark.parametrize(("n_broken", "code"), [(2, 0), (3, 3), (19, 3), (20, 3)])
+def test_a_share_of_pictures_left_out_fails_the_check_and_stops_a_fit_before_a_spend(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], n_broken: int, code: int
+) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    for number in range(20):
+        grey = np.full((8, 8), 10 * number, dtype=np.uint8)
+        Image.fromarray(grey).save(folder / f"{number}.png")
+        if number < n_broken:
+            (folder / f"{number}.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
+    rows = [f"{number}.png,p{number},{'F' if number % 2 else 'M'}" for number in range(20)]
+    (folder / "t.csv").write_text("\n".join(["file,patient,sex", *rows]))
+    (tmp_path / "s.yaml").write_text(
+        "unit: {column: patient}\nimages: {file: file}\nfields:\n"
+        "  - {name: file, type: string, role: id}\n  - {name: patient, type: string, role: id}\n"
+        "  - {name: sex, type: string, role: label, constraints: {enum: [F, M]}}\n"
+    )
+    (tmp_path / "run.yaml").write_text(
+        "cohort: small\ndata: {images: {path: d, schema: s.yaml, size: 8}}\n"
+        "budget: {epsilon: 10.0, delta: 1e-5, patients: 20}\n"
+        "generator: {name: embedding, attributes: {name: marginal, share: 0.2, iterations: 50}}\n"
+    )
+
+    def call(*arguments: object) -> tuple[int, dict[str, Any]]:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*map(str, arguments), "--json"])
+        return int(stop.value.code or 0), json.loads(capsys.readouterr().out)
+
+    found, shown = call("schema", "check", tmp_path / "s.yaml", folder)
+    assert found == code
+    assert "damaged" in json.dumps(shown) or "not a PNG" in json.dumps(shown)
+    assert call("fit", tmp_path / "run.yaml", "--output", tmp_path / "run")[0] == code
+    ledger = call("ledger", "show", "--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")[1]
+    assert (ledger["cohorts"][0]["epsilon"] > 0) == (code == 0)
+    assert ledger["orphans"] == []

@@ -41,7 +41,7 @@ def check_images(
             where=str(path),
             next_step="Add `images: {file: COLUMN, channels: 1, bits: 8}` to it.",
         )
-    small = schema.images.model_copy(update={"size": 1, "most_left_out": 1.0})
+    small = schema.images.model_copy(update={"size": 1})
     raw = read_images(
         path,
         schema.model_copy(update={"images": small}),

@@ -106,7 +106,8 @@ def _collect(found: Found, frame: pd.DataFrame, spec: Images, where: str) -> Raw
             rows.append(row)
         except Unusable as reason:
             left.append((name, str(reason)))
-    require_enough(Counter(reason for _, reason in left), len(rows), spec, where=where)
+    if not rows:
+        require_enough(Counter(reason for _, reason in left), 0, spec, where=where)
     order = np.argsort(
         rows, kind="stable"
     )  # pixels stand in the order of their rows already in all but folders
