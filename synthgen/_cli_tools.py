@@ -7,15 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-schema_app = typer.Typer(
-    help="Draft, import, check and simulate a schema.", no_args_is_help=True, rich_markup_mode=None
-)
-ledger_app = typer.Typer(
-    help="The organisation's privacy budget.", no_args_is_help=True, rich_markup_mode=None
-)
+from synthgen._verbs import Json as Json
+from synthgen._verbs import Verbs
+from synthgen.outputs import DESCRIPTIONS, TABLES, require_file
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-config_app = typer.Typer(help="Write a run's config.", no_args_is_help=True, rich_markup_mode=None)
+schema_app = Verbs(help="Draft, import, check and simulate a schema.")
+ledger_app = Verbs(help="The organisation's privacy budget.")
+
+config_app = Verbs(help="Write a run's config.")
 Delimiter = Annotated[str, typer.Option(help="Sign between the cells of a CSV table.")]
 Encoding = Annotated[str, typer.Option(help="Encoding of a CSV table, such as utf-8, cp1252 or utf-16.")]
 Decimal = Annotated[str, typer.Option(help="Decimal sign of a CSV table, a point or a comma.")]
@@ -53,6 +52,7 @@ def schema_init(
     """Draft a schema. Without --suggest no value is read."""
     from synthgen import files
 
+    require_file(output, DESCRIPTIONS)
     dialect = {"delimiter": delimiter, "encoding": encoding, "decimal": decimal, "date_format": date_format}
     return files.schema_init(table, output, suggest=suggest, dialect=dialect, unit=unit, force=force)
 
@@ -74,6 +74,8 @@ def schema_import(
     """Make a schema from another system's description. No record is read."""
     from synthgen import files
 
+    if output is not None:
+        require_file(output, DESCRIPTIONS)
     return files.schema_import(source, output, kind=kind, table=table, delimiter=delimiter, encoding=encoding)
 
 
@@ -137,6 +139,8 @@ def config_init(
     """Write a complete config with comments. No value of the table is read."""
     from synthgen import files
 
+    if output is not None:
+        require_file(output, DESCRIPTIONS)
     return files.config_init(
         schema,
         output,
@@ -159,12 +163,14 @@ def schema_simulate(
     schema: Path,
     records: Annotated[int, typer.Option("-n", "--records", min=0, help="Records to make.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="FILE.csv or FILE.parquet.")],
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Make a fake table from the schema alone."""
     from synthgen import files
 
+    require_file(output, TABLES, force=force)
     return files.schema_simulate(schema, records, output, seed=seed)
 
 

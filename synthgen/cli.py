@@ -2,15 +2,20 @@
 
 Every verb takes ``--json``: one JSON object on stdout at every exit. Logs and progress go to stderr,
 progress bars to a terminal only. Exit codes: 0 ok; 1 disk, database, bug; 2 config or arguments;
-3 data or failed verify; 4 budget would be exceeded; 5 verdict refuse or cannot-sign; 130 interrupted.
+3 data or failed verify; 4 budget would be exceeded; 5 verdict refuse or cannot-sign; 130 interrupted, by
+Ctrl-C, SIGTERM or SIGHUP. The whole contract: ``docs/command_line.md``.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,17 +32,18 @@ from synthgen._cli_tools import (
     ledger_app,
     schema_app,
 )
+from synthgen._failures import INTERRUPTED, Failure, failure_of, interrupted
+from synthgen._verbs import Verbs, talk
 from synthgen.errors import ConfigError, SynthgenError
+from synthgen.outputs import PAGES, require_file, require_folder
 
 SyntheticDialect = Annotated[str | None, typer.Option(help="Of the synthetic table, if it differs.")]
 
-app = typer.Typer(
+app = Verbs(
     name="synthgen",
     help="Synthetic medical cohorts under patient-level differential privacy, with their evidence.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
 app.add_typer(schema_app, name="schema")
 app.add_typer(config_app, name="config")
@@ -48,15 +54,38 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the contract's codes."""
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
-    sys.exit(_exit_code(arguments, as_json))
+    with _stopped_like_ctrl_c():  # --json is taken off, so that no option before it takes it for its value
+        code = _exit_code([text for text in arguments if text != "--json"], as_json)
+    sys.exit(code)
+
+
+@contextmanager
+def _stopped_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a verb as Ctrl-C does; a second one ends the process at once."""
+
+    def stop(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:  # nohup, or a caller's own handler, stays
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit_code(arguments: list[str], as_json: bool) -> int:
     # Newer Typer carries its own Click, so the exceptions are found through Typer's names.
     usage: Any = next(kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "ClickException")
+    _begin()
     try:
         outcome = app(args=arguments, prog_name="synthgen", standalone_mode=False)
-        if outcome == 130:  # what Typer makes of an interrupt
+        if outcome == INTERRUPTED:  # what Typer makes of an interrupt
             raise KeyboardInterrupt
         if isinstance(outcome, int) and outcome:
             return outcome
@@ -66,44 +95,38 @@ def _exit_code(arguments: list[str], as_json: bool) -> int:
     except Refused as refused:
         _print(refused.outcome, as_json)
         return refused.exit_code
-    except SynthgenError as error:
-        return _fail(error.to_json(), error.exit_code, as_json)
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail(_problem("interrupted", "Interrupted.", "Go on with --resume."), 130, as_json)
-    except usage as error:
-        context = getattr(error, "ctx", None)
-        where = str(context.command_path) if context else "synthgen"
-        message = str(getattr(error, "message", "Expected other arguments."))
-        return _fail(_problem("config", message, "See --help.", where), 2, as_json)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(interrupted(arguments), as_json)
+    except SystemExit as error:  # Lightning's own, after an interrupt
+        return _fail(failure_of(error, arguments, usage), as_json)
     except Exception as error:
-        if os.environ.get("SYNTHGEN_DEBUG"):
+        if os.environ.get("SYNTHGEN_DEBUG") and not isinstance(error, (SynthgenError, usage)):
             raise
-        # An exception's text may hold a cell of the table, so only its kind and place are shown.
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
-        message = f"Unexpected {type(error).__name__}. This is a bug."
-        return _fail(
-            _problem("failure", message, "Report it; SYNTHGEN_DEBUG=1 shows more.", place), 1, as_json
-        )
+        return _fail(failure_of(error, arguments, usage), as_json)
 
 
-def _problem(code: str, message: str, next_step: str, where: str = "") -> dict[str, str]:
-    return {"code": code, "message": message, "where": where, "next": next_step}
+def _begin() -> None:
+    """Forget what an earlier verb of this process was asked for, and write any text to any terminal."""
+    talk.quiet = talk.verbose = False
+    talk.verb = talk.report = ""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
-def _fail(problem: dict[str, str], exit_code: int, as_json: bool) -> int:
+def _fail(failure: Failure, as_json: bool) -> int:
     if as_json:
-        sys.stdout.write(json.dumps({"error": problem}) + "\n")
-    place = f"{problem['where']}: " if problem["where"] else ""
-    sys.stderr.write(f"Error: {place}{problem['message']}\n")
-    if problem["next"]:
-        sys.stderr.write(f"  {problem['next']}\n")
-    return exit_code
+        sys.stdout.write(json.dumps({"error": failure.to_json()}) + "\n")
+    place = f"{failure.where}: " if failure.where else ""
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[2K")  # a bar may stand there
+    sys.stderr.write(f"Error: {place}{failure.message}\n")
+    if failure.next:
+        sys.stderr.write(f"  {failure.next}\n")
+    return failure.exit_code
 
 
 def _print(outcome: dict[str, Any], as_json: bool) -> None:
@@ -112,13 +135,18 @@ def _print(outcome: dict[str, Any], as_json: bool) -> None:
         return
     from synthgen._show import show
 
-    sys.stdout.write(show(outcome, color=sys.stdout.isatty()))
+    color = sys.stdout.isatty()
+    sys.stdout.write(show(outcome, color=color, quiet=talk.quiet, verbose=talk.verbose))
+    if not talk.quiet:
+        from synthgen._endings import ending
+
+        sys.stdout.write("".join(f"{line}\n" for line in ending(talk.verb, outcome, report=talk.report)))
 
 
 def _tell() -> Callable[[str, float], None]:
     from synthgen._show import Progress
 
-    return Progress(sys.stderr)
+    return Progress(sys.stderr, quiet=talk.quiet, verbose=talk.verbose)
 
 
 def _judged(outcome: dict[str, Any]) -> dict[str, Any]:
@@ -146,6 +174,7 @@ def demo(
     """Run the main job on a shipped real cohort, from start to bundle."""
     from synthgen import demo as demos
 
+    require_folder(output)
     return demos.run(what, output, tell=_tell(), generator=generator)
 
 
@@ -176,6 +205,7 @@ def run(
 
     loaded = load_config(config, overrides=set_ or [])
     folder = output or Path("runs") / f"{config.stem}-{loaded.digest[:8]}"
+    require_folder(folder)
     return _judged(pipeline.run(loaded, folder.resolve(), overrides=set_ or [], resume=resume, tell=_tell()))
 
 
@@ -191,6 +221,7 @@ def fit(
     from synthgen import pipeline
     from synthgen.config import load_config
 
+    require_folder(output)
     loaded = load_config(config, overrides=set_ or [])
     return pipeline.fit(loaded, output.resolve(), overrides=set_ or [], resume=resume, tell=_tell())
 
@@ -206,13 +237,22 @@ def sample(
     ] = None,
     shards: Annotated[int, typer.Option(min=1, max=100_000, help="Files, if the output is a folder.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Draw records from a run's model. Costs no privacy."""
     from synthgen import drawing
 
     return drawing.sample(
-        run, records, output, where=where or [], balance=balance, shards=shards, seed=seed, tell=_tell()
+        run,
+        records,
+        output,
+        where=where or [],
+        balance=balance,
+        shards=shards,
+        seed=seed,
+        force=force,
+        tell=_tell(),
     )
 
 
@@ -245,6 +285,9 @@ def evaluate(
     """Judge a run, or a table of any generator, on the four heads."""
     from synthgen import files, pipeline
 
+    if report is not None:
+        require_file(report, PAGES, where="--report")
+        talk.report = str(report)
     if run is not None:
         if public is not None:
             return pipeline.evaluate_public(run, files.epsilon_of_text(public), tell=_tell())
@@ -303,6 +346,7 @@ def release(
     """Write the bundle of an evaluated run, if the gate allows it."""
     from synthgen import pipeline
 
+    require_folder(output)
     return pipeline.release(run, output.resolve(), override=override)
 
 
@@ -317,6 +361,7 @@ def export(
     """Write a bundle's images as DICOM files, marked as synthetic."""
     from synthgen.release.export.bundle import export as write
 
+    require_folder(output)
     return write(bundle, kind, output, modality=modality)
 
 

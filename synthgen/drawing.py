@@ -8,6 +8,7 @@ from typing import Any
 
 from synthgen.errors import ConfigError
 from synthgen.models._model import load_model
+from synthgen.outputs import TABLES, require_file, require_folder
 from synthgen.sample import draw, write_shards, write_table
 from synthgen.schema import Schema
 
@@ -21,6 +22,7 @@ def sample(
     balance: str | None,
     shards: int,
     seed: int,
+    force: bool = False,
     tell: Callable[[str, float], None],
 ) -> dict[str, Any]:
     """Draw records into a file, or into a folder of Parquet shards.
@@ -33,7 +35,8 @@ def sample(
         balance: a column whose categories get equal shares; missing values keep their own share.
         shards: files, if ``output`` is a folder.
         seed: the same seed gives the same bytes.
-        tell: told what is being done.
+        force: overwrite a file that is there.
+        tell: called with what is being done and the part done.
 
     Returns:
         What was written, as JSON values.
@@ -43,24 +46,48 @@ def sample(
     """
     folder = run / "public" / "model" if (run / "public" / "model").is_dir() else run
     model, schema, _ = load_model(folder)
+    _require_output(output, schema, shards=shards, force=force)
     held = dict(condition(text) for text in where)
     tell("sample", 0.0)
     if schema.images is not None:
-        drawn = {"where": held, "balance": balance}
+        drawn = {"where": held, "balance": balance, "progress": tell}
         paths = _images(model, schema, records, output, shards=shards, seed=seed, **drawn)
-    elif output.suffix in (".csv", ".parquet"):
-        if shards != 1:
-            raise ConfigError("Expected a folder as output of several shards, got a file.", where="--shards")
-        table = draw(model, schema, records, seed=seed, where=held, balance=balance)
+    elif output.suffix in TABLES:
+        table = draw(model, schema, records, seed=seed, where=held, balance=balance, progress=tell)
         write_table(table, output)
         paths = [output]
     else:
         paths = write_shards(
-            model, schema, records, output, shards=shards, seed=seed, where=held, balance=balance
+            model,
+            schema,
+            records,
+            output,
+            shards=shards,
+            seed=seed,
+            where=held,
+            balance=balance,
+            progress=tell,
         )
     tell("done", 1.0)
     counted = "patients" if schema.unit.is_linked else "records"
     return {counted: records, "files": [str(path) for path in paths], "seed": seed}
+
+
+def _require_output(output: Path, schema: Schema, *, shards: int, force: bool) -> None:
+    """Refuse an output that cannot be written, or is there already, before anything is drawn."""
+    endings = TABLES if schema.images is None else (".npz",)
+    if output.suffix in endings:
+        if shards != 1:
+            raise ConfigError("Expected a folder as output of several shards, got a file.", where="--shards")
+        return require_file(output, endings, force=force)
+    if output.suffix and not output.is_dir():
+        known = f"{' or '.join(endings)}, or a folder without an ending"
+        raise ConfigError(
+            f"Expected a file that ends in {known}, got the ending {output.suffix!r}.",
+            where="--output",
+            next_step=f"Name a file such as {output.stem}{endings[0]}, or a folder.",
+        )
+    return require_folder(output)
 
 
 def _images(
@@ -73,11 +100,6 @@ def _images(
         drawn: Any = draw(model, schema, records, seed=seed, **options)
         write_array(drawn, output)
         return [output]
-    if output.suffix:
-        raise ConfigError(
-            "Expected a folder, or FILE.npz without shards, as output of images, got another name.",
-            where="--output",
-        )
     return write_shards(model, schema, records, output, shards=shards, seed=seed, **options)
 
 

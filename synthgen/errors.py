@@ -6,6 +6,7 @@ files and lines, and never a patient's value: these texts reach logs and tickets
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -40,11 +41,60 @@ class SynthgenError(Exception):
         return {"code": self.code, "message": self.message, "where": self.where, "next": step}
 
 
+CAUSES: dict[int, tuple[str, str]] = {
+    errno.ENOSPC: ("the disk is full", "Free some space, or write to another disk"),
+    errno.EDQUOT: ("the disk quota is used up", "Free some space, or ask for a larger quota"),
+    errno.EFBIG: ("the file is larger than this disk or process may write", "Write to another disk"),
+    errno.EROFS: ("the disk is mounted read-only", "Write to another folder, or mount the disk for writing"),
+    errno.EACCES: ("permission is denied", "Grant this user the rights, or choose another path"),
+    errno.EPERM: ("permission is denied", "Grant this user the rights, or choose another path"),
+    errno.EMFILE: ("this process has too many files open", "Raise the limit, such as `ulimit -n 4096`"),
+    errno.ENFILE: ("the machine has too many files open", "Close other programs, or raise the limit"),
+    errno.ENAMETOOLONG: ("the file's name is too long", "Choose a shorter path"),
+    errno.ENOENT: ("there is no such file or folder", "Check the path"),
+    errno.ENOTDIR: ("a part of the path is a file, not a folder", "Check the path"),
+    errno.EISDIR: ("it is a folder, not a file", "Check the path"),
+    errno.EEXIST: ("it exists already", "Choose another path"),
+    errno.ENOTEMPTY: ("the folder is not empty", "Choose another path"),
+    errno.ELOOP: ("symbolic links form a loop", "Check the path"),
+    errno.EXDEV: ("the file would move to another disk", "Choose a path on the same disk"),
+    errno.EBUSY: ("another program uses it", "Close that program"),
+    errno.ETXTBSY: ("another program uses it", "Close that program"),
+    errno.EAGAIN: ("another program holds its lock", "Wait for that program"),
+    errno.ENOLCK: ("this disk has no file locks", "Use a local disk, or a disk with locks"),
+    errno.EIO: ("the device failed to read or write", "Check the disk's health"),
+    errno.ESTALE: ("the network folder was lost", "Mount it again"),
+    errno.ENOTCONN: ("the network folder was lost", "Mount it again"),
+    errno.ETIMEDOUT: ("the network did not answer", "Check the network"),
+    errno.ECONNREFUSED: ("the server refused the connection", "Check that it runs and can be reached"),
+    errno.ECONNRESET: ("the connection was cut", "Check the network"),
+    errno.EHOSTUNREACH: ("the server cannot be reached", "Check the network"),
+    errno.ENOMEM: ("memory is used up", "Close other programs, or use a machine with more memory"),
+}
+"""Why the operating system refused, and what to do about it, by error number."""
+
+
 class OperationError(SynthgenError):
     """Disk, database or environment failed: try again, with ``--resume``."""
 
     code = "operation"
     exit_code = 1
+
+    @classmethod
+    def of(cls, error: OSError, doing: str, *, where: str = "") -> OperationError:
+        """Return what the operating system's refusal means, in words.
+
+        Args:
+            error: the refusal. Its text is not used, since it may hold a path that names a patient.
+            doing: what was expected to work, such as ``write the table``.
+            where: the path as the user named it.
+
+        Example:
+            >>> OperationError.of(OSError(errno.ENOSPC, "no space"), "write the table").message
+            'Expected to write the table, but the disk is full.'
+        """
+        cause, step = CAUSES.get(error.errno or 0, ("the operating system refused", "Check the disk"))
+        return cls(f"Expected to {doing}, but {cause}.", where=where, next_step=f"{step}, and run again.")
 
 
 class ConfigError(SynthgenError):

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from synthgen.completeness import confirm_step
-from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
+from synthgen.errors import ConfigError, DataError, SynthgenError
 from synthgen.models._base import Progress
+from synthgen.outputs import replacing
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema, load_schema
 
@@ -269,12 +270,8 @@ def _require_new(output: Path, *, force: bool) -> None:
 
 def _write_new(output: Path, text: str, *, force: bool = False) -> None:
     _require_new(output, force=force)
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise OperationError(
-            "Expected to write the file.", where=str(output), next_step="Check the folder and its rights."
-        ) from error
+    with replacing(output, "write the file") as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Files hold pixels and nothing else: no time, no name, no comment. Everything her
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -16,11 +15,11 @@ from typing import IO, Any
 import numpy as np
 from PIL import Image
 
-from synthgen.errors import OperationError
 from synthgen.image_records import SyntheticImages
 from synthgen.models._base import ImageModel
+from synthgen.outputs import replacing
 from synthgen.records import SyntheticTable
-from synthgen.sample import draw, write_table
+from synthgen.sample import draw, of_shard, write_table
 from synthgen.schema import Schema
 
 ARCHIVE = "zip"
@@ -101,11 +100,12 @@ def write_shards(
     each, rest = divmod(n_records, shards)
     first = 1
     for shard in range(shards):
+        own = of_shard(options, shard, shards)
         n = each + int(shard < rest)
         ending = "" if shards == 1 else f"-{shard:05d}-of-{shards:05d}"
         path = folder / f"attributes{ending}.csv"
         if not path.exists():
-            drawn: Any = draw(model, schema, n, seed=seed, shard=shard, **options)
+            drawn: Any = draw(model, schema, n, seed=seed, shard=shard, **own)
             drawn = replace(drawn, first_id=first)
             for name, image in _files(drawn):
                 _whole(folder / name, _writing(image))
@@ -127,16 +127,5 @@ def _files(images: SyntheticImages) -> Iterator[tuple[str, bytes]]:
 
 def _whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Write a file so that a crash leaves the old one, the new one, or none."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("wb") as stream:
-            write(stream)
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OperationError(
-            f"Expected to write images, got {type(error).__name__}.",
-            where=str(path),
-            next_step="Check space and permissions, and run again.",
-        ) from error
+    with replacing(path, "write images") as partial, partial.open("wb") as stream:
+        write(stream)

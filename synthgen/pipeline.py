@@ -146,7 +146,7 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     noted = folder.done("fit") or {}
     n_records = loaded.config.sample.records
     n_records = int(noted["plan"]["patients"]) if n_records is None else n_records
-    table = draw(model, schema, n_records, seed=loaded.config.seed)
+    table = draw(model, schema, n_records, seed=loaded.config.seed, progress=tell)
     if folder.done("sample") is None:
         write_cohort(table, folder.public, SYNTHETIC, tables_of(loaded.config))
         if "dicom" in formats_of(loaded.config):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.errors import ConfigError, OperationError
+from synthgen.outputs import replacing
 
 STATE = "state.json"
 ANSWERS = "answers.journal"
@@ -68,7 +69,7 @@ class RunFolder:
             folder.internal.chmod(0o700)
             folder.public.mkdir(exist_ok=True)
         except OSError as error:
-            raise OperationError("Expected to make the run's folder.", where=str(path)) from error
+            raise OperationError.of(error, "make the run's folder", where=str(path)) from error
         folder._write({"format": FORMAT, "digest": digest, "source": dict(source), "stages": {}})
         return folder
 
@@ -181,18 +182,11 @@ def write_json(path: Path, content: Any) -> None:
     Raises:
         OperationError: the disk refused.
     """
-    partial = partial_of(path)
-    try:
-        with partial.open("w", encoding="utf-8") as stream:
-            json.dump(content, stream, indent=1, sort_keys=True, allow_nan=False)
-            stream.write("\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except OSError as error:
-        raise OperationError(
-            "Expected to write a file.", where=str(path), next_step="Check the disk."
-        ) from error
+    with replacing(path, "write a file") as partial, partial.open("w", encoding="utf-8") as stream:
+        json.dump(content, stream, indent=1, sort_keys=True, allow_nan=False)
+        stream.write("\n")
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def file_digest(path: Path) -> str:

@@ -5,22 +5,23 @@ Everything here is post-processing: no real record is reached from this file.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
-from synthgen.errors import ConfigError, DataError, OperationError
-from synthgen.models._base import ImageModel, TableModel
+from synthgen.errors import ConfigError, DataError
+from synthgen.models._base import ImageModel, Progress, TableModel
+from synthgen.outputs import TABLES, replacing
 from synthgen.records import SyntheticTable
 from synthgen.schema import OTHER, Schema
 
 BATCH = 200_000
 REDRAWS = 100
+IMAGES = 500  # images drawn at a time
 PILOT = 20_000  # records drawn to see how many lack a value
 
 
@@ -33,6 +34,7 @@ def draw(
     shard: int = 0,
     where: Mapping[str, Any] | None = None,
     balance: str | None = None,
+    progress: Progress | None = None,
 ) -> SyntheticTable:
     """Draw records that keep the schema's hard rules.
 
@@ -45,6 +47,7 @@ def draw(
         where: conditions that every record keeps to exactly, see the generator's ``sample``.
         balance: a column of categories of which each gets the same number of records. Records whose value is
             missing keep the share that the model gives them: a missing value is no group to be made larger.
+        progress: called with what is being done and the part done.
 
     Raises:
         ConfigError: a condition or the column to balance is not usable.
@@ -56,11 +59,15 @@ def draw(
         table = draw(
             model.attributes, schema, n_records, seed=seed, shard=shard, where=where, balance=balance
         )
-        return model.render(table, rng=np.random.default_rng([seed, shard, 1]))
+        return _rendered(model, table, rng=np.random.default_rng([seed, shard, 1]), progress=progress)
     rng = np.random.default_rng([seed, shard])
-    parts = []
+    parts: list[SyntheticTable] = []
+    counted = "patients" if schema.unit.is_linked else "records"
     for condition, n in _portions(model, schema, n_records, where or {}, balance, rng):
         for start in range(0, max(n, 1), BATCH):
+            if progress is not None and n_records:
+                done = sum(len(part) if part.units is None else part.units.max(initial=0) for part in parts)
+                progress(f"sample: {done:,} of {n_records:,} {counted}", done / n_records)
             parts.append(_lawful(model, schema, min(BATCH, n - start), rng=rng, where=condition))
     table = _joined(schema, parts)
     if balance is None:
@@ -70,6 +77,24 @@ def draw(
     return _numbered(
         replace(table, units=1 + rng.permutation(int(table.units.max(initial=0)))[table.units - 1])
     )
+
+
+def _rendered(
+    model: ImageModel, table: SyntheticTable, *, rng: np.random.Generator, progress: Progress | None
+) -> SyntheticTable:
+    """Return an image for each record, some at a time, so that memory stays small and progress is seen."""
+    parts: list[Any] = []
+    for start in range(0, max(len(table), 1), IMAGES):
+        if progress is not None and len(table):
+            progress(f"sample: {start:,} of {len(table):,} images", start / len(table))
+        frame = table.frame.iloc[start : start + IMAGES].reset_index(drop=True)
+        parts.append(model.render(replace(table, frame=frame), rng=rng))
+    if len(parts) == 1:
+        return cast(SyntheticTable, parts[0])
+    whole: SyntheticTable = replace(
+        parts[0], frame=table.frame, pixels=np.concatenate([part.pixels for part in parts])
+    )
+    return whole
 
 
 def _joined(schema: Schema, parts: list[SyntheticTable]) -> SyntheticTable:
@@ -196,25 +221,15 @@ def write_table(table: SyntheticTable, path: Path, *, first: int = 1) -> None:
         ConfigError: another ending.
         OperationError: the disk refused; no partial file is left.
     """
+    if path.suffix not in TABLES:
+        raise ConfigError(f"Expected a file that ends in {' or '.join(TABLES)}.", where=path.name)
     kind = path.suffix.removeprefix(".")
-    if kind not in ("csv", "parquet"):
-        raise ConfigError("Expected a file that ends in .csv or .parquet.", where=path.name)
     frame = replace(table, first_id=first).to_pandas()
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path, "write the table") as partial:
         if kind == "parquet":
             frame.to_parquet(partial, index=False, compression="zstd")
         else:
             _as_text(frame, table.schema).to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise OperationError(
-            f"Expected to write the table, got {type(error).__name__}.",
-            where=str(path),
-            next_step="Check space and permissions, and run again.",
-        ) from error
 
 
 def write_shards(
@@ -228,14 +243,25 @@ def write_shards(
     each, rest = divmod(n_records, shards)
     first = 1
     for shard in range(shards):
+        own = of_shard(options, shard, shards)
         n = each + int(shard < rest)
         path = folder / f"part-{shard:05d}-of-{shards:05d}.parquet"
         if not path.exists():
-            table = draw(model, schema, n, seed=seed, shard=shard, **options)
+            table = draw(model, schema, n, seed=seed, shard=shard, **own)
             write_table(table, path, first=first)
         paths.append(path)
         first += n
     return paths
+
+
+def of_shard(options: dict[str, Any], shard: int, shards: int) -> dict[str, Any]:
+    """Say which of several files is drawn, and return the options of `draw` for it."""
+    progress: Progress | None = options.get("progress")
+    if progress is None or shards == 1:
+        return options
+    what = f"sample: {shard:,} of {shards:,} files"
+    progress(what, shard / shards)
+    return {**options, "progress": lambda _, done: progress(what, (shard + done) / shards)}
 
 
 def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:

@@ -83,9 +83,7 @@ def require_file(path: Path) -> None:
             if not stream.read(1):
                 raise DataError("Expected a table, got an empty file.", where=str(path), next_step=AGAIN)
     except OSError as error:
-        raise OperationError(
-            "Expected a readable file.", where=str(path), next_step="Check its rights."
-        ) from error
+        raise OperationError.of(error, "read the file", where=str(path)) from error
 
 
 def refuse_binary(path: Path) -> None:

@@ -5,6 +5,7 @@ Nothing here repeats a URL: it may hold a password. One may be left out of the U
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import ssl
@@ -71,11 +72,7 @@ def _made(path: Path, *, create: bool) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise OperationError(
-            f"Expected a folder to write the ledger into ({error.strerror}).",
-            where=str(path),
-            next_step="Make the folder, or correct budget.ledger.",
-        ) from None
+        raise OperationError.of(error, "write the ledger", where=str(path)) from None
     return True
 
 
@@ -194,8 +191,22 @@ def _file_failure(cause: sqlite3.Error | UnicodeDecodeError, where: str) -> Synt
             where=where,
             next_step="Restore the ledger from its backup, and verify it with a bundle's head.",
         )
+    number = next((n for start, n in _CAUSES.items() if name.startswith(start)), 0)
+    if number:
+        return OperationError.of(OSError(number, name), "use the ledger", where=where)
     return OperationError(
         f"The ledger's database failed ({type(cause).__name__}: {cause}).",
         where=where,
         next_step="Check the disk and the URL.",
     )
+
+
+_CAUSES = {
+    "SQLITE_FULL": errno.ENOSPC,
+    "SQLITE_READONLY": errno.EACCES,
+    "SQLITE_CANTOPEN": errno.EACCES,
+    "SQLITE_PERM": errno.EACCES,
+    "SQLITE_IOERR": errno.EIO,
+    "SQLITE_NOMEM": errno.ENOMEM,
+}
+"""What SQLite's refusals are to the operating system."""

@@ -90,7 +90,7 @@ class Journal:
                 where=str(path.parent.parent),
             ) from None
         except OSError as error:
-            raise OperationError(f"Expected to open a file ({error.strerror}).", where=str(path)) from None
+            raise OperationError.of(error, "open the stored answers", where=str(path)) from None
         try:
             self._read()
         except BaseException:
@@ -194,11 +194,7 @@ class Journal:
         except OSError as error:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, before)
-            raise OperationError(
-                f"Expected to store a step of the fit ({error.strerror}).",
-                where=str(self.path),
-                next_step="Make room, then --resume.",
-            ) from None
+            raise OperationError.of(error, "store a step of the fit", where=str(self.path)) from None
         self._take(text)
 
     def _take(self, text: str) -> None:

@@ -85,11 +85,7 @@ def write_bundle(
             _require_verified(folder)
             return _place(folder, output)
     except OSError as error:
-        raise OperationError(
-            f"Expected to write the bundle, got {type(error).__name__}.",
-            where=str(output),
-            next_step="Check space and permissions, and run again.",
-        ) from error
+        raise OperationError.of(error, "write the bundle", where=str(output)) from error
 
 
 def _require_release(record: Mapping[str, Any]) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,6 +23,7 @@ from synthgen.burned_in import has_text
 from synthgen.errors import ConfigError, OperationError
 from synthgen.image_records import SyntheticImages, intensities
 from synthgen.image_spec import Dicom
+from synthgen.outputs import replacing
 from synthgen.records import SyntheticTable
 from synthgen.sample import write_table
 from synthgen.schema import Schema
@@ -78,11 +78,7 @@ def write_dicom(
             counts[kind] = counts.get(kind, 0) + 1
         write_table(images, output / TABLE, first=images.first_id)
     except OSError as error:
-        raise OperationError(
-            f"Expected to write DICOM files, got {type(error).__name__}.",
-            where=str(output),
-            next_step="Check space and permissions, and run again into a new folder.",
-        ) from error
+        raise OperationError.of(error, "write DICOM files", where=str(output)) from error
     return {"output": str(output), "files": len(images), "patients": len(set(patients)), "modalities": counts}
 
 
@@ -192,10 +188,8 @@ def _write(one: Any, pixels: np.ndarray, bits: int, output: Path) -> None:
     buffer = io.BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     folder = output / one.patient / one.uids["study"][-12:] / one.uids["series"][-12:]
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / ".1.dcm.partial"
-    partial.write_bytes(buffer.getvalue())
-    os.replace(partial, folder / "1.dcm")
+    with replacing(folder / "1.dcm", "write DICOM files") as partial:
+        partial.write_bytes(buffer.getvalue())
 
 
 def _digest(images: SyntheticImages) -> str:

@@ -7,11 +7,10 @@ The internal edition is the steward's and holds every figure. The public edition
 from __future__ import annotations
 
 import os
-import tempfile
 from importlib import resources
 from pathlib import Path
 
-from synthgen.errors import OperationError
+from synthgen.outputs import replacing
 from synthgen.release._words import rounded
 from synthgen.release.record import record_digest
 from synthgen.release.report._content import Edition, PublicContent, ReportContent
@@ -52,16 +51,13 @@ def write_report(path: Path, content: ReportContent, *, edition: Edition) -> Non
         OperationError: the disk refused.
     """
     text = render_report(content, edition=edition)
-    try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    with replacing(path, "write the report") as partial:
+        mode = 0o600 if edition == "internal" else 0o644
+        partial.unlink(missing_ok=True)
+        handle = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)
-        Path(name).chmod(0o600 if edition == "internal" else 0o644)
-        Path(name).replace(path)
-    except OSError as error:
-        raise OperationError(
-            "Expected to write the report.", where=str(path), next_step="Check the disk."
-        ) from error
+        partial.chmod(mode)
 
 
 def render_report(content: ReportContent, *, edition: Edition) -> str:

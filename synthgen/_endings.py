@@ -1,0 +1,100 @@
+"""What a person can do next when a verb has ended, and where the report is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+Outcome = Mapping[str, Any]
+
+
+def ending(verb: str, outcome: Outcome, *, report: str = "") -> list[str]:
+    """Return the last lines of a verb's text: the report's place, then the next step.
+
+    Args:
+        verb: the verb's function name, such as ``schema_check``.
+        outcome: what it returned, as JSON values.
+        report: where a report went that the outcome does not name.
+    """
+    lines = []
+    report = report or _report(verb, outcome)
+    if report:
+        lines.append(f"Report: {report}")
+    if "next" in outcome or verb not in _STEPS:  # the outcome says it itself
+        return lines
+    step = _STEPS[verb](outcome)
+    return [*lines, f"Next: {step}"] if step else lines
+
+
+def _report(verb: str, outcome: Outcome) -> str:
+    if outcome.get("report"):
+        return "" if verb == "demo" else str(outcome["report"])
+    if "verdict" in outcome and outcome.get("run"):
+        return str(Path(outcome["run"]) / "internal" / "report.html")
+    return ""
+
+
+def _judged(outcome: Outcome) -> str:
+    run = outcome.get("run")
+    if not run:
+        return "read the report; without one, add --report FILE.html."
+    if outcome.get("bundle"):
+        return f"check the bundle where it is used: synthgen verify {outcome['bundle']}"
+    if outcome["verdict"] == "release":
+        return f"synthgen release {run} --output BUNDLE"
+    return (
+        "read the report. A person may release against the gate, which is recorded: "
+        f'synthgen release {run} --output BUNDLE --override "REASON"'
+    )
+
+
+def _evaluated(outcome: Outcome) -> str:
+    return _judged(outcome) if "verdict" in outcome else "the figure lies in the run's public folder."
+
+
+def _fitted(outcome: Outcome) -> str:
+    run = outcome["run"]
+    return (
+        f"synthgen sample {run} --records 1000 --output sample.csv, "
+        f"or the same config with synthgen run --output {run} to evaluate it."
+    )
+
+
+def _verified(outcome: Outcome) -> str:
+    if outcome["verified"]:
+        return "read card.md in the bundle: what the records are, and are not, good for."
+    return "do not use this bundle; ask whoever made it for another copy."
+
+
+def _checked(outcome: Outcome) -> str:
+    return "synthgen plan CONFIG says what a fit will spend." if outcome.get("valid") else ""
+
+
+def _ledger(outcome: Outcome) -> str:
+    if outcome["verified"]:
+        return "keep the head of each bundle: synthgen ledger verify --head HEAD finds a rolled-back ledger."
+    return "restore the ledger from its last backup, and ask who edited it."
+
+
+_STEPS: Mapping[str, Callable[[Outcome], str]] = {
+    "demo": _judged,
+    "plan": lambda outcome: "" if outcome.get("cannot_be_signed") else "synthgen run CONFIG does it.",
+    "run": _judged,
+    "fit": _fitted,
+    "sample": lambda _: "these records share the guarantee of their run; drawing more costs nothing.",
+    "evaluate": _evaluated,
+    "release": lambda outcome: f"check it where it is used: synthgen verify {outcome['bundle']}",
+    "export": lambda outcome: f"the files lie in {outcome['output']}.",
+    "verify": _verified,
+    "schema_init": lambda outcome: f"read and complete {outcome['schema']}, then synthgen schema check.",
+    "schema_import": lambda outcome: f"read and complete {outcome['schema']}, then synthgen schema check.",
+    "schema_check": _checked,
+    "schema_simulate": lambda _: (
+        "name the file in a config with `rehearsal: true`, to try a whole run for free."
+    ),
+    "ledger_open": lambda _: "name this ledger in each config: budget: {ledger: URL, ...}",
+    "ledger_show": lambda _: "synthgen ledger verify finds any edit; --backup FILE keeps a copy.",
+    "ledger_resolve": lambda _: "the spend stays; a new run is a new spend.",
+    "ledger_verify": _ledger,
+}
