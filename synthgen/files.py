@@ -270,7 +270,7 @@ def _require_new(output: Path, *, force: bool) -> None:
 
 def _write_new(output: Path, text: str, *, force: bool = False) -> None:
     _require_new(output, force=force)
-    with replacing(output, "write the file") as partial:
+    with replacing(output, "write the file", make_folder=False) as partial:
         partial.write_text(text, encoding="utf-8")
 
 

@@ -19,12 +19,13 @@ PAGES = (".html", ".htm")
 
 
 @contextmanager
-def replacing(path: Path, doing: str) -> Iterator[Path]:
+def replacing(path: Path, doing: str, *, make_folder: bool = True) -> Iterator[Path]:
     """Yield where to write a file; it takes its name when it is whole, and nothing is left if it is not.
 
     Args:
-        path: the file. Its folder is made.
+        path: the file.
         doing: what is expected to work, such as ``write the table``, for the message.
+        make_folder: make its folder, if it is missing.
 
     Raises:
         OperationError: the operating system refused, with the cause and what to do.
@@ -32,7 +33,8 @@ def replacing(path: Path, doing: str) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            if make_folder:
+                path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             partial.replace(path)
         except BaseException:  # an interrupt too leaves no half of a file
