@@ -31,7 +31,7 @@ from synthgen.release.export.dicom import write_dicom
 from synthgen.release.policy import load_policy
 from synthgen.runs import RunFolder, source_digest, write_json
 from synthgen.sample import draw
-from synthgen.spending import Stopwatch, make_plan, open_ledger, quiet, read_cohort, spend
+from synthgen.spending import Stopwatch, ledger_unit, make_plan, open_ledger, quiet, read_cohort, spend
 
 SYNTHETIC = "synthetic"
 
@@ -201,7 +201,8 @@ def evaluate_public(run_path: Path, epsilon: float, *, tell: Progress = quiet) -
     ledger = open_ledger(loaded)
     event = dp_event.ZCDpEvent(rho)
     run_id = loaded.digest[:16]
-    held = Reservation.make(ledger, loaded.config.cohort, event, purpose="evaluate --public", run=run_id)
+    purpose, unit = "evaluate --public", ledger_unit(loaded.schema)
+    held = Reservation.make(ledger, loaded.config.cohort, event, purpose=purpose, run=run_id, unit=unit)
     with held.unread():
         _require_same_data(folder, loaded)
         cohort = read_cohort(loaded)

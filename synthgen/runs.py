@@ -5,7 +5,8 @@
 
 The folder belongs to the hash of the resolved config, schema, policy and version. A finished stage is
 not run again; a partial run goes on with ``--resume``, from the noised answers that it stored; another
-hash, or changed data, is refused.
+hash, or changed data, is refused. What the state file says of stages saves time and decides nothing about
+noise: whether a fit may draw is in the ledger alone (`synthgen.privacy.reservation`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 from synthgen.errors import ConfigError, OperationError
 from synthgen.outputs import replacing
+from synthgen.privacy._ledger_copy import sync_folder
 
 STATE = "state.json"
 ANSWERS = "answers.journal"
@@ -187,6 +189,27 @@ def write_json(path: Path, content: Any) -> None:
         stream.write("\n")
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def sync_tree(folder: Path) -> None:
+    """Force a folder's files and their names to disk.
+
+    Raises:
+        OperationError: the disk refused.
+    """
+    try:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                with path.open("rb") as stream:
+                    os.fsync(stream.fileno())
+        for path in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
+            sync_folder(path)
+    except OSError as error:
+        raise OperationError(
+            f"Expected to write a folder ({error.strerror}).",
+            where=str(folder),
+            next_step="Check the disk, then --resume.",
+        ) from None
 
 
 def file_digest(path: Path) -> str:

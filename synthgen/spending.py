@@ -7,6 +7,7 @@ patient.
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,14 +22,15 @@ from synthgen.ingest import table as ingest
 from synthgen.ingest.linked import kept_in_order
 from synthgen.models._base import Progress, TableModel
 from synthgen.models._longitudinal import for_schema
-from synthgen.models._model import save_model
-from synthgen.privacy.ledger import Ledger
+from synthgen.models._model import load_model, save_model
+from synthgen.privacy._ledger_copy import sync_folder
+from synthgen.privacy.ledger import Ledger, LedgerUnit
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.parts import keep_records, part_of
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort
-from synthgen.runs import source_digest
+from synthgen.runs import partial_of, source_digest, sync_tree
 from synthgen.schema import Schema
 
 
@@ -116,7 +118,8 @@ def spend(
         loaded: the config.
         clock: seconds by stage.
         run: name of the run, for the ledger.
-        keep: folder to save the model into before the spend is committed.
+        keep: folder to save the model into before the spend is committed. A model in it that the ledger
+            knows as the one that this spend paid for is used instead of a new fit.
         answers: file that keeps the noised answers, so that a killed fit goes on where it was.
         tell: told what is being done.
 
@@ -138,7 +141,14 @@ def spend(
         ledger = open_ledger(loaded, lambda text: tell(text, -1.0))
         purpose = f"fit {loaded.generator.name}"
         held = Reservation.make(
-            ledger, loaded.config.cohort, plan.event, purpose=purpose, run=run, answers=answers
+            ledger,
+            loaded.config.cohort,
+            plan.event,
+            purpose=purpose,
+            run=run,
+            answers=answers,
+            unit=ledger_unit(loaded.schema),
+            saved=saved_digest(keep),
         )
     with held:
         with clock("ingest"), held.unread():
@@ -156,13 +166,44 @@ def spend(
                 plan = _again(loaded, plan, cohort.n_units)
             if not len(cohort.train):
                 raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
+        detail = {"generator": loaded.generator.name}
         with clock("fit"):
-            model = _fit(loaded, cohort, plan, held, tell)
-            if keep is not None:
-                keep.mkdir(parents=True, exist_ok=True)
-                save_model(model, loaded.schema, loaded.generator.name, keep)
-        held.commit({"generator": loaded.generator.name})
+            if keep is not None and held.fitted:  # killed after the model was saved: it is never fitted twice
+                model = load_model(keep)[0]
+                digest = saved_digest(keep)
+            else:
+                model = _fit(loaded, cohort, plan, held, tell)
+                digest = "" if keep is None else _save(model, loaded, keep)
+                held.finish(digest)
+        held.commit(detail | ({"model": digest} if digest else {}))
     return model, plan, cohort
+
+
+def ledger_unit(schema: Schema) -> LedgerUnit:
+    """Return the privacy unit of a schema, as the ledger's reservations state it."""
+    unit = schema.unit
+    return LedgerUnit(unit.level, unit.column if unit.level == "patient" else None, unit.max_records)
+
+
+def saved_digest(folder: Path | None) -> str:
+    """Return the digest of a saved model: of all its files' names and contents; empty if there is none."""
+    if folder is None or not folder.is_dir():
+        return ""
+    return source_digest((folder,))
+
+
+def _save(model: TableModel, loaded: Loaded, folder: Path) -> str:
+    """Save a model so that a crash leaves all of it or none of it. Returns its digest."""
+    partial = partial_of(folder)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_model(model, loaded.schema, loaded.generator.name, partial)
+    sync_tree(partial)
+    if folder.exists():
+        shutil.rmtree(folder)
+    partial.replace(folder)
+    sync_folder(folder.parent)
+    return saved_digest(folder)
 
 
 def _fit(loaded: Loaded, cohort: Cohort, plan: PrivacyPlan, held: Reservation, tell: Progress) -> TableModel:

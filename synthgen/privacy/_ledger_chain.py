@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-VERSION = 2
-"""Of rows and tables. Version 2 added ``draw``, ``void`` and ``version`` rows, and the layout record."""
+VERSION = 3
+"""Of rows and tables. Version 2 added ``draw``, ``void`` and ``version`` rows, and the layout record.
+Version 3 added the unit of each reservation, ``unit`` and ``same-unit`` rows, and the counters of draws."""
 
-GENESIS = {v: hashlib.sha256(f"synthgen ledger, version {v}".encode()).hexdigest() for v in (1, 2)}
+GENESIS = {v: hashlib.sha256(f"synthgen ledger, version {v}".encode()).hexdigest() for v in (1, 2, 3)}
 """What the first row of a ledger of each version follows."""
 
 _EMPTY = {f"0:{genesis}" for genesis in GENESIS.values()}
@@ -27,7 +28,9 @@ class Entry:
         time: UTC, ISO 8601.
         cohort: name of the cohort.
         kind: ``cap``, ``reserve``, ``draw`` (from now on the reservation's noise is drawn), ``commit``,
-            ``write-off``, ``void``, ``version`` (of a migration), or a note such as ``look``.
+            ``write-off``, ``void``, ``version`` (of a migration), ``unit`` (what older reservations
+            protected), ``same-unit`` (columns that name the same patients), ``model`` (stored answers gave a
+            model again), or a note such as ``look``.
         content: JSON values.
         previous: hash of the row before.
         hash: SHA-256 of all of the above.

@@ -12,14 +12,17 @@ from sqlalchemy.engine import Connection
 
 from synthgen.errors import ConfigError, OperationError
 from synthgen.privacy._ledger_chain import VERSION, Row, next_row, version_of
-from synthgen.privacy._ledger_store import LAYOUT, TABLES, Store
+from synthgen.privacy._ledger_draws import DrawsRow
+from synthgen.privacy._ledger_store import DRAWS, LAYOUT, TABLES, Store
 
 
 def migrate(store: Store) -> str:
     """Bring an older ledger to this version, all or nothing; the chain goes on and old heads stay valid.
 
-    Version 2 adds the layout record, and one row that says where the chain changed hands. An edited ledger is
-    left as it is, for `verify` to report.
+    Version 2 adds the layout record, and one row that says where the chain changed hands; version 3 adds the
+    table of draws. What older reservations protected was not recorded: they compose among themselves, and
+    with newer ones once a steward has declared their unit. An edited ledger is left as it is, for `verify`
+    to report.
 
     Returns:
         What was done and where the backup is; empty if nothing was to be done.
@@ -35,9 +38,13 @@ def migrate(store: Store) -> str:
         found, rows = store.problems(connection)
         if layout in (None, VERSION) or found:
             return ""  # another process was first, or somebody must look
-        backup = _back_up(connection, store.path, rows)
-        LAYOUT.create(connection)
-        connection.execute(LAYOUT.insert().values(id=1, version=VERSION))
+        backup = _back_up(connection, store, rows)
+        if layout == 1:
+            LAYOUT.create(connection)
+            connection.execute(LAYOUT.insert().values(id=1, version=VERSION))
+        else:
+            connection.execute(LAYOUT.update().where(LAYOUT.c.id == 1).values(version=VERSION))
+        DRAWS.create(connection)
         if rows:
             store.append(connection, next_row(rows[-1], "", "version", {"from": layout, "version": VERSION}))
         else:
@@ -45,11 +52,12 @@ def migrate(store: Store) -> str:
         return f"The ledger was brought from version {layout} to {VERSION}; backup: {backup}."
 
 
-def _back_up(connection: Connection, path: Path | None, rows: Sequence[Row]) -> str:
+def _back_up(connection: Connection, store: Store, rows: Sequence[Row]) -> str:
     """Keep the older version: a file beside the ledger's, or tables beside the server's."""
-    version = version_of(rows) or 1
+    version, path = version_of(rows) or store.layout(connection) or 1, store.path
     if path is None:
-        for table in TABLES[:3]:
+        present = store.names(connection)
+        for table in (table for table in TABLES if table.name in present):
             name = f"v{version}_{table.name}"
             connection.execute(sa.text(f"CREATE TABLE IF NOT EXISTS {name} AS TABLE {table.name}"))
         return f"tables v{version}_* of the same database"
@@ -88,11 +96,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def copy(rows: Sequence[Row], keys: Mapping[str, str], target: str) -> None:
-    """Write rows and keys into a new ledger, in one transaction, and check it.
+def copy(rows: Sequence[Row], keys: Mapping[str, str], draws: Sequence[DrawsRow], target: str) -> None:
+    """Write rows, keys and counters into a new ledger, in one transaction, and check it.
 
     Args:
         rows: of a checked chain.
+        draws: counters of the open reservations.
         keys: of the cohorts, in hexadecimal. Secret: a new file is readable by its owner only.
         target: path or URL, see `synthgen.privacy.ledger.Ledger.backup`.
 
@@ -106,14 +115,15 @@ def copy(rows: Sequence[Row], keys: Mapping[str, str], target: str) -> None:
             "Expected a new file for the copy, found one.", where=target, next_step="Name another."
         )
     try:
-        _fill(Store(f"sqlite:///{path.absolute()}" if path else target, base=None, create=True), rows, keys)
+        store = Store(f"sqlite:///{path.absolute()}" if path else target, base=None, create=True)
+        _fill(store, rows, keys, draws)
     except BaseException:
         if path is not None:  # it was not there before
             path.unlink(missing_ok=True)
         raise
 
 
-def _fill(store: Store, rows: Sequence[Row], keys: Mapping[str, str]) -> None:
+def _fill(store: Store, rows: Sequence[Row], keys: Mapping[str, str], draws: Sequence[DrawsRow]) -> None:
     with store.transaction(write=True) as connection:
         if store.rows(connection) or store.keys(connection):
             raise ConfigError(
@@ -122,6 +132,7 @@ def _fill(store: Store, rows: Sequence[Row], keys: Mapping[str, str]) -> None:
         for name, key in keys.items():
             store.add_key(connection, name, key)
         store.extend(connection, rows)
+        store.add_draws(connection, draws)
     found, copied = store.check()
     if found or copied != list(rows):
         raise OperationError("Expected the copy to be the ledger, it is not.", next_step="Check the disk.")

@@ -1,9 +1,10 @@
 """Damage of a ledger's SQLite file that its rows do not show.
 
-Rows, keys, head and version are read and bound by the chain. What else the file holds is checked here:
-its header, its pages, and that there are these tables and nothing more (a trigger could change what is
-written next). Not checked is what changes nothing that is read: free space in pages, the case of a word in
-a table's statement, and SQLite's own counters (file change, schema cookie, version of the last writer).
+Rows, keys, head, version and counters of draws are read and bound by the chain. What else the file holds is
+checked here: its header, its pages, and that there are these tables and nothing more (a trigger could change
+what is written next). Not checked is what changes nothing that is read: free space in pages, the case of a
+word in a table's statement, and SQLite's own counters (file change, schema cookie, version of the last
+writer).
 """
 
 from __future__ import annotations

@@ -7,18 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from dp_accounting import dp_event
 from dp_accounting.dp_event import DpEvent
 
 from synthgen.errors import ConfigError
 from synthgen.privacy._ledger_chain import Entry, Problem
+from synthgen.privacy._ledger_draws import DrawsRow, Position, problems_of_draws
+from synthgen.privacy._ledger_units import LedgerUnit, mixed, same_unit
 from synthgen.privacy.accountant import Filter, epsilon_of, epsilon_of_rho, from_json
 
-SPENDING = frozenset({"cap", "reserve", "draw", "commit", "write-off", "void", "version"})
+SPENDING = frozenset(
+    {"cap", "reserve", "draw", "commit", "write-off", "void", "version", "unit", "same-unit", "model"}
+)
 CLOSING = frozenset({"commit", "write-off", "void"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -48,7 +51,7 @@ class Spend:
 
     Attributes:
         epsilon: the entries composed jointly at ``delta``, read as if they had been planned together. What is
-            guaranteed when each was chosen after seeing the last is ``cap``.
+            proven when each was chosen after seeing the last is ``proven``.
         delta: probability of failure.
         cap: the cohort's cap.
         used: share of the cap that is used up, from 0 to 1. A single entry may exceed 1 and yet keep to the
@@ -57,6 +60,9 @@ class Spend:
         entries: number of spends counted.
         cohorts: names of the cohorts whose spends count.
         event: the entries as one event, for the trade-off curve of a claim.
+        units: privacy units of the entries; None stands for one that an older version did not record.
+        opened: when the cohort's first cap was entered, UTC: what was released before is not counted.
+        cap_changes: how often the cap was changed after a spend that counts against it.
     """
 
     epsilon: float
@@ -67,6 +73,24 @@ class Spend:
     entries: int
     cohorts: tuple[str, ...]
     event: DpEvent
+    units: tuple[LedgerUnit | None, ...] = ()
+    opened: str = ""
+    cap_changes: int = 0
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether an entry may have been chosen after the outputs of another were seen."""
+        return self.entries > 1
+
+    @property
+    def proven(self) -> float:
+        """Epsilon that is proven for the entries: of one its own, of several the cap.
+
+        Entries that are booked one after the other may depend on what was released before. For those the
+        filter of the cap is proven (`synthgen.privacy.accountant.Filter`), and the composition of the
+        entries is not.
+        """
+        return self.cap if self.adaptive else self.epsilon
 
 
 @dataclass(frozen=True)
@@ -95,6 +119,13 @@ class State:
         drawn: reservations whose noise may have been drawn: they can never be voided.
         closed: how each closed reservation was closed: ``commit``, ``write-off`` or ``void``.
         looks: rows of kind ``look`` by cohort.
+        counted: reservations whose draws are counted (`synthgen.privacy._ledger_draws`).
+        positions: of closed reservations, how far they had drawn.
+        models: digests of the models that came of each committed reservation.
+        units: privacy unit of each reservation that has one, stated with it or declared later.
+        joined: columns that were declared to name the same patients.
+        opened: time of each cohort's first cap.
+        cap_changes: caps that were changed after a spend that counts against them, by cohort.
     """
 
     cohorts: dict[str, CohortState] = field(default_factory=dict)
@@ -103,6 +134,13 @@ class State:
     drawn: set[int] = field(default_factory=set)
     closed: dict[int, str] = field(default_factory=dict)
     looks: dict[str, int] = field(default_factory=dict)
+    counted: set[int] = field(default_factory=set)
+    positions: dict[int, Position] = field(default_factory=dict)
+    models: dict[int, set[str]] = field(default_factory=dict)
+    units: dict[int, LedgerUnit] = field(default_factory=dict)
+    joined: list[frozenset[str]] = field(default_factory=list)
+    opened: dict[str, str] = field(default_factory=dict)
+    cap_changes: dict[str, int] = field(default_factory=dict)
 
     def sharing(self, name: str) -> list[str]:
         """Return the cohorts that may share patients with this one, itself included."""
@@ -112,7 +150,7 @@ class State:
         """Return the cohorts declared to share no patient with this one."""
         return tuple(other for other in self.cohorts if frozenset({name, other}) in self.disjoint)
 
-    def counted(self, name: str) -> list[Entry]:
+    def counted_spends(self, name: str) -> list[Entry]:
         """Return the spends that count against a cohort's cap: committed or not, but not the void ones."""
         names, live = set(self.sharing(name)), self.spends.items()
         return [e for number, e in live if e.cohort in names and self.closed.get(number) != "void"]
@@ -140,7 +178,7 @@ class State:
 
     def events(self, name: str) -> list[DpEvent]:
         """Return the events that count against a cohort's cap, in the order of their booking."""
-        return [from_json(entry.content["event"]) for entry in self.counted(name)]
+        return [from_json(entry.content["event"]) for entry in self.counted_spends(name)]
 
     def known(self, name: str) -> CohortState:
         """Return a cohort.
@@ -155,9 +193,32 @@ class State:
             )
         return self.cohorts[name]
 
+    def units_of(self, name: str) -> tuple[LedgerUnit | None, ...]:
+        """Return the distinct units of the spends that count against a cohort's cap, in their order."""
+        found: dict[LedgerUnit | None, None] = {}
+        for entry in self.counted_spends(name):
+            found.setdefault(self.units.get(entry.seq))
+        return tuple(found)
+
+    def require_one_unit(self, name: str, *more: LedgerUnit | None) -> None:
+        """Check that the spends that count against a cohort's cap have one unit, with those of ``more``.
+
+        Raises:
+            ConfigError: they do not compose.
+        """
+        units = (*self.units_of(name), *more)
+        for other in units[1:]:
+            if not same_unit(units[0], other, self.joined):
+                raise mixed(name, (units[0], other))
+
     def spent(self, name: str) -> Spend:
-        """Return what counts against a cohort's cap, and what every cap that it counts against leaves."""
+        """Return what counts against a cohort's cap, and what every cap that it counts against leaves.
+
+        Raises:
+            ConfigError: no cohort of that name is open, or its spends protect units that do not compose.
+        """
         cap, events = self.known(name).cap, self.events(name)
+        self.require_one_unit(name)
         rho = min(self.cohorts[other].cap.rho_left(self.events(other)) for other in self.sharing(name))
         return Spend(
             epsilon=epsilon_of(events, cap.delta, adaptive=len(events) > 1),
@@ -168,6 +229,9 @@ class State:
             entries=len(events),
             cohorts=tuple(self.sharing(name)),
             event=dp_event.ComposedDpEvent(events),
+            units=self.units_of(name),
+            opened=self.opened[name],
+            cap_changes=self.cap_changes.get(name, 0),
         )
 
     def over(self, name: str, event: DpEvent) -> str | None:
@@ -199,41 +263,82 @@ def replay(entries: Iterable[Entry]) -> State:
 
 def _apply(state: State, entry: Entry) -> None:
     if entry.kind == "cap":
-        _apply_cap(state, entry.cohort, entry.content)
+        _apply_cap(state, entry)
         return
     if entry.kind == "version":
-        state.drawn.update(state.spends)  # before version 2, drawing left no row
+        if entry.content["from"] == 1:
+            state.drawn.update(state.spends)  # before version 2, drawing left no row
+        return
+    if entry.kind == "same-unit":
+        state.joined.append(frozenset(map(str, entry.content["columns"])))
         return
     if entry.cohort not in state.cohorts:
         raise ValueError("its cohort was not opened before")
     if entry.kind == "reserve":
         from_json(entry.content["event"])
         state.spends[entry.seq] = entry
+        if entry.content.get("unit") is not None:
+            state.units[entry.seq] = LedgerUnit.from_json(entry.content["unit"])
     elif entry.kind == "draw" or entry.kind in CLOSING:
         number = entry.content["entry"]
         if number not in state.spends or number in state.closed:
             raise ValueError("it names a reservation that is not open")
         if entry.kind == "draw":
             state.drawn.add(number)
+            if entry.content.get("counted"):
+                state.counted.add(number)
         elif entry.kind == "void" and number in state.drawn:
             raise ValueError("it voids a reservation whose noise may have been drawn")
         else:
             state.closed[number] = entry.kind
+            if number in state.counted:
+                state.positions[number] = Position.from_json(entry.content["draws"])
+            model = entry.content.get("detail", {}).get("model")
+            state.models[number] = {str(model)} if model else set()
+    elif entry.kind == "model":
+        if state.closed.get(entry.content["entry"]) != "commit":
+            raise ValueError("it names a reservation that is not committed")
+        state.models[entry.content["entry"]].add(str(entry.content["model"]))
+    elif entry.kind == "unit":
+        unit = LedgerUnit.from_json(entry.content["unit"])
+        for number in entry.content["entries"]:
+            if (
+                number not in state.spends
+                or state.spends[number].cohort != entry.cohort
+                or number in state.units
+            ):
+                raise ValueError("it names a reservation that is not of its cohort or has a unit")
+            state.units[number] = unit
     elif entry.kind == "look":
         state.looks[entry.cohort] = state.looks.get(entry.cohort, 0) + 1
 
 
-def _apply_cap(state: State, name: str, content: Mapping[str, Any]) -> None:
+def _apply_cap(state: State, entry: Entry) -> None:
+    name, content = entry.cohort, entry.content
     before = state.cohorts.get(name)
     if before is not None and before.fingerprint != content["key"]:
         raise ValueError("it changes the cohort's key")
     cap = Filter(float(content["epsilon"]), float(content["delta"]))
+    state.opened.setdefault(name, entry.time)
+    if before is not None and before.cap != cap and state.counted_spends(name):
+        state.cap_changes[name] = state.cap_changes.get(name, 0) + 1
     state.cohorts[name] = CohortState(name, cap, str(content["key"]))
     state.disjoint.update(frozenset({name, other}) for other in content["disjoint_from"] if other != name)
 
 
-def problems_of_meaning(entries: Iterable[Entry], keys: Mapping[str, str]) -> list[Problem]:
-    """Return rows without a meaning, and keys (in hexadecimal, by cohort) that are not those of the rows."""
+def problems_of_meaning(
+    entries: Sequence[Entry], keys: Mapping[str, str], draws: Iterable[DrawsRow]
+) -> list[Problem]:
+    """Return what the rows contradict.
+
+    Args:
+        entries: all rows of a chain that was checked.
+        keys: the cohorts' keys, in hexadecimal, by cohort.
+        draws: counters of draws.
+
+    Returns:
+        Rows without a meaning, and keys and counters that are not those of the rows.
+    """
     try:
         state = replay(entries)
     except ValueError as error:
@@ -242,6 +347,7 @@ def problems_of_meaning(entries: Iterable[Entry], keys: Mapping[str, str]) -> li
         name for name, known in state.cohorts.items() if fingerprint(keys.get(name, "")) != known.fingerprint
     ]
     unknown = [name for name in keys if name not in state.cohorts]
-    return [Problem(None, f"the key of cohort {name!r} was edited or is missing") for name in wrong] + [
-        Problem(None, f"a key of cohort {name!r} was added, which is not open") for name in unknown
-    ]
+    found = [Problem(None, f"the key of cohort {name!r} was edited or is missing") for name in wrong]
+    found += [Problem(None, f"a key of cohort {name!r} was added, which is not open") for name in unknown]
+    hashes = {entry.seq: entry.hash for entry in entries}
+    return found + problems_of_draws(draws, hashes=hashes, expected=state.counted - set(state.closed))

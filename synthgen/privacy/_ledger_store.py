@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,6 +23,7 @@ from synthgen.privacy._ledger_chain import (
     problems_of,
     version_of,
 )
+from synthgen.privacy._ledger_draws import DrawsRow, Position
 from synthgen.privacy._ledger_engine import BUSY_SECONDS, connect, engine_of, exclude_writers, failure, locate
 from synthgen.privacy._ledger_state import problems_of_meaning
 
@@ -56,7 +57,15 @@ LAYOUT = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("version", sa.Integer, nullable=False),
 )
-TABLES = (_ENTRIES, _HEAD, _KEYS, LAYOUT)
+DRAWS = sa.Table(
+    "draws",
+    _METADATA,
+    sa.Column("entry", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("counter", sa.BigInteger, nullable=False),
+    sa.Column("journal", sa.Text, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+)
+TABLES = (_ENTRIES, _HEAD, _KEYS, LAYOUT, DRAWS)
 
 
 class Store:
@@ -96,6 +105,8 @@ class Store:
                     next_step="Correct the URL.",
                 )
             lacking = {_ENTRIES.name, _HEAD.name, _KEYS.name} - found
+            if (self.layout(connection) or 0) >= 3:
+                lacking |= {DRAWS.name} - found
             if lacking:
                 raise DataError(
                     f"Expected the ledger's tables, found none named {sorted(lacking)}.",
@@ -145,7 +156,10 @@ class Store:
         layout, shown = self.layout(connection), version_of(rows)
         if not found and rows and layout != shown:
             found = [Problem(None, f"expected a layout record of version {shown}, found {layout}")]
-        return found or problems_of_meaning(map(entry_of, rows), self.keys(connection)), rows
+        if found:
+            return found, rows
+        draws = self.draws(connection) if (layout or 0) >= 3 else []
+        return problems_of_meaning(list(map(entry_of, rows)), self.keys(connection), draws), rows
 
     def check(self) -> tuple[list[Problem], list[Row]]:
         """Return every sign of an edit or of damage, also where no row shows it, and all rows."""
@@ -182,6 +196,37 @@ class Store:
     def keys(connection: Connection) -> dict[str, str]:
         """Return the cohorts' keys in hexadecimal. Secret."""
         return {cohort: key for cohort, key in connection.execute(sa.select(_KEYS.c.cohort, _KEYS.c.key))}
+
+    @staticmethod
+    def draws(connection: Connection) -> list[DrawsRow]:
+        """Return the counters of draws, by reservation."""
+        return [DrawsRow(*row) for row in connection.execute(sa.select(DRAWS).order_by(DRAWS.c.entry))]
+
+    @staticmethod
+    def add_draws(connection: Connection, rows: Sequence[DrawsRow]) -> None:
+        """Add counters of draws."""
+        if rows:
+            connection.execute(DRAWS.insert(), [asdict(row) for row in rows])
+
+    @staticmethod
+    def move_draws(connection: Connection, entry: int, *, before: Position, after: Position) -> bool:
+        """Move a counter, if it is where it is expected to be. Returns whether it was."""
+        reservation = connection.execute(
+            sa.select(_ENTRIES.c.hash).where(_ENTRIES.c.seq == entry)
+        ).scalar_one_or_none()
+        row = DrawsRow.make(entry, after, reservation=str(reservation))
+        place = (
+            (DRAWS.c.entry == entry)
+            & (DRAWS.c.counter == before.counter)
+            & (DRAWS.c.journal == before.digest)
+        )
+        moved = connection.execute(DRAWS.update().where(place).values(**asdict(row)))
+        return moved.rowcount == 1
+
+    @staticmethod
+    def remove_draws(connection: Connection, entry: int) -> None:
+        """Remove the counter of a reservation that is closed."""
+        connection.execute(DRAWS.delete().where(DRAWS.c.entry == entry))
 
     @classmethod
     def append(cls, connection: Connection, row: Row) -> None:

@@ -1,15 +1,18 @@
 """Keep each noised answer on disk, so that a run that was killed goes on without drawing it again.
 
 One file of lines. A query first writes, and forces to disk, what it is about to draw and what that costs
-(an intent); then the noise is drawn; then the answer is stored. A resumed run asks the same queries in
-the same order and is given the stored answers. An intent without its answer was drawn, perhaps, and
-lost: its cost is reserved in the ledger again before it is drawn again (`synthgen.privacy.reservation`).
+(an intent); then the ledger counts it; then the noise is drawn; then the answer is stored. A resumed run
+makes the same queries in the same order and receives the stored answers. An intent without its answer was
+drawn, perhaps, and lost: its cost is reserved in the ledger again before it is drawn again
+(`synthgen.privacy.reservation`).
 
 Each line carries a hash of itself and all before it. A last line that was cut short counts as not
-written; any other damage is refused. The file holds no exact count, yet it never leaves and its owner
-alone can read it: of a histogram with a threshold it has what the threshold hides. It knows its own
-inode: a copy, or a file restored from a backup, does not know what was drawn after it was made, and is
-refused. (A snapshot of a whole disk, put back, is not seen.)
+written; any other damage is refused. The file holds no exact count, yet it stays in ``internal`` and its
+owner alone can read it: of a histogram with a threshold it has what the threshold hides.
+
+Each announced draw has a number, and the ledger holds the last number with the digest of its line
+(`synthgen.privacy.ledger.Ledger.count`). A copy that was restored, in place or elsewhere, lies behind that
+number if anything was drawn since, and is refused. Not seen is a ledger that was put back together with it.
 """
 
 from __future__ import annotations
@@ -31,9 +34,10 @@ import numpy as np
 
 from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
 from synthgen.privacy._ledger_copy import sync_folder
+from synthgen.privacy._ledger_draws import Position
 from synthgen.privacy.noise import Integers
 
-FORMAT = 1
+FORMAT = 2
 _NEW_FIT = "Choose another --output: a new fit is a new spend."
 
 
@@ -63,6 +67,11 @@ class Journal:
         stored: the answers, in the order of the queries.
         lost: the query that has to be paid for again, or None.
         given_up: noise was drawn that is not kept, so that the fit cannot go on from here.
+        model: digest of the model that came of the answers and was saved; empty until then.
+        position: number and digest of the last announced draw.
+        before: the position before it, as the ledger must have had it.
+        pending: the last announced draw has no result in this file.
+        announce: moves the ledger from one position to the next, before each draw.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,9 +80,12 @@ class Journal:
         Raises:
             OperationError: another process has it open, or the disk refused.
             DataError: the file is damaged.
-            ConfigError: the file is a copy, or of another version.
+            ConfigError: the file is of another version.
         """
         self.path, self.id, self._digest = path, "", ""
+        self.model, self.pending = "", False
+        self.position, self.before = Position(), Position()
+        self.announce: Callable[[Position, Position], None] = lambda before, after: None
         self.queries: list[dict[str, Any]] = []
         self.stored: list[Integers] = []
         self.lost: Lost | None = None
@@ -101,6 +113,16 @@ class Journal:
     def drawn(self) -> bool:
         """Whether noise may have been drawn."""
         return bool(self.queries) or self.lost is not None or self.given_up
+
+    @property
+    def torn(self) -> bool:
+        """Whether the file ends in a damaged line that may have announced a draw."""
+        return self.lost is not None and self.lost.attempt == 0
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the fit is finished."""
+        return self._frozen
 
     def close(self) -> None:
         """Let go of the file."""
@@ -136,20 +158,41 @@ class Journal:
             )
 
     def freeze(self) -> None:
-        """Allow no new draw: the spend is closed, and what is stored is all there will be."""
+        """Allow no new draw, of any kind: the fit is finished, and what is stored is all there will be."""
         self._frozen = True
 
-    def pay(self, reservation: int) -> None:
-        """Name the reservation that pays for the next draw of the lost query."""
-        if self.lost is not None and self.lost.rho is None:  # only now may the damaged line go
+    def forget_torn(self) -> None:
+        """Drop a damaged last line that announced nothing, since the ledger has counted no draw for it."""
+        if self.torn:
             os.ftruncate(self._file, self._good)
-            self._append({"kind": "torn", "reservation": reservation})
+            self.lost = None
+
+    def pay(self, reservation: int, at: Position | None = None) -> None:
+        """Name the reservation that pays for the next draw of the lost query.
+
+        Args:
+            reservation: number of its entry.
+            at: position of the ledger, where a damaged line hides the last announcement.
+        """
+        if self.torn:  # only now may the damaged line go
+            at = at or self.position
+            os.ftruncate(self._file, self._good)
+            self._announce({"kind": "torn", "reservation": reservation, "after": at.digest}, at)
         self._paid = reservation
 
     def give_up(self) -> None:
-        """Record, before it happens, that noise is drawn that is not kept."""
+        """Record, before it happens, that noise is drawn that is not kept.
+
+        Raises:
+            SynthgenError: the fit is finished: it draws no more noise.
+        """
+        self._require_open("noise that is not kept")
         if not self.given_up:
-            self._append({"kind": "unkept"})
+            self._announce({"kind": "unkept"}, self.position)
+
+    def finish(self, model: str) -> None:
+        """Record the digest of the model that was saved, so that it is used and not fitted again."""
+        self._append({"kind": "model", "digest": model})
 
     def answer(self, query: dict[str, Any], draw: Callable[[], Integers]) -> Integers:
         """Return the stored answer of a query; or announce it, draw, and store.
@@ -173,14 +216,29 @@ class Journal:
             self._next += 1
             return self.stored[seq].copy()
         attempt = self.queries[seq]["attempt"] + 1 if seq < len(self.queries) else 1
-        if self._bound is None or self._frozen or (self.lost is not None and not self._paid):
+        self._require_open(f"query {seq + 1}")
+        if self._bound is None or (self.lost is not None and not self._paid):
             raise SynthgenError(f"Expected query {seq + 1} to be bound and paid for before it is drawn.")
         paid = {"reservation": self._paid} if self._paid else {}
-        self._append({"kind": "intent", "seq": seq + 1, "attempt": attempt, "query": query, **paid})
+        intent = {"kind": "intent", "seq": seq + 1, "attempt": attempt, "query": query, **paid}
+        self._announce(intent, self.position)
         self._paid, self._next = 0, seq + 1
         values = draw()
         self._append({"kind": "answer", "seq": seq + 1, "values": _encoded(values)})
         return self.stored[seq].copy()
+
+    def _require_open(self, what: str) -> None:
+        if self._frozen:
+            raise ConfigError(
+                f"Expected a finished fit to draw no more noise, got {what}.",
+                where=str(self.path),
+                next_step=_NEW_FIT,
+            )
+
+    def _announce(self, record: dict[str, Any], before: Position) -> None:
+        """Store what is about to be drawn, and let the ledger count it."""
+        self._append({**record, "count": before.counter + 1})
+        self.announce(before, self.position)
 
     def _append(self, record: dict[str, Any]) -> None:
         text = json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -216,6 +274,14 @@ class Journal:
                 self.stored.append(_decoded(record["values"]))
             self.lost = None
         self._digest = _chained(self._digest, text)
+        if kind == "model":
+            self.model = record["digest"]
+        if "count" in record:
+            count = record["count"]
+            self.before = Position(count - 1, record.get("after", self.position.digest))
+            self.position, self.pending = Position(count, self._digest), True
+        elif kind in ("answer", "model"):
+            self.pending = False
 
     def _read(self) -> None:
         *lines, tail = os.pread(self._file, os.fstat(self._file).st_size, 0).split(b"\n")
@@ -233,15 +299,14 @@ class Journal:
         if tail:
             self._cut(tail)
         if not self.id:
-            header = {"format": FORMAT, "id": secrets.token_hex(16), "inode": os.fstat(self._file).st_ino}
+            header = {"format": FORMAT, "id": secrets.token_hex(16)}
             self._append({"kind": "journal", **header})
             sync_folder(self.path.parent)
 
     def _require_own(self, header: dict[str, Any]) -> None:
-        if header["format"] != FORMAT or header["inode"] != os.fstat(self._file).st_ino:
+        if header["format"] != FORMAT:
             raise ConfigError(
-                "Expected the stored answers that this run wrote, found a copy, or those of another version: "
-                "what was drawn since is not known.",
+                f"Expected stored answers of format {FORMAT}, found those of another version.",
                 where=str(self.path),
                 next_step=_NEW_FIT,
             )

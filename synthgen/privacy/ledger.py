@@ -19,9 +19,12 @@ from synthgen.privacy._ledger_caps import cap_content, cap_of, check_reason, exc
 from synthgen.privacy._ledger_chain import Entry as Entry
 from synthgen.privacy._ledger_chain import Problem as Problem
 from synthgen.privacy._ledger_chain import Row, entry_of, head_of, missing_head, next_row
+from synthgen.privacy._ledger_draws import DrawsRow
+from synthgen.privacy._ledger_draws import Position as Position
 from synthgen.privacy._ledger_state import NAME, SPENDING, State, fingerprint, replay
 from synthgen.privacy._ledger_state import Cohort as Cohort
 from synthgen.privacy._ledger_state import Spend as Spend
+from synthgen.privacy._ledger_units import LedgerUnit as LedgerUnit
 from synthgen.privacy.accountant import epsilon_of, to_json
 from synthgen.privacy.parts import new_key
 
@@ -45,7 +48,8 @@ class Ledger:
         >>> folder = tempfile.TemporaryDirectory()
         >>> ledger = Ledger.connect("sqlite:///ledger.db", base=Path(folder.name))
         >>> cohort = ledger.open_cohort("icu", epsilon=1.0, delta=1e-6)
-        >>> number = ledger.reserve("icu", dp_event.ZCDpEvent(0.01), purpose="fit", run="r1")
+        >>> unit = LedgerUnit("patient", "pid", max_records=4)
+        >>> number = ledger.reserve("icu", dp_event.ZCDpEvent(0.01), purpose="fit", run="r1", unit=unit)
         >>> ledger.commit(number)
         >>> round(ledger.remaining("icu"), 2), ledger.verify()
         (0.75, [])
@@ -121,7 +125,16 @@ class Ledger:
         with self._reading() as (_connection, _rows, state):
             return list(state.cohorts)
 
-    def reserve(self, cohort: str, event: DpEvent, *, purpose: str, run: str, key: str = "") -> int:
+    def reserve(
+        self,
+        cohort: str,
+        event: DpEvent,
+        *,
+        purpose: str,
+        run: str,
+        key: str = "",
+        unit: LedgerUnit | None = None,
+    ) -> int:
         """Book a spend before any record is read.
 
         Guarantee:
@@ -135,16 +148,21 @@ class Ledger:
             run: the run's identifier.
             key: a name of this spend. What was booked under it already is returned and not booked twice, so
                 that a crash after the reservation is not charged again.
+            unit: the privacy unit that the event protects. None is a unit that nobody stated: it composes
+                with others of its kind alone.
 
         Returns:
             Number of the entry, for `commit` or `write_off`.
 
         Raises:
             BudgetExceeded: the cap of this cohort, or of one that may share patients with it, would not hold.
-            ConfigError: no cohort of that name is open.
+            ConfigError: no cohort of that name is open, or what counts against its cap, or against the cap
+                of a cohort that may share patients with it, protects another unit.
             ValueError: the event cannot be booked, or another one was booked under the key.
         """
-        content = {"event": to_json(event), "purpose": purpose, "run": run} | ({"key": key} if key else {})
+        stated = None if unit is None else unit.to_json()
+        content = {"event": to_json(event), "purpose": purpose, "run": run, "unit": stated}
+        content |= {"key": key} if key else {}
         epsilon_of([event], 1e-6, adaptive=True)  # refuses what has no RDP booking, before anything is locked
         with self._writing() as (connection, rows, state):
             state.known(cohort)
@@ -153,6 +171,8 @@ class Ledger:
                 return booked
             if booked is not None:
                 raise ValueError(f"Expected the event of reservation {booked}, got another under its key.")
+            for other in state.sharing(cohort):
+                state.require_one_unit(other, unit)
             over = state.over(cohort, event)
             if over is not None:
                 raise exceeded(state, over, cohort, event)
@@ -168,12 +188,114 @@ class Ledger:
         with self._reading() as (_connection, _rows, state):
             return state.closed.get(number, "open")
 
-    def draw(self, number: int) -> None:
-        """Record, before it happens, that noise is drawn under a reservation; it can never be voided then."""
+    def draw(self, number: int, *, counted: bool = False) -> None:
+        """Record, before it happens, that noise is drawn under a reservation; it can never be voided then.
+
+        Args:
+            number: the reservation.
+            counted: each draw is announced with `count`, because a journal keeps the answers.
+        """
         with self._writing() as (connection, rows, state):
             entry = state.require_open(number)
-            if number not in state.drawn:
-                self._append(connection, rows, entry.cohort, "draw", {"entry": number})
+            if number in state.drawn:
+                return
+            content = {"entry": number, "counted": True} if counted else {"entry": number}
+            self._append(connection, rows, entry.cohort, "draw", content)
+            if counted:
+                row = DrawsRow.make(number, Position(), reservation=entry.hash)
+                self._store.add_draws(connection, [row])
+
+    def count(self, number: int, before: Position, after: Position) -> None:
+        """Announce the next draw of a reservation: one short transaction that does not read the chain.
+
+        Guarantee:
+            Of several processes, or copies of a journal, that stand at ``before``, exactly one gets past this
+            call; the others draw nothing.
+
+        Raises:
+            ConfigError: the reservation is closed, or none.
+            DataError: the counter is not at ``before``: another copy of the journal has drawn since.
+        """
+        if after.counter != before.counter + 1 or not after.digest:
+            raise ValueError(f"Expected the position after {before.counter}, got {after.counter}.")
+        with self._store.transaction(write=True) as connection:
+            moved = self._store.move_draws(connection, number, before=before, after=after)
+        if moved:
+            return
+        with self._reading() as (_connection, _rows, state):
+            state.require_open(number)
+        raise DataError(
+            f"Expected draw {after.counter} of reservation {number} to be the next one, but the ledger has "
+            "counted otherwise: another process or another copy of this run has drawn.",
+            where="ledger",
+            next_step="Go on with that run, or choose another --output: a new fit is a new spend.",
+        )
+
+    def position(self, number: int) -> Position | None:
+        """Return how far a reservation has announced draws; None where its draws are not counted."""
+        with self._reading() as (connection, _rows, state):
+            if number in state.positions or number not in state.counted:
+                return state.positions.get(number)
+            return next(row.position for row in self._store.draws(connection) if row.entry == number)
+
+    def models(self, number: int) -> set[str]:
+        """Return the digests of the models that came of a committed reservation; empty if there are none."""
+        with self._reading() as (_connection, _rows, state):
+            return set(state.models.get(number, ()))
+
+    def note_model(self, number: int, model: str) -> None:
+        """Record that the stored answers of a committed reservation gave a model again, without noise.
+
+        Raises:
+            ConfigError: the reservation is not committed.
+        """
+        with self._writing() as (connection, rows, state):
+            if state.closed.get(number) != "commit":
+                raise ConfigError(f"Expected a committed reservation, got {number}.")
+            content = {"entry": number, "model": model}
+            self._append(connection, rows, state.spends[number].cohort, "model", content)
+
+    def fits(self, run: str) -> dict[int, set[str]]:
+        """Return the committed reservations of a run, each with the digests of its models."""
+        with self._reading() as (_connection, _rows, state):
+            own = [number for number, entry in state.spends.items() if entry.content.get("run") == run]
+            return {n: set(state.models[n]) for n in own if state.closed.get(n) == "commit"}
+
+    def declare_unit(self, cohort: str, unit: LedgerUnit, *, reason: str) -> list[int]:
+        """Record the privacy unit of a cohort's reservations that have none: older versions did not store it.
+
+        Returns:
+            Their numbers.
+
+        Raises:
+            ConfigError: the cohort is unknown, the reason is missing, or all of its reservations have a unit.
+        """
+        if not reason.strip():
+            raise ConfigError("Expected a reason for declaring a unit, got none.")
+        with self._writing() as (connection, rows, state):
+            own = state.known(cohort).name
+            lacking = [n for n, e in state.spends.items() if e.cohort == own and n not in state.units]
+            if not lacking:
+                raise ConfigError(f"Expected reservations of {cohort!r} without a unit, found none.")
+            content = {"unit": unit.to_json(), "entries": lacking, "reason": reason}
+            self._append(connection, rows, cohort, "unit", content)
+            return lacking
+
+    def declare_same_unit(self, columns: Sequence[str], *, reason: str) -> None:
+        """Record that columns of several tables name the same patients, so that their releases compose.
+
+        Raises:
+            ConfigError: there are fewer than two columns, or the reason is missing.
+        """
+        if len(set(columns)) < 2:
+            raise ConfigError("Expected two or more different columns, got fewer.")
+        if not reason.strip():
+            raise ConfigError(
+                "Expected a reason for declaring that columns name the same patients, got none."
+            )
+        with self._writing() as (connection, rows, _state):
+            content = {"columns": sorted(set(columns)), "reason": reason}
+            self._append(connection, rows, "", "same-unit", content)
 
     def commit(self, number: int, *, detail: Mapping[str, Any] | None = None) -> None:
         """Record that a reserved spend was made. ``detail`` holds JSON values, and no patient's."""
@@ -224,7 +346,11 @@ class Ledger:
             return state.looks.get(state.known(cohort).name, 0)
 
     def spent(self, cohort: str) -> Spend:
-        """Return what counts against a cohort's cap."""
+        """Return what counts against a cohort's cap.
+
+        Raises:
+            ConfigError: no cohort of that name is open, or its spends protect units that do not compose.
+        """
         with self._reading() as (_connection, _rows, state):
             return state.spent(cohort)
 
@@ -263,7 +389,7 @@ class Ledger:
         from synthgen.privacy._ledger_copy import copy
 
         with self._reading() as (connection, rows, _state):
-            copy(rows, self._store.keys(connection), target)
+            copy(rows, self._store.keys(connection), self._store.draws(connection), target)
 
     def _cohort(self, connection: Connection, state: State, name: str) -> Cohort:
         cap = state.known(name).cap
@@ -280,7 +406,12 @@ class Ledger:
     def _close(self, number: int, kind: str, content: Mapping[str, Any], *, undrawn: bool = False) -> None:
         with self._writing() as (connection, rows, state):
             entry = state.require_open(number, undrawn=undrawn)
-            self._append(connection, rows, entry.cohort, kind, {"entry": number, **content})
+            last = {}
+            if number in state.counted:
+                draws = self._store.draws(connection)
+                last = {"draws": next(row.position for row in draws if row.entry == number).to_json()}
+                self._store.remove_draws(connection, number)
+            self._append(connection, rows, entry.cohort, kind, {"entry": number, **last, **content})
 
     @contextmanager
     def _reading(self, *, write: bool = False) -> Iterator[tuple[Connection, list[Row], State]]:

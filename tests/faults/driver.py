@@ -77,7 +77,7 @@ def child(command: dict[str, Any], log: Path) -> int:
     os.fsync = watched("fsync", os.fsync)
     if command.get("unpaid"):  # a program with the mistake that the tests must notice
         reservation._pay_again = lambda ledger, *_, **__: ledger.orphans()[0].seq
-    for name in ("reserve", "draw", "void", "commit", "note"):
+    for name in ("reserve", "draw", "count", "void", "commit", "note"):
         setattr(Ledger, name, watched(name, getattr(Ledger, name)))
     with log.open("w") as stream:
         os.dup2(stream.fileno(), 1)

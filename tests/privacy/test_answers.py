@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 
 import numpy as np
@@ -10,7 +11,7 @@ from dp_accounting import dp_event as e
 
 from synthgen.errors import BudgetExceeded, ConfigError, DataError, OperationError, SynthgenError
 from synthgen.privacy.answers import Journal
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger import Ledger, Position
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import KeptNoise, Reservation
@@ -153,13 +154,15 @@ def test_one_process_at_a_time(path):
     Journal(path).close()
 
 
-def test_a_copy_does_not_know_what_was_drawn_since_and_is_refused(path):
-    journal, noise = kept(path, Counted(1))
+def test_a_finished_fit_draws_neither_answers_nor_noise_that_is_not_kept(path):
+    journal, noise = kept(path, source := Counted(1))
     ask(noise, 2)
+    journal.freeze()
+    for draw in (lambda: ask(noise, 3), lambda: noise._normal(3), lambda: noise._words(3)):
+        with pytest.raises(ConfigError, match="finished fit"):
+            draw()
+    assert source.draws == 2
     journal.close()
-    shutil.copy2(path, path.with_suffix(".copy"))
-    with pytest.raises(ConfigError, match="a copy"):
-        Journal(path.with_suffix(".copy"))
 
 
 def test_a_disk_that_is_full_stops_before_the_draw(path, monkeypatch):
@@ -327,12 +330,6 @@ def test_data_refused_after_a_draw_while_they_were_read_are_not_void(roomy, path
 
 
 def test_noise_that_is_not_kept_makes_a_resumed_run_a_new_fit(roomy, path):
-    class Gradients(Counted):
-        def _normal(self, size):
-            if self.fail_at == 0:
-                raise KeyboardInterrupt
-            return np.zeros(size)
-
     def train(source):
         with make(roomy, path) as held:
             held.bind(plan(), "data")
@@ -344,7 +341,7 @@ def test_noise_that_is_not_kept_makes_a_resumed_run_a_new_fit(roomy, path):
     with pytest.raises(KeyboardInterrupt):
         train(Gradients(1, 0))
     train(source := Gradients(1))
-    assert source.draws == 1
+    assert source.draws == 2
     booked = [entry.content["event"]["rho"] for entry in roomy.entries() if entry.kind == "reserve"]
     assert booked == pytest.approx([RHO, RHO])
     assert [entry.kind for entry in roomy.entries()].count("write-off") == 1
@@ -406,3 +403,238 @@ def test_another_plan_for_the_same_answers_is_refused(roomy, path):
     attempt(roomy, path, Counted(1))
     with pytest.raises(ConfigError, match="Expected the plan"):
         Reservation.make(roomy, "icu", e.ZCDpEvent(RHO / 2), purpose="fit", run="r", answers=path)
+
+
+# copies of the journal
+
+
+class Gradients(Counted):
+    """A source whose noise for gradients can be drawn, and be cut off."""
+
+    def _normal(self, size):
+        if self.fail_at == 0:
+            raise KeyboardInterrupt
+        self.draws += 1
+        return np.zeros(size)
+
+
+def trained(ledger, path, source, *, saved="", model="m1"):
+    """Fit as a deep generator does: answers that are kept, then noise that is not, then a model."""
+    held = Reservation.make(
+        ledger, "icu", e.ZCDpEvent(RHO), purpose="fit", run="r", answers=path, saved=saved
+    )
+    with held:
+        held.bind(plan(), "data")
+        if not held.fitted:
+            noise = held.noise(source)
+            ask(noise, 2)
+            noise._normal(3)
+            held.finish(model)
+        held.commit({"model": model})
+    return held
+
+
+@pytest.fixture
+def snapshots(path, monkeypatch):
+    """Copies of the journal, one after each line."""
+    found = []
+    real = Journal._append
+
+    def append(self, record):
+        real(self, record)
+        found.append(path.read_bytes())
+
+    monkeypatch.setattr(Journal, "_append", append)
+    return found
+
+
+def restored(path, content, how):
+    """Put a copy in the journal's place, as `cp`, `rm` and `cp`, or `mv` do."""
+    if how == "in place":
+        with path.open("r+b") as stream:  # keeps the inode
+            stream.truncate(0)
+            stream.write(content)
+        return
+    if how == "removed first":
+        path.unlink()  # the inode's number may be used again
+        path.write_bytes(content)
+        return
+    other = path.with_suffix(".restored")
+    other.write_bytes(content)
+    other.replace(path)
+
+
+@pytest.mark.parametrize("how", ["in place", "removed first", "moved there"])
+@pytest.mark.parametrize("stop", [3, None], ids=["killed", "finished"])
+def test_an_older_copy_of_the_answers_never_draws_a_query_twice_on_one_charge(
+    roomy, path, snapshots, how, stop
+):
+    source = Counted(1, stop)
+    if stop is None:
+        attempt(roomy, path, source)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            attempt(roomy, path, source)
+    copies, last = list(snapshots), path.read_bytes()
+    for copy in copies[:-1]:
+        restored(path, copy, how)
+        again, spends = Counted(2), roomy.spent("icu").entries
+        with pytest.raises(SynthgenError, match=r"older copy|finished fit"):
+            attempt(roomy, path, again)
+        assert (again.draws, roomy.spent("icu").entries) == (0, spends)
+        assert path.read_bytes() == copy
+    restored(path, last, how)
+    attempt(roomy, path, Counted(3))
+    assert roomy.spent("icu").entries == (2 if stop else 1)
+
+
+def test_an_older_copy_from_before_noise_that_is_not_kept_is_refused(roomy, path, snapshots):
+    with pytest.raises(KeyboardInterrupt):
+        trained(roomy, path, Gradients(1, 0))
+    copies = list(snapshots)
+    for copy in copies[2:-1]:
+        restored(path, copy, "in place")
+        with pytest.raises(DataError, match="older copy"):
+            trained(roomy, path, source := Gradients(2))
+        assert source.draws == 0
+    assert roomy.spent("icu").entries == 1
+
+
+def test_a_run_that_was_moved_goes_on_where_nothing_was_drawn_since(place, tmp_path):
+    ledger = place.ledger()
+    ledger.open_cohort("icu", epsilon=5.0, delta=DELTA)
+    here, there = tmp_path / "a.journal", tmp_path / "b.journal"
+    with pytest.raises(KeyboardInterrupt):
+        attempt(ledger, here, Counted(1, 3))
+    shutil.copyfile(here, there)
+    attempt(ledger, there, source := Counted(1))
+    assert (source.draws, ledger.spent("icu").entries) == (N - 2, 2)
+    with pytest.raises(DataError, match="older copy"):
+        attempt(ledger, here, source := Counted(2))
+    assert (source.draws, ledger.spent("icu").entries, ledger.verify()) == (0, 2, [])
+
+
+def test_of_two_copies_that_go_on_at_once_one_draws_and_the_other_is_refused(place, tmp_path):
+    ledger = place.ledger()
+    ledger.open_cohort("icu", epsilon=5.0, delta=DELTA)
+    here, there = tmp_path / "a.journal", tmp_path / "b.journal"
+    with make(ledger, here) as held:
+        held.bind(plan(), "data")
+        ask(held.noise(Counted(1)), 1)
+    shutil.copyfile(here, there)
+    with make(ledger, here) as first, make(place.ledger(), there) as second:
+        winner, loser = first.noise(Counted(2)), second.noise(lost := Counted(3))
+        ask(winner, 2)
+        with pytest.raises(DataError, match="another copy of this run"):
+            ask(loser, 2)
+    assert lost.draws == 0
+
+
+def test_the_ledger_counts_each_draw_before_it_happens_and_never_back(place):
+    ledger = opened(place.ledger(), "icu")
+    number = ledger.reserve("icu", e.ZCDpEvent(RHO / 4), purpose="fit", run="r", key="j")
+    ledger.draw(number, counted=True)
+    at = [Position(), Position(1, "a"), Position(2, "b")]
+    assert ledger.position(number) == at[0]
+    ledger.count(number, at[0], at[1])
+    for before, after in ((at[0], at[1]), (Position(1, "x"), Position(2, "y"))):
+        with pytest.raises(DataError, match="another copy"):
+            ledger.count(number, before, after)
+    with pytest.raises(ValueError, match="position after"):
+        ledger.count(number, at[1], Position(3, "c"))
+    ledger.count(number, at[1], at[2])
+    ledger.commit(number)
+    assert ledger.position(number) == at[2]
+    with pytest.raises(ConfigError, match="open reservation"):
+        ledger.count(number, at[2], Position(3, "c"))
+    assert (place.found(), ledger.entries()[-1].content["draws"]) == ([], {"counter": 2, "digest": "b"})
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE draws SET counter = 0",
+        "UPDATE draws SET journal = ''",
+        "UPDATE draws SET hash = ''",
+        "DELETE FROM draws",
+        "UPDATE draws SET entry = 1",
+    ],
+)
+def test_an_edited_or_missing_count_of_draws_is_found(place, statement):
+    ledger = opened(place.ledger(), "icu")
+    number = ledger.reserve("icu", e.ZCDpEvent(RHO / 4), purpose="fit", run="r", key="j")
+    ledger.draw(number, counted=True)
+    ledger.count(number, Position(), Position(1, "a"))
+    assert place.found() == []
+    place.edit(statement)
+    assert any("count of" in text for text in place.found())
+    with pytest.raises(DataError, match="ledger verify"):
+        ledger.commit(number)
+
+
+# models
+
+
+def test_a_committed_fit_is_never_trained_again_for_free(roomy, path):
+    trained(roomy, path, source := Gradients(1))
+    assert (source.draws, roomy.spent("icu").entries) == (3, 1)
+    held = trained(roomy, path, source := Gradients(2), saved="m1")
+    assert (held.fitted, source.draws, roomy.spent("icu").entries) == (True, 0, 1)
+    for times, saved in enumerate(("", "altered", "m1"), start=2):  # the first model is the closed journal's
+        held = trained(roomy, path, source := Gradients(2), saved=saved, model=f"m{times}")
+        assert (held.fitted, source.draws, roomy.spent("icu").entries) == (False, 3, times)
+    purposes = [entry.content["purpose"] for entry in roomy.entries() if entry.kind == "reserve"]
+    assert purposes[0] == "fit"
+    assert all("model of entry" in purpose for purpose in purposes[1:])
+    assert (roomy.orphans(), roomy.verify()) == ([], [])
+
+
+def test_over_the_cap_a_lost_model_is_not_trained_again(tmp_path, path):
+    ledger = opened(Ledger.connect("sqlite:///ledger.db", base=tmp_path), "icu")
+    trained(ledger, path, Gradients(1))
+    with pytest.raises(BudgetExceeded):
+        trained(ledger, path, source := Gradients(2))
+    assert (source.draws, ledger.spent("icu").entries) == (0, 1)
+
+
+def test_a_fit_killed_between_its_model_and_its_commit_uses_the_model(roomy, path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "commit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            trained(roomy, path, Gradients(1))
+    held = trained(roomy, path, source := Gradients(2), saved="m1")
+    assert (held.fitted, source.draws, roomy.spent("icu").entries) == (True, 0, 1)
+    assert roomy.models(held.number) == {"m1"}
+    assert roomy.orphans() == []
+
+
+def test_stored_answers_give_a_lost_model_again_and_the_ledger_knows_it(roomy, path):
+    def fitted(model, saved=""):
+        source = Counted(1)
+        with Reservation.make(
+            roomy, "icu", e.ZCDpEvent(RHO), purpose="fit", run="r", answers=path, saved=saved
+        ) as held:
+            held.bind(plan(), "data")
+            if not held.fitted:
+                ask(held.noise(source))
+            held.finish(model)
+            held.commit({"model": model})
+        return held, source.draws
+
+    assert fitted("m1")[1] == N
+    held, draws = fitted("m2")  # such as of another processor's rounding
+    assert (held.fitted, draws, roomy.spent("icu").entries) == (False, 0, 1)
+    assert roomy.fits("r") == {held.number: {"m1", "m2"}}
+    for model, saved in itertools.product(("m1", "m2"), ("m1", "m2")):
+        assert fitted(model, saved)[0].fitted
+
+
+def test_nothing_is_drawn_after_a_commit_without_a_journal_either(roomy):
+    held = Reservation.make(roomy, "icu", e.ZCDpEvent(RHO), purpose="fit", run="r")
+    noise = held.noise(source := Gradients(1))
+    ask(noise, 1)
+    held.commit({})
+    for draw in (lambda: ask(noise, 1), lambda: noise._normal(2)):
+        with pytest.raises(SynthgenError, match="after the commit"):
+            draw()
+    assert source.draws == 1

@@ -151,10 +151,10 @@ def test_rows_well_chained_but_without_meaning_are_found(history):
     assert any(f"row {ROWS + 1}" in text and "meaning" in text for text in history.found())
 
 
-@pytest.mark.parametrize("statement", ["UPDATE layout SET version = 3", "DELETE FROM layout"])
+@pytest.mark.parametrize("statement", ["UPDATE layout SET version = 4", "DELETE FROM layout"])
 def test_an_edited_record_of_the_layout_is_found(history, statement):
     history.edit(statement)
-    assert any("layout record of version 2" in text for text in history.found())
+    assert any("layout record of version 3" in text for text in history.found())
 
 
 def test_a_trigger_or_table_that_is_not_the_ledgers_is_found(tmp_path):
