@@ -217,6 +217,42 @@ def ledger_resolve(
     return ledgers.resolve(ledger, reservation, reason)
 
 
+@ledger_app.command("unit")
+def ledger_unit(
+    cohort: str,
+    level: Annotated[str, typer.Option(help="patient or row: what the older entries protect.")],
+    reason: Annotated[str, typer.Option(help="How it is known: recorded.")],
+    column: Annotated[str | None, typer.Option(help="The column that names the patient.")] = None,
+    ledger: LedgerUrl = "sqlite:///ledger.db",
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Record the privacy unit of entries that an older version made without one."""
+    from synthgen import ledgers
+    from synthgen.errors import ConfigError
+    from synthgen.privacy.ledger import LedgerUnit
+
+    try:
+        unit = LedgerUnit("row" if level == "row" else "patient", column)
+        if level not in ("patient", "row"):
+            raise ValueError(f"Expected --level patient or row, got {level!r}.")
+    except ValueError as error:
+        raise ConfigError(str(error), where="--level, --column") from None
+    return ledgers.declare_unit(ledger, cohort, unit, reason)
+
+
+@ledger_app.command("same-unit")
+def ledger_same_unit(
+    columns: Annotated[list[str], typer.Argument(help="Columns that name the same patients.")],
+    reason: Annotated[str, typer.Option(help="How it is known: recorded.")],
+    ledger: LedgerUrl = "sqlite:///ledger.db",
+    json_: Json = False,
+) -> dict[str, Any]:
+    """Record that columns of several tables name the same patients, so that their releases compose."""
+    from synthgen import ledgers
+
+    return ledgers.declare_same_unit(ledger, columns, reason)
+
+
 @ledger_app.command("verify")
 def ledger_verify(
     ledger: LedgerUrl = "sqlite:///ledger.db",

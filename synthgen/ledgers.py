@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from synthgen.privacy.ledger import Ledger
+from synthgen.errors import ConfigError
+from synthgen.privacy.ledger import Ledger, LedgerUnit, shown_unit
 
 
 def open_cohort(
@@ -50,15 +51,39 @@ def verify(url: str, head: str | None, backup: str | None = None) -> dict[str, A
     return {**outcome, "backup": "made", "head": ledger.head()}
 
 
+def declare_unit(url: str, cohort: str, unit: LedgerUnit, reason: str) -> dict[str, Any]:
+    """Record the privacy unit of reservations that an older version made without one."""
+    ledger = Ledger.connect(url, base=Path.cwd(), create=False)
+    return {"cohort": cohort, "unit": str(unit), "entries": ledger.declare_unit(cohort, unit, reason=reason)}
+
+
+def declare_same_unit(url: str, columns: Sequence[str], reason: str) -> dict[str, Any]:
+    """Record that columns of several tables name the same patients."""
+    ledger = Ledger.connect(url, base=Path.cwd(), create=False)
+    ledger.declare_same_unit(columns, reason=reason)
+    return {"same_unit": sorted(set(columns))}
+
+
 def _cohort(ledger: Ledger, name: str) -> dict[str, Any]:
-    spent = ledger.spent(name)
-    return {
+    cohort = ledger.cohort(name)
+    shown: dict[str, Any] = {
         "cohort": name,
-        "cap": {"epsilon": spent.cap, "delta": spent.delta},
+        "cap": {"epsilon": cohort.epsilon, "delta": cohort.delta},
+        "looks": ledger.looks(name),
+    }
+    try:
+        spent = ledger.spent(name)
+    except ConfigError as error:  # its spends protect different units
+        return {**shown, "not_composed": str(error)}
+    return {
+        **shown,
         "epsilon": spent.epsilon,
+        "proven": spent.proven,
         "used": spent.used,
         "left": spent.left,
         "spends": spent.entries,
+        "units": [shown_unit(unit) for unit in spent.units],
+        "opened": spent.opened,
+        "cap_changes": spent.cap_changes,
         "counts_with": [other for other in spent.cohorts if other != name],
-        "looks": ledger.looks(name),
     }

@@ -82,7 +82,7 @@ def same_unit(a: LedgerUnit | None, b: LedgerUnit | None, joined: Iterable[Colle
 
 def shown(unit: LedgerUnit | None) -> str:
     """Return a unit in words."""
-    return "a unit that was not recorded" if unit is None else f"the unit {unit}"
+    return "unit not recorded" if unit is None else f"unit {unit}"
 
 
 def mixed(cohort: str, units: Collection[LedgerUnit | None]) -> ConfigError:

@@ -25,6 +25,9 @@ from synthgen.privacy._ledger_state import NAME, SPENDING, State, fingerprint, r
 from synthgen.privacy._ledger_state import Cohort as Cohort
 from synthgen.privacy._ledger_state import Spend as Spend
 from synthgen.privacy._ledger_units import LedgerUnit as LedgerUnit
+from synthgen.privacy._ledger_units import shown as shown_unit
+
+__all__ = ["Cohort", "Entry", "Ledger", "LedgerUnit", "Position", "Problem", "Spend", "shown_unit"]
 from synthgen.privacy.accountant import epsilon_of, to_json
 from synthgen.privacy.parts import new_key
 

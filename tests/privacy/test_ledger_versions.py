@@ -7,12 +7,13 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from dp_accounting import dp_event
 
 from synthgen import cli
 from synthgen.errors import ConfigError, DataError, OperationError
 from synthgen.privacy._ledger_chain import GENESIS, VERSION
 from synthgen.privacy.accountant import calibrate_rho
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger import Ledger, LedgerUnit, Position
 from tests.privacy.conftest import Place
 from tests.privacy.ledgers import DELTA, book, opened
 
@@ -21,13 +22,23 @@ V1_HEAD = "9:f58e1d5f78ec68080518f981062b2c38804a07822a447278d2070b9a0e91b1f8"
 V1_LEFT = 1.3528841693976699  # of cohort icu, as version 1 said
 
 
+V2 = (Path(__file__).parent / "data" / "ledger_v2.sql").read_text()
+V2_HEAD = "12:f6528d2674f2cc19e1db29c1a7285cf810b0e592e0f11822a463ccf87190a190"
+V2_LEFT = 1.403800416599668  # of cohort icu, as version 2 said
+PATIENT = LedgerUnit("patient", "pid", 4)
+
+
 def written_by_version_1(place: Place) -> Place:
+    return written(place, V1)
+
+
+def written(place: Place, text: str) -> Place:
     if place.server is None:
         connection = sqlite3.connect(place.folder / "ledger.db")
-        connection.executescript(V1)
+        connection.executescript(text)
         connection.close()
     else:
-        for statement in V1.split(";\n")[:-1]:
+        for statement in text.split(";\n")[:-1]:
             if "TRANSACTION" not in statement and "COMMIT" not in statement:
                 place.server.execute(statement)
     return place
@@ -54,6 +65,36 @@ def test_a_ledger_of_version_1_is_brought_to_this_one_and_its_chain_goes_on(plac
     assert (again.migrated, again.verify(head=V1_HEAD)) == ("", [])
 
 
+def test_a_ledger_of_version_2_is_brought_to_this_one_with_its_units_to_be_declared(place):
+    ledger = written(place, V2).ledger()
+    assert f"from version 2 to {VERSION}" in ledger.migrated
+    assert ledger.verify(head=V2_HEAD) == []
+    assert [(e.kind, dict(e.content)) for e in ledger.entries()[12:]] == [
+        ("version", {"from": 2, "version": VERSION})
+    ]
+    assert ledger.remaining("icu") == pytest.approx(V2_LEFT, rel=1e-3)
+    assert ledger.spent("icu").units == (None,)
+    assert [entry.seq for entry in ledger.orphans()] == [9, 11]
+    with pytest.raises(ConfigError, match="no noise was drawn"):
+        ledger.void(9, "version 2 recorded its draw")
+    ledger.void(11, "version 2 recorded that nothing was drawn")
+    ledger.commit(9)
+    assert (ledger.position(9), ledger.models(9)) == (None, set())
+    with pytest.raises(ConfigError, match="unit not recorded"):
+        book_patient(ledger)
+    assert ledger.declare_unit("icu", PATIENT, reason="config of 2025") == [3, 7]
+    number = book_patient(ledger)
+    ledger.draw(number, counted=True)
+    again = place.ledger(create=False)
+    assert (again.migrated, again.verify(head=V2_HEAD)) == ("", [])
+    assert again.spent("icu").units == (PATIENT,)
+
+
+def book_patient(ledger):
+    event = dp_event.ZCDpEvent(calibrate_rho(V2_LEFT, DELTA) / 4)
+    return ledger.reserve("icu", event, purpose="fit marginal", run="run-9", unit=PATIENT)
+
+
 def test_what_version_1_may_have_drawn_cannot_be_voided(place):
     ledger = written_by_version_1(place).ledger()
     with pytest.raises(ConfigError, match="no noise was drawn"):
@@ -61,16 +102,18 @@ def test_what_version_1_may_have_drawn_cannot_be_voided(place):
     ledger.commit(8)
 
 
-def test_a_migration_is_backed_up_first(place):
-    written_by_version_1(place).ledger()
+@pytest.mark.parametrize(("version", "text"), [(1, V1), (2, V2)])
+def test_a_migration_is_backed_up_first(place, version, text):
+    written(place, text).ledger()
     if place.server is not None:
-        for table, n in (("entries", 9), ("head", 1), ("cohort_keys", 2)):
-            assert place.edit(f"SELECT count(*) FROM v1_{table}") == [(n,)]  # noqa: S608
+        counts = {"entries": 9 if version == 1 else 12, "head": 1, "cohort_keys": 2}
+        for table, n in (counts | ({"layout": 1} if version == 2 else {})).items():
+            assert place.edit(f"SELECT count(*) FROM v{version}_{table}") == [(n,)]  # noqa: S608
         return
     (backup,) = files(place)
     assert backup.stat().st_mode & 0o077 == 0
     connection = sqlite3.connect(backup)
-    assert "\n".join(connection.iterdump()) in V1
+    assert "\n".join(connection.iterdump()) in text
     connection.close()
 
 
@@ -138,7 +181,8 @@ def test_a_ledger_of_a_newer_version_is_refused(place):
 def test_a_copy_verifies_and_restores_on_either_database(place, tmp_path):
     ledger = opened(place.ledger(), "icu", "ward")
     number = book(ledger)
-    ledger.draw(number)
+    ledger.draw(number, counted=True)
+    ledger.count(number, Position(), Position(1, "a"))
     copy = tmp_path / "copy.db"
     ledger.backup(str(copy))
     assert copy.stat().st_mode & 0o077 == 0
@@ -146,6 +190,7 @@ def test_a_copy_verifies_and_restores_on_either_database(place, tmp_path):
     assert copied.verify(head=ledger.head()) == []
     assert copied.entries() == ledger.entries()
     assert copied.cohort("icu") == ledger.cohort("icu")
+    assert copied.position(number) == Position(1, "a")
     with pytest.raises(ConfigError, match="new file"):
         ledger.backup(str(copy))
     with pytest.MonkeyPatch.context() as patch:
