@@ -21,11 +21,10 @@ from torch.nn import functional
 from synthgen.train._layout import Given, Layer, Layout
 from synthgen.train._records import (
     GHOST_TOKENS,
-    Norms,
     Record,
     Stored,
     gram_norms,
-    rounding_of,
+    in_blocks,
     square_norm,
     without,
 )
@@ -59,8 +58,13 @@ class ConvolutionLayer(Layer):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the convolution."""
+        weight, bias = self._like(x)
+        return torch.convolution(x, weight, bias, *self._numbers(self.module.groups)), ()
+
+    def _like(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return weight and bias in the input's type, which autocast may have narrowed."""
         m = self.module
-        return torch.convolution(x, m.weight, m.bias, *self._numbers(m.groups)), ()
+        return m.weight.to(x.dtype), None if m.bias is None else m.bias.to(x.dtype)
 
     def input_gradient(self, g: Tensor, x: Tensor, saved: tuple[Tensor, ...]) -> Tensor:
         """Return the transposed convolution."""
@@ -94,7 +98,8 @@ class TransposedLayer(ConvolutionLayer):
 
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Return the transposed convolution."""
-        return torch.convolution(x, self.module.weight, self.module.bias, *self._transposed()), ()
+        weight, bias = self._like(x)
+        return torch.convolution(x, weight, bias, *self._transposed()), ()
 
     def input_gradient(self, g: Tensor, x: Tensor, saved: tuple[Tensor, ...]) -> Tensor:
         """Return the convolution of the output's gradient."""
@@ -162,7 +167,7 @@ class Convolved:
         stride, padding, groups = self.numbers[0], self.numbers[1], self.numbers[-1]
         return groups == 1 and {*self.shape[2:], *stride} == {1} and not any(padding)
 
-    def norms(self) -> Norms:
+    def norms(self) -> Tensor:
         """Return each unit's squared norm, from inner products over all pairs of positions.
 
         Two patches' inner product is the sum over offsets in the kernel of two pixels' inner products, so
@@ -171,7 +176,7 @@ class Convolved:
         (step_y, step_x), (pad_y, pad_x), (gap_y, gap_x) = self.numbers[:3]
         height, width = self.left.shape[2:]
         pixels = functional.pad(self.right, (pad_x, pad_x, pad_y, pad_y))
-        flat, rows = self._tokens_last(pixels.flatten(2)), self.layout.rows_per_unit
+        flat, rows = self._tokens_last(pixels.flatten(2)).double(), self.layout.rows_per_unit
         products = torch.bmm(flat.mT, flat).view(-1, *(rows, *pixels.shape[2:]) * 2)
         patches = products.new_zeros(products.shape[0], *(rows, height, width) * 2)
         for y in range(self.shape[2]):
@@ -181,11 +186,13 @@ class Convolved:
                 patches += products[:, :, down, along, :, down, along]
         return self._gram(patches)
 
-    def _gram(self, patches: Tensor) -> Norms:
+    def _gram(self, patches: Tensor) -> Tensor:
         """Return norms from the patches' inner products, "unit *token *token"."""
-        left = self._tokens_last(self.left.flatten(2))
+        left = self._tokens_last(self.left.flatten(2)).double()
         tokens = left.shape[2]
-        return gram_norms(torch.bmm(left.mT, left), patches.reshape(-1, tokens, tokens))
+        inner = torch.bmm(left.mT, left)
+        numbers = left.shape[1] + math.prod(self.shape[1:])
+        return gram_norms(inner, patches.reshape(-1, tokens, tokens), numbers)
 
     def _tokens_last(self, rows: Tensor) -> Tensor:
         """Return "row dim token" as "unit dim token"."""
@@ -226,15 +233,15 @@ class Convolved:
         repeat = self.layout.rows_per_unit
         if drop is not None:
             drop = drop.repeat(repeat)
-        scale = weights.to(self.left.dtype).repeat(repeat).view(-1, *[1] * (self.left.dim() - 1))
-        return self._weight_gradient(without(self.left, drop) * scale, without(self.right, drop), 1)
+        scale = weights.repeat(repeat).view(-1, *[1] * (self.left.dim() - 1))
+        return self._weight_gradient(without(self.left, drop) * scale, without(self.right, drop).double(), 1)
 
 
 @dataclass(frozen=True)
 class Patched(Convolved):
     """Gradients in factors whose patches are made: cheaper where patches overlap little."""
 
-    def norms(self) -> Norms:
+    def norms(self) -> Tensor:
         """Return each unit's squared norm, from inner products of all pairs of patches."""
         (step_y, step_x), (pad_y, pad_x), (gap_y, gap_x) = self.numbers[:3]
         high, wide = ((k - 1) * gap + 1 for k, gap in zip(self.shape[2:], (gap_y, gap_x), strict=True))
@@ -242,23 +249,39 @@ class Patched(Convolved):
         seen = seen.unfold(2, high, step_y)[..., ::gap_y].unfold(3, wide, step_x)[..., ::gap_x]
         height, width = self.left.shape[2:]  # a last step that no output has is left out
         seen = seen[:, :, :height, :width].permute(0, 1, 4, 5, 2, 3)
-        flat = self._tokens_last(seen.reshape(len(seen), -1, height * width))
+        flat = self._tokens_last(seen.reshape(len(seen), -1, height * width)).double()
         return self._gram(torch.bmm(flat.mT, flat))
 
 
 @dataclass(frozen=True)
 class Passing(Convolved):
-    """Gradients that are made once for their norms and not kept; the clipped sum is one plain convolution."""
+    """Gradients that are made twice by the same kernel and never kept: for their norms, and to be summed."""
 
-    def norms(self) -> Norms:
-        """Return each unit's squared norm.
+    def norms(self) -> Tensor:
+        """Return each unit's squared norm: that of the very numbers which are summed.
 
-        The slack covers what a plain convolution rounds differently: outer products of at most
-        ``|left| sqrt(m) |right|`` in all, since each input stands in at most m patches: an offset y along
-        an axis meets it only where ``y * dilation`` has one remainder by the stride.
+        On a GPU the kernel may round otherwise when it runs again. That moves a gradient by at most as many
+        unit roundoffs as it has products, of outer products of ``|left| sqrt(m) |right|`` in all, since each
+        input stands in at most m patches: an offset y along an axis meets it only where ``y * dilation`` has
+        one remainder by the stride.
         """
+        square = torch.cat([square_norm(self._grouped(*block)) for block in self._blocks()])
+        if not self.left.is_cuda:
+            return square
         sizes = zip(self.shape[2:], self.numbers[0], self.numbers[2], strict=True)
         patches = math.prod(math.ceil(k * math.gcd(step, gap) / step) for k, step, gap in sizes)
-        square = torch.cat([square_norm(self._grouped(*block)) for block in self._blocks()])
         left, right = (square_norm(self.layout.by_unit(t).transpose(0, 1)) for t in (self.left, self.right))
-        return Norms(square, rounding_of(self.left) * (left * right * patches).sqrt())
+        products = self.layout.rows_per_unit * math.prod(self.left.shape[2:]) + 16
+        roundoff = products * torch.finfo(self.left.dtype).eps
+        bound: Tensor = (square.sqrt() + roundoff * (left * right * patches).sqrt()).square()
+        return bound
+
+    def weighted(self, weights: Tensor, drop: Tensor | None) -> Tensor:
+        """Return the weighted sum of the gradients, made again."""
+        total = weights.new_zeros(math.prod(self.shape))
+        for start, stop in self._blocks():
+            made = self._grouped(start, stop)
+            flat = without(made, None if drop is None else drop[start:stop]).flatten(1)
+            for row, column, piece in in_blocks(flat):
+                total[column].addmv_(piece.mT, weights[start:stop][row])
+        return total.view(self.shape)

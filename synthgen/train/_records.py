@@ -5,38 +5,44 @@ for the sum of clipped gradients. `Stored` keeps it. `Outer` keeps the two facto
 the norm follows from small inner products and the clipped sum from one matrix product, so that the
 gradients of all units never exist at once ("ghost norms"). The choice depends on shapes alone.
 
-Rounding is on the private side. Where a unit's rows cancel each other, factors carry a rounding error that
-the norm does not show; `Norms.slack` bounds it and is added to the norm before clipping.
+Rounding is on the private side. Norms and weighted sums are taken in float64 of the numbers that
+the layers left in float32: no square overflows or vanishes, and sums over a batch round far below `margin`.
+Where a unit's rows cancel each other, their products carry more rounding than their sum shows: `cancelling`
+bounds it and adds it to the norm.
 
 Source: Goodfellow (2015), arXiv:1510.01799; Li et al. (2022), arXiv:2110.05679, section 4.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
 from torch import Tensor
 
-_BLOCK = 4096
-_SLACK = 16.0  # rounding errors of a product of two factors, in units of the type's epsilon / 2
+_BLOCK = 2**18  # numbers converted to float64 at a time, so that they stay in the cache
 GHOST_TOKENS = 64  # largest number of outer products in one unit that may stay in factors
+LEAST = 2.0**-10
+"""Least norm of a unit, relative to the sum of its outer products' norms.
+
+So the outer products of a clipped unit amount to at most ``C / LEAST``, and with float64's unit roundoff u a
+sum of K of them rounds by at most ``K u C / LEAST``: ``2**-27 C`` a unit for K of 2**16.
+"""
+UNIT_ROUNDOFF = 2.0**-53
 
 
-@dataclass(frozen=True)
-class Norms:
-    """Squared norm of each unit's gradient, and a bound on the rounding that it does not show, " unit"."""
-
-    square: Tensor
-    slack: Tensor | None = None
+def margin(dtype: torch.dtype) -> float:
+    """Return what norms are multiplied by: it covers the rounding of norms, weights and sums over units."""
+    return 1 + (2.0**-36 if dtype == torch.float64 else 2.0**-20)
 
 
 class Record(Protocol):
     """One use of one parameter in one forward pass, for all units of a physical batch."""
 
-    def norms(self) -> Norms:
-        """Return each unit's squared norm in float64."""
+    def norms(self) -> Tensor:
+        """Return an upper bound of each unit's squared norm, float64, " unit"."""
         ...
 
     def per_unit(self) -> Tensor:
@@ -44,7 +50,12 @@ class Record(Protocol):
         ...
 
     def weighted(self, weights: Tensor, drop: Tensor | None) -> Tensor:
-        """Return the sum of the units' gradients, each times its weight; those in ``drop`` are left out."""
+        """Return the sum of the units' gradients, each times its weight, in float64.
+
+        Args:
+            weights: float64, " unit".
+            drop: units to leave out, or None.
+        """
         ...
 
 
@@ -53,30 +64,61 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
-def square_norm(rows: Tensor) -> Tensor:
-    """Return the squared norm of each row in float64, "row *rest -> row".
+def in_blocks(rows: Tensor) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield pieces of "row column" in float64, with the rows and the columns where they lie."""
+    n_rows, n_columns = rows.shape
+    if rows.is_cuda or rows.dtype == torch.float64 or rows.numel() <= _BLOCK:
+        yield slice(0, n_rows), slice(0, n_columns), rows.double()
+        return
+    buffer = rows.new_empty(_BLOCK, dtype=torch.float64)
+    high = max(1, _BLOCK // n_columns)
+    for row in range(0, n_rows, high):
+        for column in range(0, n_columns, _BLOCK):
+            here = slice(row, row + high), slice(column, column + _BLOCK)
+            piece = rows[here]
+            yield *here, buffer[: piece.numel()].view(piece.shape).copy_(piece)
 
-    Blocks are summed in the rows' own type and added in float64, so the error does not grow with the length.
-    """
-    flat = rows.reshape(rows.shape[0], -1)
-    whole = flat.shape[1] // _BLOCK * _BLOCK
-    total: Tensor = torch.linalg.vector_norm(flat[:, whole:], dim=1).double().square()
-    if whole:
-        blocks = flat[:, :whole].reshape(len(flat), -1, _BLOCK)
-        total = total + torch.linalg.vector_norm(blocks, dim=2).double().square().sum(1)
+
+def square_norm(rows: Tensor) -> Tensor:
+    """Return the squared norm of each row in float64, "row *rest -> row"."""
+    total = rows.new_zeros(len(rows), dtype=torch.float64)
+    for row, _, piece in in_blocks(rows.reshape(len(rows), -1)):
+        total[row] += torch.linalg.vector_norm(piece, dim=1).square()
     return total
 
 
-def rounding_of(factor: Tensor) -> float:
-    """Return the bound on the rounding of a sum of outer products, relative to the sum of their norms."""
-    return _SLACK * torch.finfo(factor.dtype).eps / 2
+def cancelling(square: Tensor, lengths: Tensor, n_products: int) -> Tensor:
+    """Return a bound of squared norms that holds also where outer products cancel.
+
+    A squared norm that is a sum of ``n_products`` products errs by at most that many unit roundoffs of the
+    squared lengths: without the bound, rows of 1e8 that cancel to 1 would have any norm, or none.
+
+    Args:
+        square: squared norms as they were computed in float64, " unit".
+        lengths: sum of the norms of each unit's outer products, " unit".
+        n_products: number of products in a row of each sum: a matter of shapes.
+    """
+    exact = square.clamp(min=0.0) + n_products * UNIT_ROUNDOFF * lengths.square()
+    return torch.maximum(exact, (LEAST * lengths).square())
 
 
-def gram_norms(left: Tensor, right: Tensor) -> Norms:
-    """Return norms from the inner products of both factors, each "unit token token"."""
-    terms = left.diagonal(dim1=1, dim2=2).double() * right.diagonal(dim1=1, dim2=2).double()
-    square = (left.double() * right.double()).sum((1, 2)).clamp(min=0.0)
-    return Norms(square, rounding_of(left) * terms.sqrt().sum(1))
+def gram_norms(left: Tensor, right: Tensor, n_numbers: int) -> Tensor:
+    """Return bounds of squared norms from the inner products of both factors, each "unit token token".
+
+    Args:
+        left: inner products of the first factors, float64.
+        right: those of the second.
+        n_numbers: length of both factors together.
+    """
+    terms = left.diagonal(dim1=1, dim2=2) * right.diagonal(dim1=1, dim2=2)
+    lengths = terms.clamp(min=0.0).sqrt().sum(1)
+    return cancelling((left * right).sum((1, 2)), lengths, n_numbers + left.shape[1] ** 2 + 4)
+
+
+def inner_products(tokens: Tensor) -> Tensor:
+    """Return the inner products of all pairs of a unit's tokens in float64, "unit token dim" to a square."""
+    numbers = tokens.double()
+    return torch.bmm(numbers, numbers.mT)
 
 
 def without(tensor: Tensor, drop: Tensor | None) -> Tensor:
@@ -92,9 +134,9 @@ class Stored:
 
     gradients: Tensor
 
-    def norms(self) -> Norms:
-        """Return each unit's squared norm."""
-        return Norms(square_norm(self.gradients))
+    def norms(self) -> Tensor:
+        """Return each unit's squared norm: that of the very numbers which are summed."""
+        return square_norm(self.gradients)
 
     def per_unit(self) -> Tensor:
         """Return the gradients."""
@@ -103,7 +145,10 @@ class Stored:
     def weighted(self, weights: Tensor, drop: Tensor | None) -> Tensor:
         """Return the weighted sum."""
         flat = without(self.gradients, drop).flatten(1)
-        return (weights.to(flat.dtype) @ flat).view(self.gradients.shape[1:])
+        total = weights.new_zeros(flat.shape[1])
+        for row, column, piece in in_blocks(flat):
+            total[column].addmv_(piece.mT, weights[row])
+        return total.view(self.gradients.shape[1:])
 
 
 @dataclass(frozen=True)
@@ -120,11 +165,12 @@ class Outer:
     right: Tensor
     shape: torch.Size
 
-    def norms(self) -> Norms:
+    def norms(self) -> Tensor:
         """Return each unit's squared norm: ``sum_st (left_s . left_t) (right_s . right_t)``."""
         if self.left.shape[1] == 1:
-            return Norms(square_norm(self.left) * square_norm(self.right))
-        return gram_norms(torch.bmm(self.left, self.left.mT), torch.bmm(self.right, self.right.mT))
+            return square_norm(self.left) * square_norm(self.right)
+        numbers = self.left.shape[2] + self.right.shape[2]
+        return gram_norms(inner_products(self.left), inner_products(self.right), numbers)
 
     def per_unit(self) -> Tensor:
         """Return the gradients, "unit *parameter"."""
@@ -132,8 +178,8 @@ class Outer:
 
     def weighted(self, weights: Tensor, drop: Tensor | None) -> Tensor:
         """Return the weighted sum as one matrix product over units and tokens."""
-        left = without(self.left, drop) * weights.to(self.left.dtype)[:, None, None]
-        right = without(self.right, drop)
+        left = without(self.left, drop) * weights[:, None, None]
+        right = without(self.right, drop).double()
         return (left.flatten(0, 1).T @ right.flatten(0, 1)).view(self.shape)
 
 
@@ -151,28 +197,33 @@ class Rows:
     index: Tensor
     shape: torch.Size
 
-    def norms(self) -> Norms:
+    def norms(self) -> Tensor:
         """Return each unit's squared norm: few tokens by their inner products where they share a row."""
         tokens = self.index.shape[1]
         if tokens == 1:
-            return Norms(square_norm(self.gradients))
+            return square_norm(self.gradients)
         if tokens <= GHOST_TOKENS:
-            same = (self.index[:, :, None] == self.index[:, None, :]).to(self.gradients.dtype)
-            return gram_norms(torch.bmm(self.gradients, self.gradients.mT), same)
-        return Norms(square_norm(self.per_unit()))
+            same = (self.index[:, :, None] == self.index[:, None, :]).double()
+            return gram_norms(inner_products(self.gradients), same, self.gradients.shape[2])
+        numbers = self.gradients.double()
+        lengths: Tensor = torch.linalg.vector_norm(numbers, dim=2).sum(1)
+        return cancelling(square_norm(self._added(numbers)), lengths, 2 * tokens)
 
     def per_unit(self) -> Tensor:
         """Return the gradients, "unit row dim"."""
-        units, tokens, dim = self.gradients.shape
-        table = self.gradients.new_zeros(units * self.shape[0], dim)
+        return self._added(self.gradients)
+
+    def _added(self, gradients: Tensor) -> Tensor:
+        units, tokens, dim = gradients.shape
+        table = gradients.new_zeros(units * self.shape[0], dim)
         offset = torch.arange(units, device=self.index.device)[:, None] * self.shape[0]
-        table.index_add_(0, (self.index + offset).flatten(), self.gradients.reshape(units * tokens, dim))
+        table.index_add_(0, (self.index + offset).flatten(), gradients.reshape(units * tokens, dim))
         return table.view(units, *self.shape)
 
     def weighted(self, weights: Tensor, drop: Tensor | None) -> Tensor:
         """Return the weighted sum."""
-        scaled = without(self.gradients, drop) * weights.to(self.gradients.dtype)[:, None, None]
-        table = self.gradients.new_zeros(self.shape)
+        scaled = without(self.gradients, drop) * weights[:, None, None]
+        table = weights.new_zeros(self.shape)
         return table.index_add_(0, self.index.flatten(), scaled.flatten(0, 1))
 
 

@@ -20,10 +20,8 @@ from torch import Tensor, nn
 
 from synthgen.train._backward import Book, plan, replacement
 from synthgen.train._layout import Layer, Layout
-from synthgen.train._records import Record, combine
+from synthgen.train._records import Record, combine, margin
 from synthgen.train._refuse import buffers_stay, check_module
-
-_MARGIN = 32.0  # rounding of a norm, in units of the type's epsilon / 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class ClippedSum:
     """The sum of clipped per-unit gradients of one physical batch. Sensitive until noised.
 
     Attributes:
-        sums: by name of the parameter, each of its shape.
+        sums: by name of the parameter, each of its shape, float64.
         n_units: units of the batch.
         n_not_finite: units whose gradient was not finite and was replaced by zero.
         norms: norm of each unit's gradient before clipping, " unit".
@@ -72,8 +70,10 @@ class UnitGradients:
 
         Guarantee:
             Adding or removing one unit moves the sum by at most ``max_grad_norm``; replacing one, by at most
-            twice that. Up to the rounding of a sum over units; the rounding of a unit's own norm counts
-            against the unit.
+            twice that. This holds of the numbers in floating point: the rounding of norms, weights and sums
+            is covered by the clip (`_records`), whatever the gradients' scale and however a unit's rows
+            cancel. It is the gradient of a unit as the network's kernels compute it, whose last bits may
+            depend on the number of rows in the batch.
 
         Args:
             losses: runs the model and returns one loss a row, " row"; row ``r * n_units + p`` is row r of
@@ -88,28 +88,30 @@ class UnitGradients:
         """
         if not max_grad_norm > 0:
             raise ValueError(f"Expected max_grad_norm > 0, got {max_grad_norm}.")
-        records, norms, slack = self._records(losses, Layout(n_units, rows_per_unit))
+        records, norms = self._records(losses, Layout(n_units, rows_per_unit))
         with torch.no_grad(), _full_precision(norms):
-            return self._clip(records, norms, slack, n_units, max_grad_norm)
+            return self._clip(records, norms, n_units, max_grad_norm)
 
     def _clip(
-        self, records: dict[nn.Parameter, Record], norms: Tensor, slack: Tensor, n_units: int, bound: float
+        self, records: dict[nn.Parameter, Record], norms: Tensor, n_units: int, bound: float
     ) -> ClippedSum:
-        finite = torch.isfinite(norms) & torch.isfinite(slack)
+        finite = torch.isfinite(norms)
         drop = None if bool(finite.all()) else ~finite
-        weights = clip_weights(norms, slack, bound)
+        weights = clip_weights(norms, bound)
         sums = {}
         for name, parameter in self.parameters.items():
             record = records.pop(parameter, None)
-            found = torch.zeros_like(parameter) if record is None else record.weighted(weights, drop)
-            sums[name] = found
+            if record is None:
+                sums[name] = torch.zeros_like(parameter, dtype=torch.float64)
+            else:
+                sums[name] = record.weighted(weights, drop)
         return ClippedSum(sums, n_units, int((~finite).sum()), norms)
 
     def per_unit(
         self, losses: Callable[[], Tensor], *, n_units: int, rows_per_unit: int = 1
     ) -> dict[str, Tensor]:
         """Return each unit's gradient, "unit *parameter" by name: for Opacus' optimizer and for tests."""
-        records, norms, _ = self._records(losses, Layout(n_units, rows_per_unit))
+        records, norms = self._records(losses, Layout(n_units, rows_per_unit))
         with torch.no_grad(), _full_precision(norms):
             return {
                 name: records[p].per_unit() if p in records else p.new_zeros(n_units, *p.shape)
@@ -118,12 +120,12 @@ class UnitGradients:
 
     def _records(
         self, losses: Callable[[], Tensor], layout: Layout
-    ) -> tuple[dict[nn.Parameter, Record], Tensor, Tensor]:
-        """Return a record for each parameter used, and each unit's norm and its rounding, " unit"."""
+    ) -> tuple[dict[nn.Parameter, Record], Tensor]:
+        """Return a record for each parameter used, and a bound of each unit's norm, " unit"."""
         first = next(iter(self.parameters.values()))
         if layout.n_units == 0:
             nothing = first.new_zeros(0, dtype=torch.float64)
-            return {}, nothing, nothing
+            return {}, nothing
         book = Book(layout)
         with self._installed(book), buffers_stay(self.model), self._no_other_gradient(), torch.enable_grad():
             loss = losses()
@@ -137,14 +139,10 @@ class UnitGradients:
         with torch.no_grad(), _full_precision(first):
             records = {parameter: combine(found) for parameter, found in book.found.items()}
             book.found.clear()  # autograd's nodes hold the book: a record in it would never be freed
-            norms = [record.norms() for record in records.values()]
-        square = first.new_zeros(layout.n_units, dtype=torch.float64)
-        slack = torch.zeros_like(square)
-        for n in norms:
-            square += n.square
-            slack = slack if n.slack is None else slack + n.slack
-        margin = 1 + _MARGIN * torch.finfo(first.dtype).eps / 2
-        return records, square.sqrt() * margin, slack
+            square = first.new_zeros(layout.n_units, dtype=torch.float64)
+            for record in records.values():
+                square += record.norms()
+        return records, square.sqrt() * margin(first.dtype)
 
     @contextmanager
     def _installed(self, book: Book) -> Iterator[None]:
@@ -197,7 +195,7 @@ def _full_precision(like: Tensor) -> Iterator[None]:
         matrices.allow_tf32, convolutions.allow_tf32 = before
 
 
-def clip_weights(norms: Tensor, slack: Tensor, max_grad_norm: float) -> Tensor:
+def clip_weights(norms: Tensor, max_grad_norm: float) -> Tensor:
     """Return each unit's factor, ``min(1, C / norm)``; 0 where the norm is not finite."""
-    weights = max_grad_norm / (norms + slack).clamp(min=max_grad_norm)
-    return torch.where(torch.isfinite(norms + slack), weights, 0.0)
+    weights = max_grad_norm / norms.clamp(min=max_grad_norm)
+    return torch.where(torch.isfinite(norms), weights, 0.0)
