@@ -124,3 +124,42 @@ def cpf(text: str) -> bool:
 def plain(text: str) -> str:
     """Return the text without blanks, points and dashes."""
     return "".join(character for character in text if character.isalnum())
+
+
+_VERHOEFF = (
+    "0123456789",
+    "1576283094",
+    "5803796142",
+    "8916043527",
+    "9453126870",
+    "4286573901",
+    "2793806415",
+    "7046913258",
+)
+_DIHEDRAL = (
+    "0123456789",
+    "1234067895",
+    "2340178956",
+    "3401289567",
+    "4012395678",
+    "5987604321",
+    "6598710432",
+    "7659821043",
+    "8765932104",
+    "9876543210",
+)
+
+
+def snomed(text: str) -> bool:
+    """Return whether the text is an identifier of SNOMED CT: 6 to 18 digits, Verhoeff; chance 1/10.
+
+    Example:
+        >>> snomed("22298006"), snomed("73211009"), snomed("22298007"), snomed("12345")
+        (True, True, False, False)
+    """
+    if not (text.isascii() and text.isdigit() and 6 <= len(text) <= 18 and text[0] != "0"):
+        return False
+    check = 0
+    for place, digit in enumerate(reversed(text)):
+        check = int(_DIHEDRAL[check][int(_VERHOEFF[place % 8][int(digit)])])
+    return check == 0

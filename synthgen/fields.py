@@ -62,6 +62,7 @@ class Field(Settings):
     static: bool = False
     origin: str = "1970-01-01"
     format: str | None = None
+    decimals: int | None = Key(default=None, ge=-9, le=15)
     missing_values: tuple[str, ...] | None = Key(default=None, alias="missingValues")
     true_values: tuple[str, ...] = Key(
         default=("true", "True", "TRUE", "1"), alias="trueValues", min_length=1

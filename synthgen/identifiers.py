@@ -29,7 +29,7 @@ _PHRASES: dict[str, str] = {
         "address, addresses, home addr, =addr, adresse, anschrift, strasse, =street, street name, street "
         "number, house number, hausnummer, zip, zipcode, zip code, postcode, post code, postal code, "
         "postalcode, plz, postleitzahl, code postal, codigo postal, =cep, direccion, domicilio, endereco, "
-        "logradouro, wohnort, geo location, latitude, longitude"
+        "logradouro, wohnort, geo location, latitude, longitude, =lat, =lon, =lng"
     ),
     "phone": (
         "phone, phones, telephone, telefon, telefonnummer, handynummer, telefono, telefone, =tel, tel #, "
@@ -72,7 +72,7 @@ def kind_of(name: str) -> str | None:
         >>> kind_of("dateOfBirth"), kind_of("num_medications")
         ('birth date', None)
     """
-    words = _words(name)
+    words = words_of(name)
     joined = "".join(words)
     for kind, phrases in _PARSED.items():
         for whole, phrase in phrases:
@@ -88,7 +88,7 @@ def names_patient(name: str) -> bool:
         >>> names_patient("patient_nbr"), names_patient("encounter_id")
         (True, False)
     """
-    words = _words(name)
+    words = words_of(name)
     if words in (["pid"], ["patient"], ["subject"]) or "mrn" in words:
         return True
     return kind_of(name) == "record number" and re.match("pat|subject|person", "".join(words)) is not None
@@ -102,7 +102,7 @@ def _parse(text: str) -> tuple[tuple[bool, tuple[str, ...]], ...]:
 _PARSED = {kind: _parse(text) for kind, text in _PHRASES.items()}
 
 
-def _words(name: str) -> list[str]:
+def words_of(name: str) -> list[str]:
     """Split snake_case, camelCase and digits into lower-case words without accents."""
     name = name.replace("ß", "ss")
     plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode("ascii")

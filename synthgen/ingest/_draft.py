@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 from collections.abc import Sequence
 from typing import Any
 
-from synthgen.errors import ConfigError
-from synthgen.identifiers import kind_of, names_patient
+from synthgen.identifiers import kind_of
 
 NAMES_ONLY = """Draft made from the column names alone; no value was read.
 Give each field its type and its public domain (constraints), or `role: drop`.
@@ -19,71 +19,88 @@ Until then nothing is planned.
 """
 NO_UNIT = """THE PRIVACY UNIT IS NOT SET. `unit: row` protects a single row only. If a patient can have
 several rows, name the patient's column, `unit: {column: NAME, max_records: K}`, and give it `role: id`."""
-UNIT_BY_NAME = "by its name; check it, and set how many records of a patient may be used"
+CANDIDATES = "Columns that may name the patient: {names} (draft anew with --unit NAME)."
+UNIT_HINT = "check it, and set how many records of a patient may be used"
+TODO = "TODO: type and public constraints, or `role: drop`"
+NAMED = (
+    "TODO: its name says {kind}; set `role: id` or `role: drop`, or, if it is none, `role: feature` and "
+    "`identifier: false`"
+)
+HELD = """
+# What follows held in every record of this table. A rule must come from medicine: to keep those that do, take
+# the leading # off their lines and off the next one.
+# rules:
+"""
+KEYS = (
+    "type",
+    "role",
+    "constraints",
+    "categories",
+    "codes",
+    "decimals",
+    "format",
+    "timezone",
+    "since",
+    "trueValues",
+    "falseValues",
+    "missingValues",
+)
+"""Keys of a guessed field, in the order in which they are written."""
 SAFE_NAME = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z_]\w*", re.IGNORECASE)
 WIDE = 90
 """So many characters of a list stand on one line; a longer one has a line for each category."""
 
 
-def write(
-    names: Sequence[str],
-    drafts: Sequence[tuple[dict[str, Any], str]],
-    missing: list[str],
-    *,
-    confirmed: bool,
-    unit: str | None = None,
-) -> str:
-    """Return the draft of a table's schema.
+def names_only(names: Sequence[str], *, unit: str | None = None) -> str:
+    """Return a draft in which a person declares every type and domain.
 
     Args:
         names: the table's columns.
-        drafts: of each column its keys, and what a person should look at.
-        missing: texts that mean a missing value.
-        confirmed: False writes ``confirmed: false`` into each field: its domain was read from the data.
-        unit: the patient's column, if a person names it; else one that its name shows.
-
-    Raises:
-        ConfigError: there is no column of the name that the person gave.
+        unit: the patient's column, or None for a table without one.
     """
-    if unit is not None and unit not in names:
-        raise ConfigError(
-            "Expected the patient's column, found none of that name.",
-            where="--unit",
-            next_step="Name one of the table's columns.",
-        )
-    hint = UNIT_BY_NAME if unit is None else "as named; set how many records of a patient may be used"
-    unit = unit or next((name for name in names if names_patient(name)), None)
+    fields = []
+    for name in names:
+        kind = kind_of(name)
+        keys = {"type": "string"} | ({"role": "id"} if name == unit else {})
+        hint = NAMED.format(kind=kind) if kind else TODO
+        fields.append((name, keys, "the patient" if name == unit else hint))
     return document(
-        head=NAMES_ONLY if confirmed else SUGGESTED,
+        head=NAMES_ONLY,
         unit="row" if unit is None else {"column": unit, "max_records": 1},
-        unit_hint=NO_UNIT if unit is None else hint,
-        missing=missing,
-        fields=[
-            (name, *_content(name, *draft, is_unit=name == unit, confirmed=confirmed))
-            for name, draft in zip(names, drafts, strict=True)
-        ],
+        unit_hint=NO_UNIT if unit is None else UNIT_HINT,
+        missing=[""],
+        fields=fields,
     )
 
 
-def _content(
-    name: str, draft: dict[str, Any], hint: str, *, is_unit: bool, confirmed: bool
-) -> tuple[dict[str, Any], str]:
-    """Return a field's keys without its name, and its comment."""
-    content = {"type": draft["type"]}
-    role = "id" if is_unit else draft.get("role")
-    kind = kind_of(name)
-    if role:
-        content["role"] = role
-        hint = "the patient" if is_unit else hint
-    else:
-        if kind:
-            hint = (
-                f"TODO: its name says {kind}; set `role: id` or `role: drop`, or, if it is none, "
-                "`role: feature` and `identifier: false`"
-            )
-        keys = ("constraints", "format", "trueValues", "falseValues")
-        content |= {key: draft[key] for key in keys if key in draft}
-    return content | ({} if confirmed else {"confirmed": False}), hint
+def suggested(
+    fields: Sequence[tuple[str, dict[str, Any], Sequence[str]]],
+    *,
+    unit: str | None,
+    unit_hint: str = UNIT_HINT,
+    rules: Sequence[str] = (),
+) -> str:
+    """Return a draft whose fields were guessed from the data: each waits for a person.
+
+    Args:
+        fields: of each column its name, its keys, and the reasons for them.
+        unit: the patient's column, or None for a table without one.
+        unit_hint: comment on it.
+        rules: what held in every record, which a person may make a rule.
+    """
+    ids = [name for name, keys, _ in fields if keys.get("role") == "id"]
+    without = NO_UNIT + (f"\n{CANDIDATES.format(names=', '.join(ids))}" if ids else "")
+    return document(
+        head=SUGGESTED,
+        unit="row" if unit is None else {"column": unit, "max_records": 1},
+        unit_hint=without if unit is None else unit_hint,
+        missing=[""],
+        fields=[
+            (name, {key: keys[key] for key in KEYS if key in keys} | {"confirmed": False}, "; ".join(reasons))
+            for name, keys, reasons in fields
+        ],
+        held=rules,
+    )
 
 
 def document(
@@ -94,6 +111,7 @@ def document(
     missing: list[str],
     fields: Sequence[tuple[str, dict[str, Any], str]],
     rules: Sequence[str] = (),
+    held: Sequence[str] = (),
 ) -> str:
     """Return the YAML text of a draft that `load_schema` reads with ``complete=False``.
 
@@ -104,6 +122,7 @@ def document(
         missing: texts that mean a missing value.
         fields: of each column its name, its other keys, and a comment.
         rules: hard rules.
+        held: what held in every record: written as a comment at the end.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -125,7 +144,13 @@ def document(
     yaml.width = 100_000  # a folded line would break a label in two
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.dump(content, stream)
-    return stream.getvalue()
+    lines = [f"#   - {_dumped(rule)}\n" for rule in held]
+    return stream.getvalue() + "".join([HELD, *lines] if lines else [])
+
+
+def _dumped(rule: str) -> str:
+    """Return a rule as a YAML text in double quotes."""
+    return json.dumps(rule, ensure_ascii=False)
 
 
 def _item(name: str, keys: dict[str, Any], hint: str) -> Any:

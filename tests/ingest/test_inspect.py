@@ -104,12 +104,14 @@ def test_a_suggestion_guesses_types_domains_and_ids(tmp_path):
         "seen": "date",
         "left": "date",
         "dateOfBirth": "date",
-        "answer: yes?": "number",
+        "answer: yes?": "string",
         "no": "string",
         "empty": "string",
         "notes": "string",
     }
-    assert {name for name, field in fields.items() if field.role == "id"} == {"patient_id", "row", "notes"}
+    assert {name for name, field in fields.items() if field.role == "id"} == {"patient_id", "row"}
+    dropped = {name for name, field in fields.items() if field.role == "drop"}
+    assert dropped == {"notes", "dateOfBirth", "empty"}
     assert (fields["age"].constraints.minimum, fields["age"].constraints.maximum) == (20, 26)
     assert (fields["weight"].constraints.minimum, fields["weight"].constraints.maximum) == (60.5, 62.5)
     assert fields["code"].constraints.enum == ("007", "no")
@@ -117,7 +119,9 @@ def test_a_suggestion_guesses_types_domains_and_ids(tmp_path):
     assert fields["no"].constraints.enum == ("a, b", 'c "d" #e')
     assert fields["left"].format == "%d.%m.%Y"
     assert fields["left"].constraints.minimum == "2020-02-01"
-    assert schema.missing_values == ("", "?", "NA")
+    assert schema.missing_values == ("",)
+    tokens = {name: field.missing_values for name, field in fields.items() if field.missing_values}
+    assert tokens == {"weight": ("NA", ""), "answer: yes?": ("?", "")}
     assert "birth date" in text
 
 
@@ -168,7 +172,8 @@ def test_a_draft_of_the_demo_cohort_finds_its_patients(tmp_path):
     schema = loaded(tmp_path, init(datasets.path("diabetes130") / "encounters.parquet", suggest=True))
     assert schema.unit.column == "patient_nbr"
     assert {field.name for field in schema.fields if field.role == "id"} == {"encounter_id", "patient_nbr"}
-    assert schema.missing_values == ("", "?")
+    assert schema.missing_values == ("",)
+    assert {field.missing_values for field in schema.fields} == {None, ("?", "")}
     assert len(schema.columns) == 24
 
 
