@@ -42,6 +42,8 @@ def schema_init(
     unit: Annotated[
         str | None, typer.Option(help="The patient's column, if its name does not show it.")
     ] = None,
+    label: Annotated[list[str] | None, typer.Option(help="An outcome, with --suggest.")] = None,
+    protected: Annotated[list[str] | None, typer.Option(help="A column of groups, with --suggest.")] = None,
     force: Force = False,
     delimiter: Delimiter = ",",
     encoding: Encoding = "utf-8",
@@ -51,10 +53,12 @@ def schema_init(
 ) -> dict[str, Any]:
     """Draft a schema. Without --suggest no value is read."""
     from synthgen import files
+    from synthgen.ingest.drafts import Named
 
     require_file(output, DESCRIPTIONS)
     dialect = {"delimiter": delimiter, "encoding": encoding, "decimal": decimal, "date_format": date_format}
-    return files.schema_init(table, output, suggest=suggest, dialect=dialect, unit=unit, force=force)
+    named = Named(unit, tuple(label or ()), tuple(protected or ()))
+    return files.schema_init(table, output, suggest=suggest, dialect=dialect, named=named, force=force)
 
 
 @schema_app.command("import")

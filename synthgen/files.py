@@ -20,6 +20,7 @@ from synthgen.schema import Schema, load_schema
 
 if TYPE_CHECKING:
     from synthgen.config_draft import Source
+    from synthgen.ingest.drafts import Named
 
 USUAL: Mapping[str, Any] = {"delimiter": ",", "encoding": "utf-8", "decimal": ".", "date_format": None}
 """How a text table is written if nothing else is said."""
@@ -34,7 +35,7 @@ def schema_init(
     *,
     suggest: bool,
     dialect: Mapping[str, Any],
-    unit: str | None = None,
+    named: Named | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
     """Write the draft of a schema.
@@ -44,17 +45,18 @@ def schema_init(
         output: the schema to write.
         suggest: read the values too, see `synthgen.ingest.inspect.init`.
         dialect: how the table is written.
-        unit: the patient's column, if a person names it.
+        named: the columns whose part a person names.
         force: overwrite a file that is there.
 
     Raises:
         ConfigError: the output exists.
         DataError: the table cannot be read.
     """
+    from synthgen.ingest.drafts import NOTHING
     from synthgen.ingest.inspect import init
 
     _require_new(output, force=force)
-    draft = init(table, suggest=suggest, unit=unit, **dialect)
+    draft = init(table, suggest=suggest, named=named or NOTHING, **dialect)
     _write_new(output, draft.text, force=force)
     schema = load_schema(output, complete=False)
     identifiers = [{"column": f.column, "kind": f.kind, "cells": f.cells} for f in draft.identifiers]
@@ -74,10 +76,11 @@ def _lacking_roles(schema: Schema) -> list[str]:
     """Return what a draft needs from a person before a release can be signed."""
     notes = []
     if schema.unit.level == "row":
-        notes.append("The privacy unit is the row: name the patient's column in `unit` (see the schema).")
+        notes.append("The privacy unit is the row: draft anew with --unit COLUMN if one names the patient.")
     for role, use in (("label", "an outcome to predict"), ("protected", "groups to be fair to")):
         if not schema.with_role(role):  # type: ignore[arg-type]
-            notes.append(f"No column has `role: {role}` ({use}); without one nothing can be signed.")
+            anew = f"draft anew with --{role} COLUMN, or add it; without one nothing can be signed."
+            notes.append(f"No column has `role: {role}` ({use}): {anew}")
     return notes
 
 

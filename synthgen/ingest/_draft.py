@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synthgen.identifiers import kind_of
@@ -51,17 +51,19 @@ WIDE = 90
 """So many characters of a list stand on one line; a longer one has a line for each category."""
 
 
-def names_only(names: Sequence[str], *, unit: str | None = None) -> str:
+def names_only(names: Sequence[str], *, unit: str | None, roles: Mapping[str, str]) -> str:
     """Return a draft in which a person declares every type and domain.
 
     Args:
         names: the table's columns.
         unit: the patient's column, or None for a table without one.
+        roles: roles that a person names.
     """
     fields = []
     for name in names:
-        kind = kind_of(name)
-        keys = {"type": "string"} | ({"role": "id"} if name == unit else {})
+        kind = kind_of(name) if name not in roles else None
+        role = "id" if name == unit else roles.get(name)
+        keys = {"type": "string"} | ({} if role is None else {"role": role})
         hint = NAMED.format(kind=kind) if kind else TODO
         fields.append((name, keys, "the patient" if name == unit else hint))
     return document(

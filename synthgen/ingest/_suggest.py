@@ -20,6 +20,7 @@ import pandas as pd
 
 from synthgen import codes
 from synthgen._check_digits import snomed
+from synthgen.errors import DataError
 from synthgen.identifiers import kind_of, words_of
 from synthgen.ingest._cells import SIGNS, WORDS, Cells, is_blank, means_missing
 from synthgen.ingest._days import Days, days_of
@@ -30,6 +31,7 @@ MIN_IDS = 30
 EXACT = 2**53
 """Whole numbers up to here are exact in floating point."""
 MOST_DECIMALS = 9
+MOST_CLASSES = 10
 DIFFERS = "differs in every record, so it looks like an id"
 WIDENED = "widened, since bounds need a range"
 _PAIRS = (
@@ -57,9 +59,12 @@ _PROTECTED = frozenset(
     "sex gender geschlecht sexe sexo genero race ethnicity ethnic age alter edad idade ethnie".split()
 )
 _LABELS = frozenset(
-    "label target outcome class died death dead deceased mortality survived survival readmitted readmission "
+    "label target outcome class died death dead deceased mortality survived survival expire expired "
+    "readmitted readmission "
     "verstorben deces muerte obito".split()
 )
+_ALIVE = frozenset({"alive", "living", "lebend", "vivant", "vivo"})
+_DEAD = frozenset({"dead", "deceased", "died", "expired", "verstorben"})
 _SENTINELS = frozenset({"9", "99", "999", "9999", "99999", "999999", "888", "8888", "777", "7777"})
 _NUMBER = re.compile(r"([+-]?)(\d*)(?:\.(\d*))?(?:[eE]([+-]?\d+))?")
 
@@ -126,13 +131,44 @@ def identifying(raw: pd.Series, kind: str | None, *, is_unit: bool) -> Suggestio
         kind: what its cells look like.
         is_unit: whether it names the patient.
     """
-    whole = pd.api.types.is_integer_dtype(raw.dtype)
+    texts = raw.dropna().astype("str")
+    whole = bool(texts.str.fullmatch(r"0|[1-9]\d{0,14}").all())
     if is_unit:
         return Suggestion({"type": "integer" if whole else "string", "role": "id"}, ("the patient",))
     if kind == "record number":
         return Suggestion({"type": "string", "role": "id"}, ("its cells look like record numbers",))
     step = "if they are none, `role: feature` and `identifier: false`"
     return _dropped(f"its cells look like identifiers ({kind}); {step}")
+
+
+def named(raw: pd.Series, guess: Suggestion, role: str) -> Suggestion:
+    """Return a guess with the role that a person names; whole numbers of a few values become categories.
+
+    Args:
+        raw: the column. Sensitive.
+        guess: what its cells and name say.
+        role: ``label`` or ``protected``.
+
+    Raises:
+        DataError: the column holds ids, free text or identifiers, so that it cannot be modelled.
+    """
+    if not guess.is_modelled:
+        raise DataError(
+            "Expected a column that can be modelled, got ids, identifiers or free text.",
+            where=f"--{role}",
+            next_step="Name another column, or declare this one by hand.",
+        )
+    few = sorted({int(value) for value in numbers_of(raw, ".") if value == value} if _counts(guess) else ())
+    tokens = {float(text) for text in guess.keys.get("missingValues", ()) if _parse(text, ".")}
+    if role == "label" and 2 <= len(few) <= MOST_CLASSES and not tokens:
+        required = {k: v for k, v in guess.keys["constraints"].items() if k == "required"}
+        guess = guess.with_keys(constraints={}).because("a few whole numbers: categories")
+        guess = replace(guess, keys={**guess.keys, "constraints": {"enum": few, **required}})
+    return guess.with_keys(role=role).because("as named")
+
+
+def _counts(guess: Suggestion) -> bool:
+    return guess.keys["type"] == "integer" and "minimum" in guess.keys.get("constraints", {})
 
 
 def numbers_of(raw: pd.Series, decimal: str) -> np.ndarray:
@@ -171,8 +207,10 @@ def _by_name(name: str, guess: Suggestion) -> Suggestion:
 def is_outcome(name: str, guess: Suggestion) -> bool:
     """Return whether a column's name and type say that it is what a study predicts."""
     keys = guess.keys
-    listed = keys["type"] == "boolean" or 2 <= len(keys.get("constraints", {}).get("enum", ())) <= 10
-    return guess.is_modelled and "role" not in keys and listed and bool(set(words_of(name)) & _LABELS)
+    values = {str(value).lower() for value in keys.get("constraints", {}).get("enum", ())}
+    if not guess.is_modelled or "role" in keys or not (keys["type"] == "boolean" or 2 <= len(values) <= 10):
+        return False
+    return bool(set(words_of(name)) & _LABELS) or bool(values & _ALIVE and values & _DEAD)
 
 
 @dataclass(frozen=True)
@@ -386,7 +424,7 @@ class _Column:
         single = not any(" " in text.strip() for text in rest.counts.index)
         if len(rest.counts) > MAX_LISTED and single and (self._is_named_id() or _are_labels(rest)):
             return Suggestion({"type": "string", "role": "id"}, ("looks like an id",))
-        reason = "one value in every record" if len(rest.counts) == 1 else "texts that come back"
+        reason = "one value in every record" if len(rest.counts) == 1 else "a category"
         nearly = _nearly_numbers(rest, self.decimal)
         return self._listed("string", rest.texts, nearly or reason)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,13 +10,14 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from synthgen.errors import ConfigError, DataError
+from synthgen.errors import DataError
 from synthgen.fields import Column
-from synthgen.identifier_values import Found, find
-from synthgen.identifiers import kind_of, names_patient
-from synthgen.ingest import _draft, _files, _relations, _suggest
+from synthgen.identifier_values import find
+from synthgen.identifiers import kind_of
+from synthgen.ingest import _draft, _files
 from synthgen.ingest._canonical import Reading, read_column, settled, since
 from synthgen.ingest._hints import hints
+from synthgen.ingest.drafts import NOTHING, Draft, Named, suggested, unit_of
 from synthgen.ingest.linked import patients_who_differ
 from synthgen.ingest.table import first_place, read_raw
 from synthgen.records import require_columns, unit_texts
@@ -45,26 +45,11 @@ class Violation:
     hint: str = dataclasses.field(default="", compare=False)
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A schema's draft.
-
-    Attributes:
-        text: as YAML. With suggestions it holds values of patients.
-        identifiers: columns whose cells look like a person's identifiers, if cells were read. Sensitive.
-        notes: what a person should do before anything else, such as name the decimal sign.
-    """
-
-    text: str
-    identifiers: tuple[Found, ...] = ()
-    notes: tuple[str, ...] = ()
-
-
 def init(
     table: Path,
     *,
     suggest: bool = False,
-    unit: str | None = None,
+    named: Named = NOTHING,
     delimiter: str = ",",
     encoding: str = "utf-8",
     decimal: str = ".",
@@ -74,7 +59,7 @@ def init(
 
     Args:
         table: the table's file.
-        unit: the patient's column, if a person names it; else one that its name shows.
+        named: the columns whose part a person names; else names of columns decide.
         suggest: read the values too, and guess types, ranges, categories and missing tokens. Each field is
             then written with ``confirmed: false``, and one whose cells look like identifiers with
             ``role: drop`` and without them. Without it only names are read: the first line of a CSV
@@ -86,100 +71,18 @@ def init(
 
     Raises:
         DataError: as `read_raw` says.
-        ConfigError: as `read_raw` says.
+        ConfigError: as `read_raw` says; or a person names a column that is not there.
     """
     table = Path(table)
     if suggest:
         frame = read_raw(table, delimiter=delimiter, encoding=encoding, decimal=decimal)
-        return _suggested(
-            frame, _unit_of(list(map(str, frame.columns)), unit), decimal=decimal, date_format=date_format
-        )
+        return suggested(frame, named, decimal=decimal, date_format=date_format)
     if _files.is_parquet(table):
         names = _files.named(_files.parquet_header(table), table)
     else:
         names = _files.csv_header(table, delimiter=delimiter, encoding=encoding)
-    return Draft(_draft.names_only(names, unit=_unit_of(names, unit)))
-
-
-def _unit_of(names: Sequence[str], unit: str | None) -> str | None:
-    """Return the patient's column: the one that a person names, else the first that its name shows.
-
-    Raises:
-        ConfigError: there is no column of the name that the person gave.
-    """
-    if unit is not None and unit not in names:
-        raise ConfigError(
-            "Expected the patient's column, found none of that name.",
-            where="--unit",
-            next_step="Name one of the table's columns.",
-        )
-    return unit or next((name for name in names if names_patient(name)), None)
-
-
-def _suggested(frame: pd.DataFrame, unit: str | None, *, decimal: str, date_format: str | None) -> Draft:
-    """Return a draft whose fields are guessed from the cells."""
-    if frame.empty:
-        step = "Export the table again, or draft it without --suggest."
-        raise DataError("Expected records, got a table without any.", where="--suggest", next_step=step)
-    identifiers = find(frame, list(frame.columns), lambda name: _suggest.TOKENS)
-    kinds = {one.column: one.kind for one in identifiers}
-    fields: dict[str, _suggest.Suggestion] = {}
-    for name in map(str, frame.columns):
-        if name == unit or name in kinds:
-            fields[name] = _suggest.identifying(frame[name], kinds.get(name), is_unit=name == unit)
-        else:
-            fields[name] = _suggest.suggest(
-                frame[name], name, decimal=decimal, date_format=date_format, has_unit=unit is not None
-            )
-    outcome = next((name for name, field in fields.items() if _suggest.is_outcome(name, field)), None)
-    if outcome is not None:
-        fields[outcome] = fields[outcome].with_keys(role="label").because("an outcome by its name")
-    if not any(field.is_modelled for field in fields.values()):
-        raise DataError(
-            "Expected a column that can be modelled, got ids, free text and identifiers alone.",
-            where="--suggest",
-            next_step="Draft it without --suggest, and declare the columns by hand.",
-        )
-    held = _related(frame, fields, decimal)
-    commas = [name for name, field in fields.items() if _suggest.COMMA in field.reasons]
-    notes = (
-        [f"{commas} seem to hold numbers with a decimal comma: draft anew with --decimal ,"] if commas else []
-    )
-    text = _draft.suggested(
-        [(name, field.keys, field.reasons) for name, field in fields.items()],
-        unit=unit,
-        unit_hint=_draft.UNIT_HINT
-        if unit is None
-        else f"{_draft.UNIT_HINT}; {_rows_of_patients(frame[unit])}",
-        rules=held,
-    )
-    return Draft(text, tuple(identifiers), tuple(notes))
-
-
-def _rows_of_patients(units: pd.Series) -> str:
-    """Return in words how many rows patients have."""
-    rows = units.dropna().astype(str).value_counts().to_numpy()
-    if not len(rows) or rows.max() == 1:
-        return "each has one row"
-    half, most = np.quantile(rows, (0.5, 0.9), method="higher").tolist()
-    return f"half of them have at most {half}, nine in ten at most {most} rows"
-
-
-def _related(frame: pd.DataFrame, fields: dict[str, _suggest.Suggestion], decimal: str) -> list[str]:
-    """Count dates from those that they never precede, in place; return what else held in every record."""
-    modelled = {name: field for name, field in fields.items() if field.is_modelled}
-    moments = {name: field.days.of(frame[name]) for name, field in modelled.items() if field.days is not None}
-    numbers, decimals = {}, {}
-    for name, field in modelled.items():
-        if field.keys["type"] in ("integer", "number") and "minimum" in field.keys.get("constraints", {}):
-            numbers[name] = _suggest.numbers_of(frame[name], decimal)
-            decimals[name] = int(field.keys.get("decimals", 0 if field.keys["type"] == "integer" else 9))
-    counted = _relations.intervals(moments)
-    for one in counted:
-        limits = {"minimum": one.least, "maximum": one.most}
-        why = f"never before {one.base}: days since it, so that no drawn one is"
-        fields[one.column] = fields[one.column].with_keys(since=one.base, constraints=limits).because(why)
-    return _relations.rules(numbers, decimals) + _relations.orders(moments, counted)
+    roles = dict.fromkeys(named.labels, "label") | dict.fromkeys(named.protected, "protected")
+    return Draft(_draft.names_only(names, unit=unit_of(names, named), roles=roles))
 
 
 def check(

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from synthgen import files
 from synthgen.confirmation import confirm
-from synthgen.errors import DataError
+from synthgen.errors import ConfigError, DataError
 from synthgen.ingest import inspect
+from synthgen.ingest.drafts import Named
 from synthgen.ingest.table import read_raw, read_table
 from synthgen.records import SyntheticTable
 from synthgen.sample import _as_text
@@ -289,9 +290,24 @@ def test_a_decimal_comma_is_said(tmp_path):
 
 def test_a_person_names_the_unit(tmp_path):
     path = table(tmp_path, {"case": [f"c{i // 3}" for i in range(N)], "sex": spread("FM")})
-    draft, schema = confirmed(tmp_path, path, unit="case")
+    draft, schema = confirmed(tmp_path, path, named=Named(unit="case"))
     assert (schema.unit.column, schema.fields[0].role) == ("case", "id")
     assert "nine in ten at most 3 rows" in draft.text
+
+
+def test_a_person_names_outcomes_and_groups(tmp_path):
+    columns = {"num": spread("01234"), "sex": spread("FM"), "ward": spread("ab"), "d": spread(["1.5", "2"])}
+    path = table(tmp_path, columns)
+    _, schema = confirmed(tmp_path, path, named=Named(labels=("num",), protected=("ward",)))
+    assert schema.column("num").labels == (0, 1, 2, 3, 4)
+    roles = {one.name: one.role for one in schema.fields}
+    assert roles == {"num": "label", "sex": "protected", "ward": "protected", "d": None}
+    assert files.schema_check(tmp_path / "s.yaml", path, dialect={})["valid"]
+    for wrong in (Named(unit="x"), Named(labels=("x",)), Named(labels=("sex",), protected=("sex",))):
+        with pytest.raises(ConfigError):
+            inspect.init(path, suggest=True, named=wrong)
+        with pytest.raises(ConfigError):
+            inspect.init(path, named=wrong)
 
 
 def test_a_table_of_ids_and_texts_alone_is_refused(tmp_path):
@@ -405,7 +421,7 @@ REAL = {
     "survival_r/pbcseq.csv": {},
     "synthea/careplans.csv.gz": {},
     "synthea/patients.csv.gz": {},
-    "eicu_demo/patient.csv.gz": {"unit": "uniquepid"},
+    "eicu_demo/patient.csv.gz": {"named": Named(unit="uniquepid")},
     "mimic3_demo/ADMISSIONS.csv.gz": {},
     "covid_cxr_hannover/data.csv": {},
     "omop_synthea1k/person.csv.gz": {},
@@ -418,6 +434,6 @@ def test_a_confirmed_draft_of_a_real_table_is_valid(tmp_path, name):
     if not path.exists():
         pytest.skip(f"SYNTHGEN_TEST_DATA has no {name}")
     confirmed(tmp_path, path, **REAL[name])
-    dialect = {key: value for key, value in REAL[name].items() if key != "unit"}
+    dialect = {key: value for key, value in REAL[name].items() if key != "named"}
     shown = files.schema_check(tmp_path / "s.yaml", path, dialect=dialect)
     assert [row for row in shown["violations"] if row["severity"] == "error"] == []
