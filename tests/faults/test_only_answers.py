@@ -1,0 +1,239 @@
+"""What a fit leaves follows from its noised answers alone, and each answer's noise covers any one patient.
+
+These are the proofs of every generator, run (see `tests.faults.fixed_answers`); a new one is tested too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from synthgen import plugins
+from synthgen.image_records import RealImages
+from synthgen.models._longitudinal import can_link, for_schema
+from synthgen.published import fidelity
+from synthgen.records import RealTable, SyntheticTable
+from synthgen.schema import Schema
+from tests.faults.fixed_answers import FixedAnswers, moved, saved, unseen_gradients
+from tests.phantoms import attributes, picture, schema_of
+
+QUICK: dict[str, Any] = {
+    "pretraining": 3,
+    "steps": 3,
+    "last_steps": 3,
+    "iterations": 50,
+    "generator_steps": 2,
+}
+QUICK |= {"components": 8, "latent": 4, "hidden": 8, "features": 8}
+TABLES = plugins.names("synthgen.models", prefix="tabular_")
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in TABLES}
+VARIANTS |= {
+    "marginal, groups": ("marginal", {"groups": {"share": 0.3}}),
+    "marginal, aim": ("marginal", {"method": "aim"}),
+    "marginal, mst": ("marginal", {"method": "mst"}),
+    "network, groups": ("network", {"groups": {"share": 0.3}}),
+}
+FAST = {"marginal", "marginal, groups", "marginal, mst", "embedding", "embedding, cells"}
+
+
+def each(variants: Any) -> list[Any]:
+    """Return parameters; what trains networks, or selects for long, is for `make test-slow`."""
+    return [pytest.param(v, marks=() if v in FAST else pytest.mark.slow) for v in variants]
+
+
+SCHEMA: dict[str, Any] = {
+    "unit": {"column": "patient", "max_records": 3},
+    "fields": [
+        {"name": "patient", "type": "string", "role": "id"},
+        {"name": "age", "type": "integer", "constraints": {"minimum": 0, "maximum": 110}},
+        {"name": "cost", "type": "number", "constraints": {"minimum": 0, "maximum": 1000}},
+        {"name": "sex", "type": "string", "role": "protected", "constraints": {"enum": ["F", "M"]}},
+        {"name": "race", "type": "string", "role": "protected", "constraints": {"enum": ["A", "B", "C"]}},
+        {"name": "ill", "type": "boolean", "role": "label", "constraints": {"required": True}},
+    ],
+}
+PATIENTS = 300
+
+
+def schema(*, linked: bool = False) -> Schema:
+    unit = {**SCHEMA["unit"], **({"records": "linked"} if linked else {})}
+    return Schema.model_validate_json(json.dumps({**SCHEMA, "unit": unit}))
+
+
+def table(n_patients: int, seed: int, *, linked: bool = False) -> RealTable:
+    """Patients of one to three records. The first one has three, all alike, at the edge of every column."""
+    rng, ill = np.random.default_rng(seed), 0.2 * seed
+    owner = np.repeat(np.arange(n_patients), np.concatenate([[3], rng.integers(1, 4, n_patients - 1)]))
+    n, first = len(owner), owner == 0
+    codes = {"sex": rng.integers(-1, 2, n), "race": rng.choice(4, n, p=[0.1, 0.6, 0.25, 0.05]) - 1}
+    frame = pd.DataFrame({
+        "age": np.where(first, 110.0, np.where(rng.random(n) < 0.1, np.nan, rng.integers(0, 90, n))),
+        "cost": np.where(first, 1000.0, rng.gamma(1 + seed, 60, n).clip(0, 900)),
+        "sex": pd.Categorical.from_codes(np.where(first, 0, codes["sex"]), categories=["F", "M"]),
+        "race": pd.Categorical.from_codes(np.where(first, 2, codes["race"]), categories=["A", "B", "C"]),
+        "ill": pd.Categorical.from_codes(np.where(first, 1, rng.random(n) < ill), categories=[False, True]),
+    })  # fmt: skip
+    return RealTable(schema(linked=linked), frame, np.array([f"p{i:05d}" for i in owner], dtype=object))
+
+
+def config(variant: str) -> Any:
+    name, options = VARIANTS[variant]
+    made = plugins.load("synthgen.models", name, prefix="tabular_").Config
+    quick = {key: value for key, value in QUICK.items() if key in made.model_fields}
+    return made.model_validate({**quick, **options})
+
+
+def fit(
+    settings: Any, data: Any, *, epsilon: float = 2.0, patients: int = PATIENTS
+) -> tuple[Any, Any, FixedAnswers]:
+    noise = FixedAnswers()
+    settings = for_schema(settings, data.schema)
+    plan = settings.plan(data.schema, epsilon=epsilon, delta=1e-6, patients=patients)
+    with unseen_gradients():
+        return settings.fit(data, plan, noise=noise), plan, noise
+
+
+@pytest.mark.parametrize("variant", each(VARIANTS))
+def test_the_same_answers_leave_the_same_model_of_a_table_whatever_the_records(variant: str, tmp_path: Path):
+    fits = [fit(config(variant), table(n, seed)) for n, seed in ((280, 1), (411, 2))]
+    asked = [[query.public for query in noise.queries] for _, _, noise in fits]
+    assert asked[0] == asked[1]
+    files = [saved(model, tmp_path / str(i)) for i, (model, _, _) in enumerate(fits)]
+    assert files[0] == files[1]
+    assert len(asked[0]) >= 5
+    values = [np.concatenate([query.values for query in noise.queries]) for _, _, noise in fits]
+    assert (values[0] != values[1]).mean() > 0.2  # the cohorts do differ
+
+
+@pytest.mark.parametrize("name", each(name for name in TABLES if can_link(name)))
+def test_the_same_answers_leave_the_same_model_of_linked_records(name: str, tmp_path: Path):
+    fits = [fit(config(name), table(n, seed, linked=True)) for n, seed in ((280, 1), (411, 2))]
+    asked = [[query.public for query in noise.queries] for _, _, noise in fits]
+    assert asked[0] == asked[1]
+    files = [saved(model, tmp_path / str(i)) for i, (model, _, _) in enumerate(fits)]
+    assert files[0] == files[1]
+
+
+def check_neighbours(settings: Any, data: Any, without: Any) -> None:
+    """Each query's noise covers the patient, the draws say what they cost, and together cost the plan."""
+    _, plan, whole = fit(settings, data)
+    _, _, less = fit(settings, without)
+    stated: dict[int, float] = {}
+    cost: dict[int, float] = {}
+    for query, found in zip(whole.queries, moved(whole.queries, less.queries), strict=True):
+        assert query.rho is not None, "a draw that does not say what it costs"
+        stated[query.ask] = query.rho
+        cost[query.ask] = cost.get(query.ask, 0.0) + found
+    for ask, rho in stated.items():
+        assert cost[ask] <= rho * (1 + 1e-6)
+    zcdp = zcdp_of(plan.event)
+    assert 0.5 * zcdp <= math.fsum(stated.values()) <= zcdp * (1 + 1e-6)
+
+
+def zcdp_of(event: Any) -> float:
+    """Return the rho of an event's zCDP parts: what DP-SGD spends is not among them."""
+    if type(event).__name__ == "ZCDpEvent":
+        return float(event.rho)
+    return math.fsum(zcdp_of(part) for part in getattr(event, "events", ()))
+
+
+@pytest.mark.parametrize("variant", each(VARIANTS))
+@pytest.mark.parametrize("patient", ["p00000", pytest.param("p00004", marks=pytest.mark.slow)])
+def test_the_noise_of_every_query_of_a_table_covers_a_patient(variant: str, patient: str):
+    data = table(PATIENTS, 1)
+    check_neighbours(config(variant), data, data.select(data.units != patient))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("patient", ["p00000", "p00002"])
+def test_the_noise_of_every_query_of_linked_records_covers_a_patient(patient: str):
+    data = table(PATIENTS, 1, linked=True)
+    check_neighbours(config("marginal"), data, data.select(data.units != patient))
+
+
+def test_a_patient_can_use_up_the_noise_of_a_query_so_that_less_noise_would_be_seen():
+    """The first patient's records share all cells: it moves each marginal by all that a patient may."""
+    data = table(PATIENTS, 1)
+    found = [fit(config("marginal"), part)[2].queries for part in (data, data.select(data.units != "p00000"))]
+    full = [cost / float(query.rho or 1) for query, cost in zip(found[0], moved(*found), strict=True)]
+    assert sum(share > 0.999 for share in full) > 0.5 * len(full)
+
+
+def images(n_patients: int, seed: int) -> RealImages:
+    """Patients of one to three images. The first one's are white, those of the others are drawn."""
+    rng = np.random.default_rng(seed)
+    owner = np.repeat(np.arange(n_patients), np.concatenate([[3], rng.integers(1, 4, n_patients - 1)]))
+    described = schema_of(size=8, max_records=3)
+    frame = attributes(len(owner), rng, ill=0.2 * seed)
+    pixels = picture(frame, described, rng)
+    if seed > 1:
+        pixels = pixels[:, :, ::-1] // 2
+    pixels = np.ascontiguousarray(pixels)
+    pixels[owner == 0] = 255
+    return RealImages(described, frame, np.array([f"p{i:05d}" for i in owner], dtype=object), pixels=pixels)
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "diffusion": {"width": 8, "pretraining": 2, "steps": 2, "calls": 2, "prior": ["leaves"], "device": "cpu"},
+    "gan": {"width": 8, "critic_width": 4, "pretraining": 2, "steps": 2, "prior": ["leaves"], "candidates": 2,
+            "device": "cpu"},
+    "embedding": {"cosines": 16},
+    "embedding, cells": {"cosines": 16, "cells": 2},
+    "embedding, merf": {"method": "merf"},
+    "auto": {},
+}  # fmt: skip
+OPTIONS = {"attributes": {"name": "marginal", "share": 0.2, "iterations": 50}}
+
+
+def image_config(variant: str) -> Any:
+    made = plugins.load("synthgen.models", variant.partition(",")[0], prefix="imaging_").Config
+    return made.model_validate({**OPTIONS, **SMALL[variant]})
+
+
+def test_every_generator_of_images_is_among_these():
+    assert {variant.partition(",")[0] for variant in SMALL} == set(
+        plugins.names("synthgen.models", prefix="imaging_")
+    )
+
+
+@pytest.mark.parametrize("variant", each(SMALL))
+def test_the_same_answers_leave_the_same_model_of_images_whatever_the_records(variant: str, tmp_path: Path):
+    fits = [fit(image_config(variant), images(n, seed), patients=150) for n, seed in ((140, 1), (190, 2))]
+    asked = [[query.public for query in noise.queries] for _, _, noise in fits]
+    assert asked[0] == asked[1]
+    files = [saved(model, tmp_path / str(i)) for i, (model, _, _) in enumerate(fits)]
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("variant", each(SMALL))
+@pytest.mark.parametrize("patient", ["p00000", pytest.param("p00003", marks=pytest.mark.slow)])
+def test_the_noise_of_every_query_of_images_covers_a_patient(variant: str, patient: str):
+    data = images(150, 1)
+    check_neighbours(image_config(variant), data, data.select(data.units != patient))
+
+
+def test_a_published_figure_follows_from_its_noised_answers_alone():
+    synthetic = SyntheticTable(schema(), table(50, 3).frame)
+    noises = [FixedAnswers(), FixedAnswers()]
+    figures = [
+        fidelity(table(n, seed), synthetic, rho=0.05, patients=60, noise=noise)
+        for noise, n, seed in zip(noises, (55, 73), (1, 2), strict=True)
+    ]
+    assert figures[0] == figures[1]
+    assert [query.public for query in noises[0].queries] == [query.public for query in noises[1].queries]
+
+
+def test_the_noise_of_a_published_figure_covers_a_patient():
+    synthetic, data = SyntheticTable(schema(), table(50, 3).frame), table(55, 1)
+    noises = [FixedAnswers(), FixedAnswers()]
+    for noise, part in zip(noises, (data, data.select(data.units != "p00000")), strict=True):
+        fidelity(part, synthetic, rho=0.05, patients=60, noise=noise)
+    costs = moved(noises[0].queries, noises[1].queries)
+    assert costs == pytest.approx([query.rho for query in noises[0].queries], rel=1e-4)  # 3 x floor(L / 3)
+    assert math.fsum(costs) == pytest.approx(0.05, rel=1e-4)
