@@ -14,9 +14,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen import plugins
+from synthgen import plugins, preprocess
 from synthgen.image_records import RealImages
+from synthgen.models import _brightness, _spectrum, _votes
 from synthgen.models._longitudinal import can_link, for_schema
+from synthgen.preprocess import with_preprocessing
+from synthgen.privacy.accountant import calibrate_rho
+from synthgen.privacy.categories import stable_histogram
+from synthgen.privacy.queries import LATTICE
 from synthgen.published import fidelity
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
@@ -216,6 +221,121 @@ def test_the_same_answers_leave_the_same_model_of_images_whatever_the_records(va
 def test_the_noise_of_every_query_of_images_covers_a_patient(variant: str, patient: str):
     data = images(150, 1)
     check_neighbours(image_config(variant), data, data.select(data.units != patient))
+
+
+PAID = {
+    "unit": {"column": "patient", "max_records": 3},
+    "fields": [
+        {"name": "patient", "type": "string", "role": "id"},
+        {"name": "cost", "type": "number", "bounds": "paid"},
+        {"name": "age", "type": "integer", "bounds": "paid"},
+        {"name": "drug", "type": "string", "categories": "paid"},
+        {"name": "site", "type": "string", "categories": "paid"},
+        {"name": "ill", "type": "boolean", "role": "label"},
+    ],
+}
+
+
+def raw(n_patients: int, seed: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Cells as text. Categories first occur in the same order, since each has the noise of its turn."""
+    rng = np.random.default_rng(seed)
+    owner = np.concatenate([[1, 1, 2, 2, 0, 0, 0], np.repeat(np.arange(3, n_patients), 2)])
+    n, first = len(owner), owner == 0
+    names = ["b", "d", "a", "c"]
+    shares = [[0.5, 0.3, 0.1, 0.1], [0.1, 0.2, 0.3, 0.4]][seed - 1]
+    drawn = [np.concatenate([names, rng.choice(names, n - 4, p=shares)]) for _ in range(2)]
+    frame = pd.DataFrame({
+        "cost": np.where(first, 9e5, rng.gamma(seed, 100, n)), "age": rng.integers(0, 50 * seed, n),
+        "drug": np.where(first, "a", drawn[0]), "site": drawn[1], "ill": rng.choice(["true", "false"], n),
+    })  # fmt: skip
+    return frame.astype(str), np.array([f"p{i:05d}" for i in owner], dtype=object)
+
+
+def learn(n_patients: int, seed: int, leave_out: str = "") -> tuple[Schema, FixedAnswers]:
+    described = Schema.model_validate_json(json.dumps(PAID))
+    settings = config("marginal")
+
+    def make(schema: Schema, epsilon: float) -> Any:
+        return settings.plan(schema, epsilon=epsilon, delta=1e-6, patients=PATIENTS)
+
+    plan = with_preprocessing(described, make, share=0.3, epsilon=2.0, delta=1e-6)
+    frame, owner = raw(n_patients, seed)
+    kept, noise = owner != leave_out, FixedAnswers()
+    return preprocess.learn(
+        frame[kept].reset_index(drop=True), owner[kept], described, plan, noise=noise
+    ), noise
+
+
+def test_paid_domains_follow_from_their_noised_answers_alone():
+    (one, first), (other, second) = learn(200, 1), learn(333, 2)
+    assert one == other
+    assert [query.public for query in first.queries] == [query.public for query in second.queries]
+    assert not one.paid[0].unpaid
+
+
+def test_the_noise_of_paid_domains_covers_a_patient():
+    first, second = learn(200, 1)[1].queries, learn(200, 1, leave_out="p00000")[1].queries
+    rho = calibrate_rho(2.0, 1e-6) * 0.3
+    costs = moved(first, second)
+    assert len(costs) == 4
+    assert max(costs) <= rho / 4 * (1 + 1e-6)
+    assert costs[0] == pytest.approx(rho / 4, rel=1e-4)  # the patient's costs lie in one cell
+    assert costs[2] == pytest.approx(rho / 4, rel=1e-4)  # and so do its drugs
+
+
+def test_what_stays_hidden_is_decided_by_noised_counts():
+    """Each category is shown or not, and counted, by the answers, although a few patients hold it."""
+    codes = np.arange(40)
+    weights = np.full(40, float(LATTICE))
+    noise = FixedAnswers()
+    counts = stable_histogram(codes, weights, 40, sigma=2.0, threshold=30.0, noise=noise)
+    answers = FixedAnswers().discrete_gaussian(noise.queries[0].values, sigma=2.0 * LATTICE) / LATTICE
+    assert 0 < np.isnan(counts).sum() < 40
+    assert np.array_equal(counts, np.where(answers > 30.0, answers, np.nan), equal_nan=True)
+
+
+PARTS: dict[str, Any] = {
+    "votes": lambda data, noise: _votes.vote(
+        data, _votes.numbers_of(0.2, 150, 2, ["leaves"]), noise=noise, seed=1
+    ),
+    "spectrum": lambda data, noise: _spectrum.measure(data, rho=0.2, noise=noise),
+    "brightness": lambda data, noise: _brightness.measure(data, rho=0.2, cells=8, noise=noise),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_each_part_of_an_image_fit_follows_from_its_noised_answers_and_their_noise_covers_a_patient(
+    part: str,
+):
+    noises = [FixedAnswers() for _ in range(3)]
+    data = images(60, 1)
+    cohorts = [data, images(90, 2), data.select(data.units != "p00000")]
+    found = [PARTS[part](data, noise) for data, noise in zip(cohorts, noises, strict=True)]
+    asked = [[query.public for query in noise.queries] for noise in noises]
+    assert asked[0] == asked[1] == asked[2]
+    texts = [repr(one.tolist() if isinstance(one, np.ndarray) else one) for one in found]
+    assert texts[0] == texts[1]
+    costs, stated = moved(noises[0].queries, noises[2].queries), [query.rho for query in noises[0].queries]
+    assert all(cost <= rho * (1 + 1e-6) for cost, rho in zip(costs, stated, strict=True))
+    assert max(cost / rho for cost, rho in zip(costs, stated, strict=True)) > 0.3
+    assert math.fsum(stated) == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("name", ["diffusion", "gan", "auto"])
+def test_what_a_deep_plan_spends_before_its_steps_is_what_its_event_books(name: str):
+    plan = config(name).plan(schema(), epsilon=8.0, delta=1e-6, patients=20_000)
+    numbers = plan.parameters.get("marginal", plan.parameters)
+    assert zcdp_of(plan.event) == pytest.approx(numbers["rho"], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["diffusion", "gan"])
+def test_what_a_deep_image_plan_spends_before_its_steps_is_what_its_event_books(name: str):
+    plan = image_config(name).plan(schema_of(size=16), epsilon=8.0, delta=1e-6, patients=20_000)
+    numbers = plan.parameters
+    parts = [numbers["drafts"]["rho_pixels"], numbers["votes"]["rho"], numbers["spectrum"]["rho"]]
+    parts += [numbers["brightness"]["rho"], numbers["attributes"]["parameters"]["rho"]]
+    assert min(parts) > 0
+    assert zcdp_of(plan.event) == pytest.approx(math.fsum(parts), rel=1e-9)
 
 
 def test_a_published_figure_follows_from_its_noised_answers_alone():

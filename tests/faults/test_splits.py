@@ -1,6 +1,6 @@
-"""Who trains, who is held out, and which records count: seen in what the noise source is shown of a whole run.
+"""Who trains, who is held out, and which records count: seen in what the noise source is shown of a run.
 
-Patients and records outside of what a step may read are changed, or taken away; the exact values of every query
+Patients and records outside of what a step may read are changed, or taken away; the values of every query
 must stay the same. Splits and kept records are computed here anew, from their definition.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -121,10 +121,10 @@ class Cohorts:
 
 
 @pytest.fixture
-def cohorts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cohorts]:
+def cohorts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cohorts:
     noise = [FixedAnswers()]
     monkeypatch.setattr(NoiseSource, "system", staticmethod(lambda: noise[0]))
-    yield Cohorts(tmp_path, noise)
+    return Cohorts(tmp_path, noise)
 
 
 def same(first: list[Query], second: list[Query]) -> bool:

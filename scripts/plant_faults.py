@@ -1,0 +1,182 @@
+"""Plant each defect of `tests/faults/package_faults.py` in a copy of the package, and let its tests find it.
+
+    python scripts/plant_faults.py [NAME...] [--json FILE]
+
+For each defect the named tests must pass in the copy as it is, and fail where the defect is planted. The working
+tree is never changed. Ends with 1 if a defect was not caught, or if its text is no longer in the package, and
+says which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = (
+    "numpy", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "sklearn.ensemble", "sqlalchemy",
+    "pydantic", "ruamel.yaml", "PIL.Image", "dp_accounting", "opendp.prelude", "torch", "pytorch_lightning",
+    "hypothesis", "matplotlib",
+)  # fmt: skip
+"""Imported once: each defect's tests run in a fork of this process, which has not imported the package."""
+
+
+def copy_of_the_package(place: Path) -> Path:
+    """Copy the package and what its tests need."""
+    for name in ("synthgen", "tests", "scripts", "configs", "docs"):
+        shutil.copytree(ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "CONTRIBUTING.md", "README.md"):
+        shutil.copy(ROOT / name, place / name)
+    return place
+
+
+def outcomes(copy: Path, tests: Iterable[str], *, at_most: float = 900.0) -> dict[str, str]:
+    """Run tests in a fork, in the copy; return ``passed``, ``failed``, ``error`` or ``missing`` by test."""
+    tests = list(tests)
+    report = copy / ".report.xml"
+    report.unlink(missing_ok=True)
+    child = os.fork()
+    if not child:
+        _child(copy, tests, report)
+    start = time.monotonic()
+    while os.waitpid(child, os.WNOHANG) == (0, 0):
+        if time.monotonic() - start > at_most:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+            return dict.fromkeys(tests, "too slow")
+        time.sleep(0.05)
+    found: dict[str, list[str]] = {test: [] for test in tests}
+    if report.exists():
+        for case in ElementTree.parse(report).iter("testcase"):  # noqa: S314 - our own file
+            kinds = {inner.tag for inner in case}
+            kind = "failed" if "failure" in kinds else "error" if "error" in kinds else "passed"
+            kind = "skipped" if "skipped" in kinds else kind
+            name = f"{str(case.get('classname')).replace('.', '/')}.py::{case.get('name')}"
+            for test in tests:
+                if name == test or name.startswith(f"{test}["):
+                    found[test].append(kind)
+    return {test: _together(kinds) for test, kinds in found.items()}
+
+
+def _together(kinds: Sequence[str]) -> str:
+    """Return one word for all cases of a test: one that fails is enough for it to fail."""
+    for kind in ("failed", "error", "skipped"):
+        if kind in kinds:
+            return kind
+    return "passed" if kinds else "missing"
+
+
+def _child(copy: Path, tests: list[str], report: Path) -> None:
+    code = 97
+    try:
+        os.chdir(copy)
+        sys.path.insert(0, str(copy))
+        os.environ["PYTHONPATH"] = str(copy)
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
+            os.dup2(nowhere.fileno(), 2)
+        import pytest
+
+        import synthgen
+
+        if not str(synthgen.__file__).startswith(str(copy)):
+            os._exit(98)
+        options = ["-q", "-p", "no:cacheprovider", "-m", "slow or not slow", f"--junitxml={report}"]
+        code = int(pytest.main([*options, *tests]))
+    finally:
+        os._exit(code)
+
+
+def planted(copy: Path, fault: Any) -> list[tuple[Path, bytes]]:
+    """Write a defect into the copy; return what stood there.
+
+    Raises:
+        ValueError: its text is not in the package exactly once.
+    """
+    kept = []
+    for edit in fault.edits:
+        path = copy / "synthgen" / edit.file
+        content = path.read_bytes()
+        times = content.count(edit.old.encode())
+        if times != 1:
+            raise ValueError(
+                f"{fault.name}: its text stands {times} times in synthgen/{edit.file}: {edit.old!r}"
+            )
+        kept.append((path, content))
+        _write(path, content.replace(edit.old.encode(), edit.new.encode()))
+    return kept
+
+
+_clock = [time.time()]
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    _clock[0] += 5.0  # compiled files are told from older ones by whole seconds
+    os.utime(path, (_clock[0], _clock[0]))
+
+
+def run(names: Sequence[str], *, tell: Any = print) -> list[dict[str, Any]]:
+    """Plant defects one by one and return what became of each."""
+    for name in HEAVY:
+        __import__(name)
+    sys.path.insert(0, str(ROOT))
+    from tests.faults.package_faults import FAULTS  # a list: it imports nothing of the package
+
+    faults = [fault for fault in FAULTS if not names or fault.name in names]
+    unknown = set(names) - {fault.name for fault in FAULTS}
+    if unknown:
+        raise SystemExit(f"Expected some of the faults listed, got {sorted(unknown)}.")
+    for module in [module for module in sys.modules if module.partition(".")[0] in ("synthgen", "tests")]:
+        del sys.modules[module]
+    sys.path.remove(str(ROOT))
+    results = []
+    with tempfile.TemporaryDirectory(prefix="synthgen-faults-") as place:
+        copy = copy_of_the_package(Path(place).resolve() / "copy")
+        tests = sorted({test for fault in faults for test in fault.tests})
+        plain = outcomes(copy, tests, at_most=1800.0)
+        for fault in faults:
+            start = time.monotonic()
+            try:
+                kept = planted(copy, fault)
+            except ValueError as error:
+                results.append({"name": fault.name, "caught": False, "why": str(error)})
+                tell(f"NOT PLANTED  {error}")
+                continue
+            found = outcomes(copy, fault.tests)
+            for path, content in kept:
+                _write(path, content)
+            bad = [f"{test}: {plain[test]} without it" for test in fault.tests if plain[test] != "passed"]
+            bad += [f"{test}: {found[test]} with it" for test in fault.tests if found[test] != "failed"]
+            results.append({"name": fault.name, "caught": not bad, "why": "; ".join(bad)})
+            seconds = f"{time.monotonic() - start:4.0f} s"
+            tell(f"{'NOT CAUGHT' if bad else 'caught    '}  {seconds}  {fault.name}: {fault.breaks}")
+            if bad:
+                tell(f"             {'; '.join(bad)}")
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", help="names of defects; all of them if none is given")
+    parser.add_argument("--json", type=Path, help="write the results there, too")
+    given = parser.parse_args()
+    results = run(given.names, tell=lambda text: print(text, flush=True))
+    if given.json:
+        given.json.write_text(json.dumps(results, indent=1) + "\n")
+    missed = [result["name"] for result in results if not result["caught"]]
+    print(f"{len(results) - len(missed)} of {len(results)} planted defects were caught", *missed, sep="\n  ")
+    sys.exit(1 if missed else 0)
+
+
+if __name__ == "__main__":
+    main()
