@@ -2,9 +2,9 @@
 
     python scripts/plant_faults.py [NAME...] [--json FILE]
 
-For each defect the named tests must pass in the copy as it is, and fail where the defect is planted. The working
-tree is never changed. Ends with 1 if a defect was not caught, or if its text is no longer in the package, and
-says which.
+For each defect the named tests must pass in the copy as it is, and fail where the defect is planted. The
+working tree is never changed. Ends with 1 if a defect was not caught, or if its text is no longer in the
+package, and says which.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,10 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = (
     "numpy", "pandas", "pyarrow.parquet", "scipy.stats", "scipy.optimize", "sklearn.ensemble", "sqlalchemy",
     "pydantic", "ruamel.yaml", "PIL.Image", "dp_accounting", "opendp.prelude", "torch", "pytorch_lightning",
-    "hypothesis", "matplotlib",
+    "matplotlib",
 )  # fmt: skip
-"""Imported once: each defect's tests run in a fork of this process, which has not imported the package."""
+"""Imported once: each defect's tests run in a fork of this process, which has not imported the package.
+Plugins of pytest cannot be among these: it wants to load them itself."""
 
 
 def copy_of_the_package(place: Path) -> Path:
@@ -81,18 +83,22 @@ def _child(copy: Path, tests: list[str], report: Path) -> None:
         os.chdir(copy)
         sys.path.insert(0, str(copy))
         os.environ["PYTHONPATH"] = str(copy)
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
-            os.dup2(nowhere.fileno(), 2)
+        with (copy / ".output").open("w") as output:
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
         import pytest
 
         import synthgen
 
         if not str(synthgen.__file__).startswith(str(copy)):
-            os._exit(98)
+            raise ValueError(f"Expected the package of the copy, got that of {synthgen.__file__}.")
         options = ["-q", "-p", "no:cacheprovider", "-m", "slow or not slow", f"--junitxml={report}"]
         code = int(pytest.main([*options, *tests]))
+    except BaseException:
+        traceback.print_exc()
     finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(code)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synthgen.config import Loaded, groups_of
-from synthgen.image_spec import Dicom
+from synthgen.image_spec import MOST_LEFT_OUT, Dicom
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.release._power import loose_delta
 
@@ -151,6 +151,15 @@ def _screened(facts: Facts) -> Iterable[str]:
         yield f"images of the modalities {', '.join(left)} were not searched for text in the pixels."
 
 
+def _left_out(facts: Facts) -> Iterable[str]:
+    images = facts.loaded.schema.images
+    if images is not None and images.most_left_out > MOST_LEFT_OUT:
+        yield (
+            f"up to {images.most_left_out:.0%} of the images may have been left out as unusable: the "
+            "patients who remain may differ from the cohort."
+        )
+
+
 def _attempts(facts: Facts) -> Iterable[str]:
     void = {entry.content["entry"] for entry in facts.entries if entry.kind == "void"}
     mine = [
@@ -219,7 +228,8 @@ SETTINGS: Mapping[str, Setting] = {
     **_neutral(_WORDS, "schema.title schema.description schema.fields.title schema.fields.description"),
     **_neutral(
         _WORDS,
-        "schema.missingValues schema.fields.missingValues schema.fields.format schema.fields.trueValues",
+        "schema.fields.decimals schema.missingValues schema.fields.missingValues schema.fields.format "
+        "schema.fields.trueValues",
     ),
     **_neutral(_WORDS, "schema.fields.falseValues schema.fields.origin"),
     "schema.unit.column": Setting("says who is a patient; a wrong column is the curator's"),
@@ -248,6 +258,12 @@ SETTINGS: Mapping[str, Setting] = {
         "selects files by their own header, so that each patient's contribution is that patient's own",
         "schema.images.dicom.modality schema.images.dicom.view schema.images.dicom.body_part "
         "schema.images.dicom.frames",
+    ),
+    "schema.others": Setting(
+        "drops columns that the schema does not name before anything is learnt from them"
+    ),
+    "schema.images.most_left_out": Setting(
+        "allows more images to be left out than usual: the cohort is another than the declared one", _left_out
     ),
     "schema.images.dicom.screened": Setting("text in pixels may be a name", _screened),
     # The generators: every option of every one of them.

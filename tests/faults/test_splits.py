@@ -15,10 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from dp_accounting import dp_event
 
 from synthgen import judge, pipeline
 from synthgen.config import load_config
 from synthgen.errors import BudgetExceeded
+from synthgen.privacy.accountant import epsilon_of, from_json
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
 from tests.faults.fixed_answers import FixedAnswers, Query
@@ -78,6 +80,7 @@ generator: {generator}
 evaluate: {{holdout: 0.4, canaries: 0}}
 release: {{formats: [csv]}}
 """
+EARLIER = dp_event.ZCDpEvent(0.05)
 MARGINAL = "{name: marginal, iterations: 50, rounds: 1}"
 IMAGES_SCHEMA = """
 unit: {column: patient, max_records: 2}
@@ -246,12 +249,13 @@ def whole_run(place: Path, frame: pd.DataFrame) -> tuple[dict[str, Any], dict[st
     source = "table: {path: t.csv, schema: s.yaml}"
     config = CONFIG.format(data=source, patients=PATIENTS, more="", generator=MARGINAL)
     (place / "run.yaml").write_text(config)
-    Ledger.connect("sqlite:///ledger.db", base=place).open_cohort("c", epsilon=50.0, delta=1e-6)
+    ledger = Ledger.connect("sqlite:///ledger.db", base=place)
+    ledger.open_cohort("c", epsilon=50.0, delta=1e-6)
+    ledger.reserve("c", EARLIER, purpose="an earlier release", run="earlier")
     pipeline.run(load_config(place / "run.yaml"), place / "run")
     pipeline.evaluate_public(place / "run", 0.5)
     public = place / "run" / "public"
     files = {str(path.relative_to(public)): path.read_bytes() for path in public.rglob("*") if path.is_file()}
-    ledger = Ledger.connect("sqlite:///ledger.db", base=place)
     events = [(e.kind, e.content["event"]) for e in ledger.entries() if e.kind == "reserve"]
     return dict(judge.stored(pipeline.reload(place / "run")[1]).record), files, events
 
@@ -284,6 +288,9 @@ def test_two_cohorts_of_other_sizes_leave_the_same_public_bytes_given_the_same_n
     for name, content in files.items():
         assert without_hashes(content, record) == without_hashes(other_files[name], other_record), name
     assert record["claim"]["cohort_patients"] == PATIENTS
+    composed = epsilon_of([EARLIER, from_json(record["plan"]["event"])], 1e-6, adaptive=True)
+    assert record["ledger"]["epsilon"] == pytest.approx(composed)
+    assert composed > 1.05 * record["claim"]["epsilon"]
     assert {**record, "ledger": {**record["ledger"], "head": ""}} == {
         **other_record,
         "ledger": {**other_record["ledger"], "head": ""},

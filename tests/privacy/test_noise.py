@@ -184,3 +184,10 @@ def test_the_system_source_takes_less_than_100_microseconds_a_value():
     micros = (time.perf_counter() - start) / values.size * 1e6
     print(f"discrete Gaussian: {micros:.1f} us a value")
     assert micros < 100
+
+
+def test_noise_of_different_counts_is_independent() -> None:
+    """The counts of one draw scatter as the noise does: false alarms below 1e-8 (10 % is six deviations)."""
+    drawn = NoiseSource.system().discrete_gaussian(np.zeros(2000, dtype=np.int64), sigma=50.0)
+    assert drawn.std() == pytest.approx(50.0, rel=0.1)
+    assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.14  # six deviations

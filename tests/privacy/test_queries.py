@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from synthgen.privacy.queries import LATTICE, lattice_weights, weighted_marginal
+from synthgen.errors import SynthgenError
+from synthgen.privacy.queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
 
 
 def naive(columns: list[np.ndarray], shape: list[int], weights: np.ndarray) -> list[int]:
@@ -50,3 +51,14 @@ def test_a_cell_outside_its_column_is_refused_and_not_counted_elsewhere(cell: in
 def test_no_record_gives_no_count() -> None:
     empty = np.zeros(0, dtype=np.int32)
     assert weighted_marginal([empty, empty], [2, 3], np.zeros(0)).tolist() == [0] * 6
+
+
+def test_a_filter_refuses_what_goes_beyond_its_rho() -> None:
+    spender = RhoFilter(0.3)
+    for _ in range(3):
+        spender.spend(0.1)
+    assert spender.left == pytest.approx(0.0, abs=1e-12)
+    for more in (1e-6, 0.1, -0.1, float("nan")):
+        with pytest.raises(SynthgenError, match="a spend of at most"):
+            spender.spend(more)
+    assert spender.spent == pytest.approx(0.3)

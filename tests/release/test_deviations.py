@@ -96,6 +96,7 @@ WEAKER: dict[str, tuple[str, str]] = {
     "schema.unit.level": (CONFIG, SCHEMA.replace("unit: {column: pid}", "unit: row")),
     "schema.fields.confirmed": (CONFIG, SCHEMA.replace("role: label", "role: label, confirmed: true")),
     "schema.fields.identifier": (CONFIG, SCHEMA),
+    "schema.images.most_left_out": (IMAGES, DICOM.replace("{dicom:", "{most_left_out: 0.5, dicom:")),
     "schema.images.dicom.screened": (IMAGES, DICOM.replace("[CR]", "[CR], screened: [US]")),
 }
 

@@ -54,7 +54,7 @@ UNSEEN: dict[str, dict[str, Any]] = {
         "format": f"%Y {MARK}",
     },
     "boolean": {"trueValues": [f"{MARK} yes"], "falseValues": [f"{MARK} no"]},
-    "number": {"constraints": {"minimum": 91827361.5, "maximum": 91827368.5}},
+    "number": {"decimals": 7, "constraints": {"minimum": 91827361.5, "maximum": 91827368.5}},
 }
 CODED: dict[str, Any] = {"codes": "prefix:7", "constraints": {"enum": [f"{MARK} code"]}}
 COUNTED: dict[str, Any] = {"since": f"{MARK}start", "constraints": {"minimum": 91827360, "maximum": 91827367}}
