@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from synthgen import datasets
 from synthgen.image_records import RealImages, intensities
 from synthgen.ingest._npz import images, parts
 from synthgen.schema import Schema
@@ -20,11 +19,11 @@ SHARED = Path(os.environ.get("SYNTHGEN_TEST_DATA", "../shared/data"))
 
 
 def path_of(name: str, folder: Path | None) -> Path:
-    """Return where ``<name>.npz`` lies: in the folder, among the test data, or in the package."""
+    """Return where ``<name>.npz`` lies: in the folder, or among the test data."""
     for place in (folder, SHARED / "medmnist", SHARED / name):
         if place is not None and (place / f"{name}.npz").exists():
             return place / f"{name}.npz"
-    return datasets.path(name) / f"{name}.npz"
+    raise FileNotFoundError(f"Expected {name}.npz. Name its folder with --data, or set SYNTHGEN_TEST_DATA.")
 
 
 def split_of(path: Path, split: str) -> RealImages:

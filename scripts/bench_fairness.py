@@ -5,8 +5,8 @@
     python scripts/bench_fairness.py --show
 
 Of the patients 6 in 10 train, 3 are held out and 1 is nobody's, by the same split in each fit. Each generator
-is fitted without and with `groups: {share: S}`; the balanced arm is drawn from the first model. Diabetes
-130-US is shipped; support2 lies in the folder that SYNTHGEN_TEST_DATA names. `--show` prints the tables of
+is fitted without and with `groups: {share: S}`; the balanced arm is drawn from the first model. Both
+cohorts lie in the folder that SYNTHGEN_TEST_DATA names. `--show` prints the tables of
 `docs/evaluation.md` from what is kept in `scripts/results/fairness.json`.
 """
 
@@ -25,6 +25,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import _demo_sources
 import _fairness_tables
 
 HERE = Path(__file__).parent
@@ -45,7 +46,7 @@ def paths_of(data: str) -> tuple[Path, Path]:
     """Return the files of a cohort and of its schema."""
     if data == "diabetes130":
         shipped = Path(str(resources.files("synthgen.datasets") / "diabetes130"))
-        return shipped / "encounters.parquet", shipped / "encounters.schema.yaml"
+        return _demo_sources.encounters_file(_demo_sources.CACHE), shipped / "encounters.schema.yaml"
     folder = Path(os.environ.get("SYNTHGEN_TEST_DATA", HERE.parents[1] / "shared" / "data"))
     return folder / "support2" / "support2.csv.gz", HERE / "support2.schema.yaml"
 

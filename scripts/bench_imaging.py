@@ -13,7 +13,7 @@ averaged: `--show` prints them with 95 % intervals. Public sets without patients
     python scripts/bench_imaging.py --gpu            # a GPU, beside DPImageBench; without one, a tiny setting
 
 Sets are ``<set>.npz`` in MedMNIST's layout or with Keras's keys, in ``--data FOLDER`` or among the test data;
-pneumoniamnist ships with the package. Fits take their noise from a seed, since all images are public.
+Sets are read from SYNTHGEN_TEST_DATA. Fits take their noise from a seed, since all images are public.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     python scripts/bench_linked.py [--quick] [--json FILE] [--generator NAME] [--fits N]
 
-Diabetes 130-US hospitals, encounters of a patient linked, at most four, in the order of the file; 70 % of
-the patients train. Each row shows the total variation to the patients held out of the numbers of rows and of
-the pairs of neighbouring rows, beside real training patients (the ceiling) and beside the same synthetic rows
-dealt out among the patients at random, which is what rows without a memory would reach.
+The original cohort Diabetes 130-US hospitals is read from SYNTHGEN_TEST_DATA: encounters of a patient linked,
+at most four, in the order of the file; 70 % of the patients train. Each row shows the total variation to the
+patients held out of the numbers of rows and of the pairs of neighbouring rows, beside real training patients
+(the ceiling) and beside the same synthetic rows assigned to patients at random, which is what rows without
+a memory would reach.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import _demo_sources
 import _machine
 import numpy as np
 
@@ -61,14 +63,14 @@ def mean(fits: list[dict[str, Any]], key: str) -> float:
 
 
 def parts(n_patients: int | None) -> tuple[RealTable, RealTable]:
-    """Return the shipped cohort as linked records, in two parts."""
+    """Return the encounters of the original cohort as linked records, in two parts."""
     folder = importlib.resources.files("synthgen.datasets") / "diabetes130"
     with importlib.resources.as_file(folder) as path:
         single = load_schema(path / "encounters.schema.yaml")
         content = single.model_dump(mode="json", by_alias=True)
         content["unit"]["records"] = "linked"
         schema = Schema.model_validate_json(json.dumps(content))
-        table = kept_in_order(read_table(path / "encounters.parquet", schema)[0])
+        table = kept_in_order(read_table(_demo_sources.encounters_file(_demo_sources.CACHE), schema)[0])
     codes, n_units = table.unit_codes()
     place = np.random.default_rng(0).permutation(n_units)[codes]
     n_units = min(n_units, n_patients or n_units)

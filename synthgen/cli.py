@@ -169,13 +169,16 @@ def demo(
     what: Annotated[str, typer.Argument(help="tables or imaging")] = "tables",
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the demo.")] = Path("demo"),
     generator: Annotated[str | None, typer.Option(help="Another generator, with its defaults.")] = None,
+    cohort: Annotated[
+        str | None, typer.Option(help="meps: real persons of a public survey (extra: demo).")
+    ] = None,
     json_: Json = False,
 ) -> dict[str, Any]:
-    """Run the main job on a shipped real cohort, from start to bundle."""
+    """Run the main job on a shipped synthetic cohort, from start to bundle."""
     from synthgen import demo as demos
 
     require_folder(output)
-    return demos.run(what, output, tell=_tell(), generator=generator)
+    return demos.run(what, output, tell=_tell(), generator=generator, cohort=cohort)
 
 
 @app.command()

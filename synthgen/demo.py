@@ -1,4 +1,4 @@
-"""The demo: the main job on a cohort that ships with the package, from start to bundle."""
+"""The demo: the main job on a small open cohort, from start to bundle."""
 
 from __future__ import annotations
 
@@ -9,16 +9,25 @@ from typing import Any
 
 from synthgen import datasets, pipeline
 from synthgen.config import load_config
+from synthgen.datasets import meps_survey
 from synthgen.errors import ConfigError
 
-DEMOS = {
-    "tables": ("diabetes130", "diabetes130_marginal_eps1.yaml", "diabetes130_marginal_eps4.yaml"),
-    "imaging": ("pneumoniamnist", "pneumoniamnist_eps10.yaml"),
+DEMOS: dict[str, dict[str, tuple[str, ...]]] = {
+    "tables": {
+        "diabetes130": ("diabetes130_marginal_eps1.yaml", "diabetes130_marginal_eps4.yaml"),
+        "meps": ("meps_marginal_eps3.yaml",),
+    },
+    "imaging": {"pneumoniamnist": ("pneumoniamnist_eps10.yaml",)},
 }
 
 
 def run(
-    what: str, output: Path, *, tell: Callable[[str, float], None], generator: str | None = None
+    what: str,
+    output: Path,
+    *,
+    tell: Callable[[str, float], None],
+    generator: str | None = None,
+    cohort: str | None = None,
 ) -> dict[str, Any]:
     """Run a demo in a folder of its own, ledger included.
 
@@ -30,21 +39,30 @@ def run(
         output: the demo's folder; a finished demo is not run again.
         tell: told what is being done.
         generator: key of the generator, with its own defaults; None is the config's.
+        cohort: name of the demo's cohort; None is the one that ships with the package, which is synthetic.
 
     Returns:
         The first run's verdict as the command line prints it; ``runs`` holds the outcome of each config.
 
     Raises:
-        ConfigError: there is no such demo, or no such generator.
+        ConfigError: there is no such demo, cohort or generator, or the package that carries the cohort is
+            missing.
     """
     if what not in DEMOS:
         raise ConfigError(f"Expected one of {sorted(DEMOS)}, got {what!r}.", where="demo")
-    cohort, *configs = DEMOS[what]
+    cohorts = DEMOS[what]
+    cohort = next(iter(cohorts)) if cohort is None else cohort
+    if cohort not in cohorts:
+        raise ConfigError(f"Expected one of {list(cohorts)} as cohort, got {cohort!r}.", where=f"demo {what}")
+    configs = cohorts[cohort]
+    persons = meps_survey.read_persons() if cohort == "meps" else None
     output = output.resolve()
     output.mkdir(parents=True, exist_ok=True)
     for file in datasets.path(cohort).iterdir():
         if file.is_file() and file.suffix != ".py" and not (output / file.name).exists():
             shutil.copyfile(file, output / file.name)
+    if persons is not None:
+        persons.to_parquet(output / "meps.parquet", index=False)
     outcomes = []
     overrides = [] if generator is None else [f"generator={{name: {generator}}}"]
     for name in configs:

@@ -1,6 +1,10 @@
-"""Small open cohorts shipped for the demo and the tests, each with its source and licence.
+"""Small open cohorts for the demo and the tests, each with its source and licence.
 
-A cohort is a folder of this package: data, ``*.schema.yaml`` and ``SOURCE.md``.
+A cohort is a folder of this package: ``*.schema.yaml``, configs, ``SOURCE.md``, and records. The records here
+are synthetic: synthgen generated them from an open cohort under differential privacy
+(``scripts/make_demo_cohorts.py``), and ``privacy_record.json`` is the evidence of that release. ``meps`` is a
+public survey of real persons and has no records here: `synthgen.datasets.meps_survey` reads them from another
+package.
 """
 
 from __future__ import annotations
@@ -16,7 +20,7 @@ def names() -> tuple[str, ...]:
 
     Example:
         >>> names()
-        ('diabetes130', 'pneumoniamnist')
+        ('diabetes130', 'meps', 'pneumoniamnist')
     """
     folders = Path(str(resources.files(__name__))).iterdir()
     return tuple(sorted(folder.name for folder in folders if (folder / "SOURCE.md").is_file()))

@@ -472,9 +472,10 @@ def test_the_demo_cohort_is_read_from_parquet_and_from_csv_alike(tmp_path):
     folder = datasets.path("diabetes130")
     demo = load_schema(folder / "encounters.schema.yaml")
     table, report = read_table(folder / "encounters.parquet", demo)
-    assert (report.records, report.units) == (101_766, 71_518)
-    assert report.missing["race"] == 2_273
-    assert sum(report.clipped.values()) == 127
+    frame = pd.read_parquet(folder / "encounters.parquet")
+    assert (report.records, report.units) == (len(frame), frame.patient_nbr.nunique())
+    assert report.missing["race"] == (frame.race == "?").sum() > 1_000
+    assert sum(report.clipped.values()) == 0
     sample = pd.read_parquet(folder / "encounters.parquet").head(3_000)
     sample.to_csv(tmp_path / "t.csv", index=False)
     again, _ = read_table(tmp_path / "t.csv", demo)

@@ -1,26 +1,33 @@
-"""Make the shipped demo cohort from the original zip of UCI data set 296 (Diabetes 130-US hospitals).
+"""The original cohorts that the shipped demo cohorts are drawn from, in the columns of their schemas.
 
-    SYNTHGEN_TEST_DATA=DIR python scripts/make_diabetes130.py [--output FILE]
+Both are read from the folder of open data (``SYNTHGEN_TEST_DATA``) and are never copied into the project.
 
-The groupings are public: the code lists of IDs_mapping.csv in the zip, and for the diagnosis
-Table 2 of Strack et al. (2014), BioMed Research International 781670. Same zip and pyarrow, same bytes.
+* Diabetes 130-US hospitals: the zip of UCI data set 296. Groupings are public: the code lists of
+  IDs_mapping.csv in the zip, and for the diagnosis Table 2 of Strack et al. (2014), BioMed Research
+  International 781670.
+* Chest radiographs of children: Kermany et al. (2018), doi:10.17632/rscbjbr9sj.2, with patient numbers.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import io
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
+DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", ROOT.parent / "shared" / "data"))
+CACHE = ROOT / ".bench"
 SOURCE_SHA256 = "0689e7ec031237dc63031b938805c48377748761a3b26acab621567afa24df97"
 
 ADMISSION_TYPE = {
@@ -134,21 +141,33 @@ def read_rows(path: Path) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content.decode("ascii"))))
 
 
-def main() -> None:
-    data = Path(os.environ.get("SYNTHGEN_TEST_DATA", ROOT.parent / "shared" / "data"))
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--source", type=Path, default=data / "diabetes130" / "dataset_diabetes.zip")
-    parser.add_argument(
-        "--output", type=Path, default=ROOT / "synthgen" / "datasets" / "diabetes130" / "encounters.parquet"
-    )
-    arguments = parser.parse_args()
-    table = convert(read_rows(arguments.source))
-    pq.write_table(table, arguments.output, compression="zstd", compression_level=19)
-    digest = hashlib.sha256(arguments.output.read_bytes()).hexdigest()
-    print(f"{table.num_rows} encounters, {arguments.output.stat().st_size} bytes, sha256 {digest}")
+def encounters_file(folder: Path) -> Path:
+    """Write the original encounters as Parquet into a folder, once, and return the file."""
+    path = folder / "encounters.parquet"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        pq.write_table(convert(read_rows(DATA / "diabetes130" / "dataset_diabetes.zip")), path)
+    return path
 
 
-if __name__ == "__main__":
-    main()
+def first_of_patient(table: pa.Table, columns: Sequence[str]) -> pa.Table:
+    """Return the table with each column's value of a patient's first row in all rows of that patient.
+
+    Looks at one patient at a time, so neighbouring cohorts still differ by one patient's rows.
+    """
+    frame = table.to_pandas()
+    for name in columns:
+        frame[name] = frame.groupby("patient_nbr", sort=False)[name].transform("first")
+    return pa.Table.from_pandas(frame, schema=table.schema, preserve_index=False)
+
+
+def radiographs(path: Path, size: int) -> dict[str, NDArray[Any]]:
+    """Return chest radiographs of ``size`` pixels with patient and label, as arrays by name."""
+    with np.load(path) as arrays:
+        pixels, patients, labels = (arrays[key] for key in ("images", "patient", "label"))
+    small = [Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS) for image in pixels]
+    return {
+        "images": np.stack([np.asarray(image) for image in small]),
+        "patient": patients.astype(np.int64),
+        "label": labels.astype(np.int64),
+    }
