@@ -91,7 +91,7 @@ def suggested(
         rules: what held in every record, which a person may make a rule.
     """
     ids = [name for name, keys, _ in fields if keys.get("role") == "id"]
-    without = NO_UNIT + (f"\n{CANDIDATES.format(names=', '.join(ids))}" if ids else "")
+    without = NO_UNIT + (f"\n{CANDIDATES.format(names=', '.join(map(one_line, ids)))}" if ids else "")
     return document(
         head=SUGGESTED,
         unit="row" if unit is None else {"column": unit, "max_records": 1},
@@ -133,9 +133,10 @@ def document(
     content.yaml_set_start_comment(head)
     content["unit"] = unit if isinstance(unit, str) else flow(unit)
     if isinstance(unit, str):
-        content.yaml_set_comment_before_after_key("unit", before=unit_hint)
+        before = "\n".join(map(one_line, unit_hint.split("\n")))
+        content.yaml_set_comment_before_after_key("unit", before=before)
     elif unit_hint:
-        content.yaml_add_eol_comment(unit_hint, "unit")
+        content.yaml_add_eol_comment(one_line(unit_hint), "unit")
     content["missingValues"] = flow(missing)
     content["fields"] = CommentedSeq()
     content["fields"].extend(_item(*field) for field in fields)
@@ -152,7 +153,7 @@ def document(
 
 def _dumped(rule: str) -> str:
     """Return a rule as a YAML text in double quotes."""
-    return json.dumps(rule, ensure_ascii=False)
+    return json.dumps(rule, ensure_ascii=not rule.isprintable())
 
 
 def _item(name: str, keys: dict[str, Any], hint: str) -> Any:
@@ -163,8 +164,14 @@ def _item(name: str, keys: dict[str, Any], hint: str) -> Any:
     for key, value in keys.items():
         item[key] = value if key in ("type", "role") else flow(value)
     if hint:
-        item.yaml_add_eol_comment(hint, "name")
+        item.yaml_add_eol_comment(one_line(hint), "name")
     return item
+
+
+def one_line(text: str) -> str:
+    """Return a text as one line of a comment: a column's name or a cell may break it."""
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(printable.split())
 
 
 def flow(value: Any) -> Any:

@@ -83,7 +83,8 @@ def rules(numbers: Mapping[str, np.ndarray], decimals: Mapping[str, int]) -> lis
         numbers: columns of numbers, NaN where missing. Sensitive.
         decimals: decimals of each column, to which a sum must hold.
     """
-    names = [name for name in numbers if np.isfinite(numbers[name]).sum() >= MIN_RECORDS][:MOST_COLUMNS]
+    usable = [name for name in numbers if _can_stand(name)]
+    names = [name for name in usable if np.isfinite(numbers[name]).sum() >= MIN_RECORDS][:MOST_COLUMNS]
     varied = [name for name in names if np.unique(numbers[name][np.isfinite(numbers[name])]).size > 5]
     sums = _sums(varied, numbers, decimals)
     within = {frozenset((total, part)) for total, parts in sums for part in parts}
@@ -102,7 +103,7 @@ def orders(moments: Mapping[str, pd.Series], counted: Sequence[Interval]) -> lis
         counted: dates that count from another one.
     """
     kept = {frozenset((one.column, one.base)) for one in counted}
-    days = {name: _as_days(values) for name, values in moments.items()}
+    days = {name: _as_days(values) for name, values in moments.items() if _can_stand(name)}
     pairs = [pair for pair in itertools.combinations(days, 2) if frozenset(pair) not in kept]
     return [rule for pair in pairs for rule in _comparison(*pair, days)][:MOST_RULES]
 
@@ -184,6 +185,11 @@ def _by_least_squares(
     return (
         parts if _adds_up(target, [numbers[name] for name in parts], tolerance, least=MIN_RECORDS) else None
     )
+
+
+def _can_stand(name: str) -> bool:
+    """Return whether a rule can name a column."""
+    return "`" not in name and name.isprintable()
 
 
 def _quoted(name: str) -> str:

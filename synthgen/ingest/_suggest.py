@@ -521,8 +521,10 @@ def _nearly_numbers(rest: Cells, decimal: str) -> str:
     """Return what keeps a text column from being numbers, if nearly all of its cells are."""
     known = {text: _parse(text, decimal) is not None for text in rest.texts}
     share = rest.counts[[known[text] for text in rest.counts.index]].sum() / max(1, rest.present)
-    if share >= 0.9 and len(rest.counts) > 5:
-        return "numbers, but for some cells: clean them, or name them in missingValues, to model numbers"
+    others = [text for text in rest.texts if not known[text]]
+    if share >= 0.9 and len(rest.counts) > 5 and others:
+        shown = ", ".join(f"{text!r}" for text in others) if len(others) <= 3 else "some cells"
+        return f"numbers, but for {shown}: clean them, or name them in missingValues, to model numbers"
     commas = sum(re.fullmatch(r"[+-]?\d+,\d+", text.strip()) is not None for text in rest.texts)
     other = all(re.fullmatch(r"[+-]?\d+(?:,\d+)?", text.strip()) for text in rest.texts)
     return COMMA if decimal == "." and other and commas else ""

@@ -146,7 +146,8 @@ def _rows_of_patients(units: pd.Series) -> str:
     if not len(rows) or rows.max() == 1:
         return "each has one row"
     half, most = np.quantile(rows, (0.5, 0.9), method="higher").tolist()
-    return f"half of them have at most {half}, nine in ten at most {most} rows"
+    linked = "`records: linked` if they belong together"
+    return f"half of them have at most {half}, nine in ten at most {most} rows; {linked}"
 
 
 def _related(frame: pd.DataFrame, fields: dict[str, _suggest.Suggestion], decimal: str) -> list[str]:

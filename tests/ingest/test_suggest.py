@@ -384,6 +384,30 @@ def _plain(cell, column):
     return str(int(float(cell))) if is_number else cell
 
 
+@settings(deadline=None, max_examples=30, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    names=st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1).filter(str.strip),
+        min_size=3,
+        max_size=3,
+        unique=True,
+    )
+)
+def test_any_column_name_survives_comments_and_rules(tmp_path_factory, names):
+    tmp_path = tmp_path_factory.mktemp("t")
+    low = [30 + 7 * i % 41 for i in range(N)]
+    day = [datetime.date(2020, 1, 1) + datetime.timedelta(11 * i % 97) for i in range(N)]
+    end = [one + datetime.timedelta(i % 5) for i, one in enumerate(day)]
+    path = tmp_path / "t.parquet"
+    columns = dict(zip(names, (low, day, end), strict=True))
+    pd.DataFrame(
+        {"group": spread(["ward a", "ward b"]), "above": [v + v % 3 for v in low], **columns}
+    ).to_parquet(path)
+    draft = inspect.init(path, suggest=True)
+    (tmp_path / "s.yaml").write_text(draft.text, encoding="utf-8")
+    assert [one.name for one in load_schema(tmp_path / "s.yaml", complete=False).fields][2:] == names
+
+
 NATIVE = {
     "integer": st.lists(st.integers(-(2**40), 2**40), min_size=N, max_size=N),
     "few": st.lists(st.integers(0, 3), min_size=N, max_size=N),
