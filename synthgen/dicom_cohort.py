@@ -24,7 +24,7 @@ from synthgen.ingest.images import RawImages, require_enough, too_many_left_out
 from synthgen.ingest.inspect import Violation, check_frame
 from synthgen.ingest.omop import ID, flatten
 from synthgen.ingest.table import read_raw
-from synthgen.records import OTHERS
+from synthgen.records import OTHERS, texts_of
 from synthgen.schema import Schema
 from synthgen.unit import Unit
 
@@ -153,8 +153,8 @@ def _table(path: Path, schema: Schema, source: ImageSource) -> pd.DataFrame:
             where=str(path),
             next_step="Name it as the schema's unit does, or leave data.images.table out.",
         )
-    texts = frame[unit].astype(str).str.strip()
-    twice = int(texts.duplicated().sum())
+    texts = pd.Series(texts_of(frame[unit]), index=frame.index, dtype=object).str.strip()
+    twice = int(texts[texts != ""].duplicated().sum())
     if twice:
         raise DataError(
             f"Expected one row a patient in the table that is joined, got {twice} rows more.",

@@ -63,13 +63,18 @@ class SyntheticImages(SyntheticTable):
         """
         return [file_name(self.first_id + i) for i in range(len(self))]
 
+    @property
+    def columns(self) -> list[str]:
+        """Names of the columns of `to_pandas`: as of a table, and the one that names each record's image."""
+        return [*super().columns, *self.schema.added_columns]
+
     def to_pandas(self) -> pd.DataFrame:
-        """Return the attributes as the input had them, with the names of the synthetic files."""
-        frame = super().to_pandas()
-        spec = self.schema.images
-        if spec is not None and spec.file is not None:
-            frame[spec.file] = pd.Series(self.file_names, dtype="object").astype("str")
-        return frame
+        """Return the attributes as the input had them, with the names of the synthetic files.
+
+        Where the schema names no column for them, as of an array file, the last one is theirs.
+        """
+        names = pd.Series(self.file_names, dtype="object").astype("str")
+        return super().to_pandas().assign(**{str(self.schema.file_column): names})
 
 
 def file_name(number: int) -> str:

@@ -12,6 +12,8 @@ from synthgen.settings import Settings
 
 MOST_SIDE = 512
 MOST_LEFT_OUT = 0.1
+FILE_COLUMN = "image_file"
+"""Names each record's image in a synthetic table whose schema names no column for it."""
 
 Attribute = Literal[
     "PatientSex",

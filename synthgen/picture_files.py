@@ -67,7 +67,10 @@ def write_array(images: SyntheticImages, path: Path) -> None:
     """
     plain = images.pixels[:, 0] if images.pixels.shape[1] == 1 else np.moveaxis(images.pixels, 1, -1)
     columns: dict[str, np.ndarray] = {}
-    for name, values in images.to_pandas().items():
+    frame = images.to_pandas().drop(
+        columns=list(images.schema.added_columns)
+    )  # the place says which is whose
+    for name, values in frame.items():
         numbers = values.dtype.kind in "iufb" and not values.isna().any()
         columns[str(name)] = (
             values.to_numpy() if numbers else values.astype("string").fillna("").to_numpy(str)

@@ -193,7 +193,7 @@ def require_columns(
         DataError: names the columns that lack and, unless it drops them, those that the schema does not know.
     """
     got = list(names)
-    known = [field.name for field in schema.fields]
+    known = [field.name for field in schema.fields] + list(schema.added_columns)
     needed = [f.name for f in schema.fields if ids == "required" or f.role not in ("id", "drop")]
     missing = [name for name in needed if name not in got]
     unknown = [] if schema.others == "drop" else [name for name in got if name not in known]
@@ -224,12 +224,17 @@ def unit_texts(values: pd.Series, schema: Schema) -> np.ndarray:
     for one would not.
     """
     column = next(field for field in schema.fields if field.name == schema.unit.column)
-    if pd.api.types.is_float_dtype(values.dtype):  # an integer id with gaps, as Parquet writers hold it
-        whole = values.notna() & (values % 1 == 0)
-        values = values.astype(object).mask(whole, values.where(whole).astype("Int64").astype(object))
-    texts = values.astype(object).where(values.notna(), "").astype(str).str.strip()
+    texts = pd.Series(texts_of(values), index=values.index, dtype=object).str.strip()
     blank = texts.isin([token.strip() for token in schema.tokens(column)])
     return np.asarray(texts.mask(blank, ""), dtype=object)
+
+
+def texts_of(values: pd.Series) -> list[str]:
+    """Return a column's cells as text: a missing one is empty, and a whole number has no decimals."""
+    if pd.api.types.is_float_dtype(values.dtype):  # integers with gaps, as Parquet writers hold them
+        whole = values.notna() & (values % 1 == 0)
+        values = values.astype(object).mask(whole, values.where(whole).astype("Int64").astype(object))
+    return values.astype(object).where(values.notna(), "").astype(str).tolist()
 
 
 def _typed(values: pd.Series, field: Field) -> pd.Series:

@@ -276,4 +276,5 @@ def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
         elif pd.api.types.is_datetime64_any_dtype(values.dtype):
             values = values.dt.strftime("%Y-%m-%d")
         out[field.name] = values.astype(object).where(values.notna(), next(iter(schema.tokens(field)), ""))
+    out |= {name: frame[name] for name in schema.added_columns if name in frame}
     return pd.DataFrame(out)

@@ -40,7 +40,7 @@ from synthgen.fields import (
     has_domain,
     labels_of,
 )
-from synthgen.image_spec import MOST_LEFT_OUT, Images
+from synthgen.image_spec import FILE_COLUMN, MOST_LEFT_OUT, Images
 from synthgen.rules import Rule, parse_rule
 from synthgen.settings import Settings
 from synthgen.unit import Unit
@@ -168,6 +168,21 @@ class Schema(Settings):
     def columns(self) -> tuple[Column, ...]:
         """Columns that generators see, in the file's order. Ids and dropped columns are not among them."""
         return tuple(column_of(field) for field in self.fields if not field.is_unseen)
+
+    @property
+    def added_columns(self) -> tuple[str, ...]:
+        """What a synthetic table has behind the schema's columns: the names of images that none names."""
+        if self.images is None or self.images.file is not None:
+            return ()
+        name, taken = FILE_COLUMN, {field.name for field in self.fields}
+        while name in taken:
+            name += "_"
+        return (name,)
+
+    @property
+    def file_column(self) -> str | None:
+        """The column of a synthetic table that names each record's image; None if it has no images."""
+        return next(iter(self.added_columns), None if self.images is None else self.images.file)
 
     @cached_property
     def parsed_rules(self) -> tuple[Rule, ...]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -367,3 +368,41 @@ def test_a_share_of_pictures_left_out_fails_the_check_and_stops_a_fit_before_a_s
     ledger = call("ledger", "show", "--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")[1]
     assert (ledger["cohorts"][0]["epsilon"] > 0) == (code == 0)
     assert ledger["orphans"] == []
+
+
+@pytest.mark.parametrize("taken", [(), ("image_file",)])
+def test_rows_of_an_array_files_cohort_name_their_pictures(tmp_path: Path, taken: tuple[str, ...]) -> None:
+    """An ``.npz`` file has no column of names: tables, archives and folders tie row and picture all the same."""
+    from synthgen.picture_files import write_array, write_cohort
+    from synthgen.records import require_columns
+    from synthgen.release._checks import data_problems
+    from synthgen.schema import Schema
+
+    fields = [
+        {"name": name, "type": "integer", "constraints": {"enum": [0, 1, 2]}} for name in ("label", *taken)
+    ]
+    content = {"unit": "row", "images": {"size": 4}, "fields": fields}
+    schema = Schema.model_validate_json(json.dumps(content))
+    frame = pd.DataFrame({f["name"]: pd.Categorical([2, 0, 1], categories=[0, 1, 2]) for f in fields})
+    pixels = np.arange(3, dtype=np.uint8)[:, None, None, None] * np.full((1, 1, 4, 4), 100, dtype=np.uint8)
+    table = SyntheticImages(schema, frame, pixels=pixels)
+    write_cohort(table, tmp_path, "synthetic", ("csv", "parquet"))
+    (column,) = schema.added_columns
+    assert (column == "image_file") == (not taken)
+    for read_back in (
+        pd.read_csv(tmp_path / "synthetic.csv"),
+        pd.read_parquet(tmp_path / "synthetic.parquet"),
+    ):
+        assert list(read_back.columns) == [*(f["name"] for f in fields), column] == table.columns
+        require_columns(read_back.columns, schema, where="")
+        with zipfile.ZipFile(tmp_path / "synthetic.zip") as archive:
+            for row, name in enumerate(read_back[column]):
+                with archive.open(name) as stream:
+                    assert np.asarray(Image.open(stream)).max() == pixels[row].max()
+    assert data_problems(tmp_path / "synthetic.csv", schema, records=3) == []
+    wrong = pd.read_csv(tmp_path / "synthetic.csv")
+    wrong[column] = wrong[column].iloc[::-1].to_numpy()
+    wrong.to_csv(tmp_path / "synthetic.csv", index=False)
+    assert "file names" in data_problems(tmp_path / "synthetic.csv", schema, records=3)[0]
+    write_array(table, tmp_path / "x.npz")
+    assert column not in np.load(tmp_path / "x.npz")

@@ -36,13 +36,14 @@ _BROKEN = (
     MemoryError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
 )
 """What Pillow is known to raise on damaged files."""
 
 UNKNOWN, DAMAGED = "not a PNG, JPEG or TIFF image", "damaged"
 LARGE, FRAMES = f"more than {MOST_PIXELS:,} pixels", "more than one frame"
+NOTHING, CLOSED = "an empty file", "a file that this user may not read"
+GONE = "a file that is not there, or a link to nowhere"
+CHANNELS = "neither one nor three channels"
 KIND = "values without a public range (floating point, 32 bits or signed)"
 EMPTY = "no pixels"
 
@@ -60,6 +61,8 @@ def decode_file(path: Path, spec: Images) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
+            if not path.stat().st_size:
+                raise Unusable(NOTHING)
             with Image.open(path, formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise Unusable(LARGE)
@@ -69,6 +72,12 @@ def decode_file(path: Path, spec: Images) -> np.ndarray:
                 return _squared(_upright(image), spec)
         except UnidentifiedImageError:
             raise Unusable(UNKNOWN) from None
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise Unusable(LARGE) from None
+        except PermissionError:
+            raise Unusable(CLOSED) from None
+        except FileNotFoundError:
+            raise Unusable(GONE) from None
         except _BROKEN:
             raise Unusable(DAMAGED) from None
 
@@ -179,6 +188,6 @@ def _finished(planes: list[Any], spec: Images) -> np.ndarray:
     elif len(planes) == 1 and spec.channels == 3:
         stacked = np.repeat(stacked, 3, axis=0)
     elif len(planes) != spec.channels:
-        raise Unusable(KIND)
+        raise Unusable(CHANNELS)
     whole = np.rint(np.clip(stacked, 0.0, 1.0) * spec.largest)
     return np.asarray(whole, dtype=np.dtype(spec.dtype))

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ from synthgen.image_spec import Images
 from synthgen.ingest import _decode, _npz
 from synthgen.ingest._decode import Unusable
 from synthgen.ingest.table import read_raw
+from synthgen.records import texts_of
 from synthgen.schema import Schema
 
 TABLES = (".csv", ".parquet", ".pq")
@@ -84,7 +85,7 @@ def read_images(
         if attributes is None:
             attributes = _table(_only_table(path), delimiter, encoding, decimal)
         return _collect(_of_folder(path, attributes, spec, str(path)), attributes, spec, str(path))
-    frame, images = _of_npz(path, attributes, spec)
+    frame, images = _of_npz(path, attributes, spec, schema.others)
     return _collect(images, frame, spec, str(path))
 
 
@@ -175,7 +176,8 @@ def _of_folder(folder: Path, frame: pd.DataFrame, spec: Images, where: str) -> F
 
 
 def _names(values: pd.Series) -> list[str]:
-    texts = ["" if v is None or v != v else str(v).strip().replace("\\", "/") for v in values.tolist()]
+    """Return the names in a column of any type as text; a missing one is empty."""
+    texts = [text.strip().replace("\\", "/") for text in texts_of(values)]
     return [text.removeprefix("./") for text in texts]
 
 
@@ -212,10 +214,10 @@ def _index(folder: Path) -> dict[str, list[Path]]:
     return {**loose, **exact}
 
 
-def _of_npz(path: Path, attributes: pd.DataFrame | None, spec: Images) -> tuple[pd.DataFrame, Found]:
-    found = _npz.parts(path)
-    if not found:
-        raise DataError("Expected an array of images, found none.", where=str(path), next_step=_npz.STEP)
+def _of_npz(
+    path: Path, attributes: pd.DataFrame | None, spec: Images, others: Literal["error", "drop"]
+) -> tuple[pd.DataFrame, Found]:
+    found = _npz.parts(path, others=others)
     own = pd.concat([part.columns for part in found], ignore_index=True)
     places: list[int] = list(range(len(own)))
     if attributes is not None:

@@ -144,7 +144,7 @@ def _names(raw: pd.DataFrame, schema: Schema, table: Path) -> list[Violation]:
         step = "Export the table again."
         raise DataError("Expected records, got a table without any.", where=str(table), next_step=step)
     found = [Violation(name, "in the schema, not in the table", 1) for name in known if name not in raw]
-    strange = [name for name in map(str, raw) if name not in known]
+    strange = [name for name in map(str, raw) if name not in (*known, *schema.added_columns)]
     if schema.others == "drop":
         text = "in the table, not in the schema; dropped"
         return found + [Violation(name, text, 1, "information") for name in strange]

@@ -42,7 +42,7 @@ class FittedEmbedding:
         table: key of the attributes' generator.
         numbers: the plan's public numbers that drawing needs.
         learnt: what was paid for.
-        curves: of each channel's brightness (`synthgen.models._brightness`); None where drafts are wanted.
+        curve: of brightness (`synthgen.models._brightness`); None where drafts are wanted.
     """
 
     schema: Schema
@@ -50,15 +50,15 @@ class FittedEmbedding:
     table: str
     numbers: Mapping[str, Any]
     learnt: Learnt
-    curves: np.ndarray | None = None
+    curve: np.ndarray | None = None
 
     def toned(self, shares: np.ndarray) -> FittedEmbedding:
-        """Return the model with the curves that bring its draws to paid shares of brightness."""
+        """Return the model with the curve that brings its draws to paid shares of brightness."""
         rng = np.random.default_rng(0)
         trial = self.attributes.sample(_brightness.trial(int(np.prod(self._spec.shape))), rng=rng)
         conditioning = Conditioning.of(self.schema)
         classes, guides = conditioning.class_of(trial.frame), conditioning.guides_of(trial.frame)
-        return replace(self, curves=_brightness.curves(self._images(classes, guides, rng), shares))
+        return replace(self, curve=_brightness.curve(self._images(classes, guides, rng), shares))
 
     def sample(
         self, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any] | None = None
@@ -79,8 +79,8 @@ class FittedEmbedding:
         for start in range(0, len(table), BATCH):
             rows = slice(start, start + BATCH)
             images = self._images(classes[rows], guides[rows], rng)
-            if self.curves is not None:
-                images = _brightness.toned(images, self.curves)
+            if self.curve is not None:
+                images = _brightness.toned(images, self.curve)
             parts.append(from_intensities(images, self.schema))
         return SyntheticImages(
             self.schema, table.frame, table.units, table.first_id, pixels=np.concatenate(parts)
@@ -110,8 +110,8 @@ class FittedEmbedding:
         moments = self.learnt.moments
         tensors = {name: np.ascontiguousarray(value) for name, value in vars(moments).items()}
         tensors |= {"centre": self.learnt.centre, "lengths": self.learnt.lengths}
-        if self.curves is not None:
-            tensors["curves"] = np.ascontiguousarray(self.curves)
+        if self.curve is not None:
+            tensors["curve"] = np.ascontiguousarray(self.curve)
         meta = {
             "format": FORMAT,
             "generator": "embedding",
@@ -237,4 +237,6 @@ def load(folder: Path, schema: Schema) -> FittedEmbedding | FittedMerf:
     moments = Gaussians(**{name: tensors[name] for name in names})
     learnt = Learnt(tensors["centre"], float(meta["radius"]), tensors["lengths"], moments)
     model, name = load_attributes(folder, schema)
-    return FittedEmbedding(schema, model, name, meta["numbers"], learnt, tensors.get("curves"))
+    has_curve = "curve" in tensors or "curves" in tensors
+    curve = _brightness.stored(tensors, where=str(folder)) if has_curve else None
+    return FittedEmbedding(schema, model, name, meta["numbers"], learnt, curve)

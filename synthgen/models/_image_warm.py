@@ -201,8 +201,7 @@ class WarmImaging(ImagingSettings):
         if parts["spectrum"]:
             told.append(stage("spectrum", "spectrum", max(rings, 1), "how sharp images are"))
         if parts["brightness"]:
-            channels = int(drafts.parameters["channels"])
-            told.append(stage("brightness", "brightness", channels, "how often each brightness occurs"))
+            told.append(stage("brightness", "brightness", 1, "how often each brightness occurs"))
         told.append(steps_stage(steps, share=self.share_steps, delta=delta))
         return tuple(told)
 
@@ -215,7 +214,7 @@ class Bought:
         drafts: the embedding, attributes included.
         voted: phantoms, by class.
         sharp: mean logarithm of each ring's power, NaN where noise hides it.
-        bright: how often each brightness occurs, ``(channel, cell)``.
+        bright: how often each brightness occurs, " cell".
     """
 
     drafts: FittedEmbedding
@@ -225,8 +224,8 @@ class Bought:
 
     @property
     def unadjusted(self) -> tuple[np.ndarray, np.ndarray]:
-        """Gains and curves that leave images as they are."""
-        return np.ones(len(self.sharp)), np.repeat(_brightness.IDENTITY[None], len(self.bright), axis=0)
+        """Gains and a curve that leave images as they are."""
+        return np.ones(len(self.sharp)), _brightness.IDENTITY
 
 
 def buy(
@@ -268,12 +267,12 @@ class FittedWarmImages(ABC):
     Attributes:
         drafts: the embedding, attributes included.
         gains: of each ring of frequencies, for what is drawn.
-        curves: of each channel's brightness, thereafter.
+        curve: of brightness, thereafter.
     """
 
     drafts: FittedEmbedding
     gains: np.ndarray
-    curves: np.ndarray
+    curve: np.ndarray
 
     @property
     def schema(self) -> Schema:
@@ -305,11 +304,11 @@ class FittedWarmImages(ABC):
         draft = self.drafts.render(table, rng=rng)
         images = self.finished(intensities(draft.pixels, self.schema), table, rng=rng)
         filtered = _spectrum.Bands(images.shape[-1]).filtered(images, self.gains)
-        toned = _brightness.toned(filtered, self.curves)
+        toned = _brightness.toned(filtered, self.curve)
         return replace(draft, pixels=from_intensities(toned, self.schema))
 
     def adjusted(self, bought: Bought, *, power: float, rng: np.random.Generator) -> Self:
-        """Return the model with the gains and curves that bring its draws to what was paid for.
+        """Return the model with the gains and the curve that bring its draws to what was paid for.
 
         Args:
             bought: the paid spectrum and brightness.
@@ -321,5 +320,5 @@ class FittedWarmImages(ABC):
         images = self.finished(intensities(draft.pixels, self.schema), trial, rng=rng)
         bands = _spectrum.Bands(images.shape[-1])
         gains = bands.gains(np.clip(images, 0, 1), bought.sharp) ** power
-        curves = _brightness.curves(bands.filtered(images, gains), bought.bright)
-        return replace(self, gains=gains, curves=curves)
+        curve = _brightness.curve(bands.filtered(images, gains), bought.bright)
+        return replace(self, gains=gains, curve=curve)

@@ -28,6 +28,7 @@ from pydantic import Field
 
 from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages
+from synthgen.models import _brightness
 from synthgen.models import _embedding as embedding
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
@@ -137,7 +138,7 @@ class FittedDiffusion(FittedWarmImages):
         self.drafts.save(folder)
         tensors = {f"net.{name}": tensor.contiguous() for name, tensor in self.net.state_dict().items()}
         tensors["gains"] = torch.from_numpy(np.ascontiguousarray(self.gains))
-        tensors["curves"] = torch.from_numpy(np.ascontiguousarray(self.curves))
+        tensors["curve"] = torch.from_numpy(np.ascontiguousarray(self.curve))
         save_file(tensors, folder / WEIGHTS)
         keys = ("channels", "size", "classes", "guides", "width")
         meta = {"net": {key: getattr(self.net, key) for key in keys}, "numbers": dict(self.numbers)}
@@ -163,9 +164,10 @@ def load(folder: Path, schema: Schema) -> FittedDiffusion:
         tensors = load_file(folder / WEIGHTS)
         net = ImageDenoiser(**meta["net"])
         net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
-        gains, curves, numbers = tensors["gains"].numpy(), tensors["curves"].numpy(), meta["numbers"]
+        curve = _brightness.stored(tensors, where=str(folder))
+        gains, numbers = tensors["gains"].numpy(), meta["numbers"]
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ConfigError("Expected a saved diffusion model of images.", where=str(folder)) from error
     if not isinstance(drafts, FittedEmbedding):
         raise ConfigError("Expected drafts of a Gaussian embedding.", where=str(folder))
-    return FittedDiffusion(drafts, gains, curves, net.eval(), numbers)
+    return FittedDiffusion(drafts, gains, curve, net.eval(), numbers)

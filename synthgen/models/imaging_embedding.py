@@ -242,7 +242,7 @@ def _stages(numbers: dict[str, Any]) -> list[tuple[str, float, float, str]]:
     if numbers["rho_cells"]:
         counts["rho_cells"] = counts["rho_moments"]
     if numbers["rho_brightness"]:
-        counts["rho_brightness"] = math.sqrt(numbers["channels"])
+        counts["rho_brightness"] = 1.0
     noise = {key: reach / math.sqrt(2.0 * numbers[key]) for key, reach in counts.items()}
     detail = f"{numbers['classes']} classes, {numbers['cosines']} cosines, {numbers['guides']} guides"
     detail += f", {numbers['cells']} cells a class" if numbers["cells"] > 1 else ""

@@ -33,6 +33,7 @@ from pydantic import Field
 
 from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages, intensities
+from synthgen.models import _brightness
 from synthgen.models import _embedding as embedding
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
@@ -151,7 +152,7 @@ class FittedGan(FittedWarmImages):
             for name, tensor in net.state_dict().items()
         }
         tensors["gains"] = torch.from_numpy(np.ascontiguousarray(self.gains))
-        tensors["curves"] = torch.from_numpy(np.ascontiguousarray(self.curves))
+        tensors["curve"] = torch.from_numpy(np.ascontiguousarray(self.curve))
         save_file(tensors, folder / WEIGHTS)
         meta = {
             "generator": _form(self.generator, ()),
@@ -187,10 +188,10 @@ def load(folder: Path, schema: Schema) -> FittedGan:
         tensors = load_file(folder / WEIGHTS)
         for part, net in (("generator.", generator), ("critic.", critic)):
             net.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
-        gains, curves = tensors["gains"].numpy(), tensors["curves"].numpy()
+        gains, curve = tensors["gains"].numpy(), _brightness.stored(tensors, where=str(folder))
         candidates = int(meta["candidates"])
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ConfigError("Expected a saved GAN of images.", where=str(folder)) from error
     if not isinstance(drafts, FittedEmbedding):
         raise ConfigError("Expected drafts of a Gaussian embedding.", where=str(folder))
-    return FittedGan(drafts, gains, curves, generator.eval(), critic.eval(), candidates)
+    return FittedGan(drafts, gains, curve, generator.eval(), critic.eval(), candidates)

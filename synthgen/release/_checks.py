@@ -48,17 +48,20 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
     except DataError as error:
         return [error.message]
     expected = [field.name for field in schema.fields if field.role != "drop"]
+    expected += schema.added_columns
     if list(frame.columns) != expected:
         missing = [name for name in expected if name not in set(frame.columns)]
         extra = len(set(frame.columns) - set(expected))
         return [f"expected the schema's columns in its order; {missing} lack, {extra} are unknown"]
     problems = [] if len(frame) == records else [f"expected {records} records, found {len(frame)}"]
+    if schema.file_column is not None:
+        named = [file_name(i) for i in range(1, len(frame) + 1)]
+        same = frame[schema.file_column].tolist() == named
+        problems += (
+            [] if same else [f"column {schema.file_column!r}: expected fresh file names, found others"]
+        )
     for field in schema.fields:
-        if schema.images is not None and field.name == schema.images.file:
-            named = [file_name(i) for i in range(1, len(frame) + 1)]
-            same = frame[field.name].tolist() == named
-            problems += [] if same else [f"column {field.name!r}: expected fresh file names, found others"]
-        elif field.role == "id":
+        if field.role == "id" and field.name != schema.file_column:
             problems += _id_problems(frame[field.name], field, is_unit=field.name == schema.unit.column)
     canonical: dict[str, Any] = {}
     for column in schema.columns:

@@ -67,7 +67,10 @@ def _resource(name: str, path: Path, schema: Schema) -> dict[str, Any]:
     return {
         **found,
         "schema": {
-            "fields": [_field(field) for field in schema.public().fields if field.role != "drop"],
+            "fields": [
+                *(_field(field) for field in schema.public().fields if field.role != "drop"),
+                *({"name": name, "type": "string"} for name in schema.added_columns),
+            ],
             "missingValues": list(schema.missing_values),
         },
     }

@@ -153,7 +153,8 @@ def test_odd_files_are_left_out_with_a_reason_and_stop_nothing(tmp_path: Path) -
     raw = read(tmp_path)
     assert raw.frame["file"].tolist() == ["good.png"]
     reasons = dict(raw.quarantined)
-    assert reasons["text.jpg"] == reasons["empty.png"] == reasons["gif.png"] == _decode.UNKNOWN
+    assert reasons["text.jpg"] == reasons["gif.png"] == _decode.UNKNOWN
+    assert reasons["empty.png"] == _decode.NOTHING
     assert reasons["cut.png"] == reasons["flip.png"] == _decode.DAMAGED
     assert (reasons["pages.tif"], reasons["float.tif"]) == (_decode.FRAMES, _decode.KIND)
     assert reasons["absent.png"] == reasons[""] == "no file of that name"
@@ -248,23 +249,124 @@ class Trap:
         return (pytest.fail, ("unpickled",))
 
 
-@pytest.mark.parametrize("kind", ["pickle", "float", "cut", "lengths", "none", "no zip"])
-def test_a_bad_array_file_is_an_error_and_nothing_is_unpickled(tmp_path: Path, kind: str) -> None:
-    good = np.zeros((3, 4, 4), dtype=np.uint8)
-    arrays: dict[str, Any] = {
-        "pickle": {"images": good, "label": np.array([Trap()] * 3, dtype=object)},
-        "float": {"images": good.astype(float)},
-        "lengths": {"images": good, "label": np.zeros(2)},
-        "none": {"other": good},
-    }.get(kind, {"images": good})
-    path = npz(tmp_path, **arrays)
+GOOD = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
+BAD: dict[str, tuple[dict[str, Any], str]] = {
+    "pickle": (
+        {"images": GOOD, "label": np.array([Trap()] * 3, dtype=object)},
+        "'label' holds Python objects",
+    ),
+    "pickled images": ({"images": np.array([Trap()] * 3, dtype=object)}, "object, not uint8"),
+    "float": ({"images": GOOD.astype(float)}, "float64, not uint8"),
+    "integers": ({"images": GOOD.astype(np.int64)}, "int64, not uint8"),
+    "booleans": ({"images": GOOD > 7}, "bool, not uint8"),
+    "channels first": ({"images": np.zeros((3, 3, 8, 8), dtype=np.uint8)}, "channels come last"),
+    "four channels": ({"images": np.zeros((3, 8, 8, 4), dtype=np.uint8)}, "1 or 3 channels"),
+    "one image": ({"images": GOOD[0]}, r"its shape is \(4, 4\)"),
+    "a single value": ({"images": np.uint8(3)}, r"its shape is \(\)"),
+    "no image": ({"images": GOOD[:0]}, "holds no image"),
+    "no pixels": ({"images": GOOD[:, :0]}, "no pixels"),
+    "Fortran": ({"images": np.asfortranarray(np.zeros((3, 4, 5), dtype=np.uint8))}, "Fortran"),
+    "scalar": ({"images": GOOD, "version": np.float64(2)}, "'version' is a single value"),
+    "text": ({"images": GOOD, "description": np.array("chest")}, "'description' is a single value"),
+    "lengths": ({"images": GOOD, "label": np.zeros(2)}, "'label' has 2 values for 3 images"),
+    "empty column": ({"images": GOOD, "label": np.zeros((3, 0))}, "shape"),
+    "masks": ({"images": GOOD, "masks": GOOD}, "'masks' has the shape"),
+    "complex": ({"images": GOOD, "label": np.zeros(3, dtype=complex)}, "no column"),
+    "records": ({"images": GOOD, "label": np.zeros(3, dtype=[("a", "i4")])}, "no column"),
+    "labels twice": ({"images": GOOD, "label": np.zeros(3), "labels": np.zeros(3)}, "'label'"),
+    "none": ({"other": GOOD}, "array called images"),
+    "cut": ({"images": GOOD}, "damaged"),
+    "no zip": ({"images": GOOD}, "ZIP"),
+}
+
+
+def bad_npz(place: Path, kind: str) -> Path:
+    path = npz(place, **BAD[kind][0])
     if kind == "cut":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("images.npy", b"\x93NUMPY\x01\x00v\x00{'descr'")
     if kind == "no zip":
         path.write_bytes(b"PK nothing")
-    with pytest.raises(DataError):
-        read_images(path, schema_of())
+    return path
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_array_file_names_the_entry_and_what_is_wrong_and_nothing_is_unpickled(
+    tmp_path: Path, kind: str
+) -> None:
+    with pytest.raises(DataError, match=BAD[kind][1]):
+        read_images(bad_npz(tmp_path, kind), schema_of())
+
+
+def test_each_cause_has_a_message_of_its_own(tmp_path: Path) -> None:
+    said = set()
+    for kind in BAD:
+        with pytest.raises(DataError) as caught:
+            read_images(bad_npz(tmp_path, kind), schema_of())
+        said.add(caught.value.message)
+    assert len(said) == len(BAD)
+
+
+@pytest.mark.parametrize("kind", ["scalar", "text", "lengths", "masks", "pickle", "complex"])
+def test_entries_that_are_no_column_are_dropped_where_the_schema_says_so(tmp_path: Path, kind: str) -> None:
+    arrays = {**BAD[kind][0], "kept": np.array([5, 6, 7])}
+    drops = schema_of().model_copy(update={"others": "drop"})
+    raw = read_images(npz(tmp_path, **arrays), drops)
+    assert raw.frame["kept"].tolist() == [5, 6, 7]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([True, False, True]), [True, False, True]),
+        (np.array([-1.0, np.nan, 2.0]), [-1.0, None, 2.0]),
+        (np.array(["no", "yes", ""]), ["no", "yes", ""]),
+        (np.array([b"no", b"yes", b""]), ["no", "yes", ""]),
+        (np.array([[1], [0], [1]], dtype=">i4"), [1, 0, 1]),
+    ],
+)
+def test_columns_of_any_plain_kind_are_read(tmp_path: Path, values: np.ndarray, expected: list[Any]) -> None:
+    raw = read_images(npz(tmp_path, images=GOOD.astype(">u2"), labels=values), schema_of(bits=16))
+    found = [None if value != value else value for value in raw.frame["label"].tolist()]
+    assert found == expected
+    assert raw.pixels[:, 0].tolist() == GOOD.tolist()
+
+
+@pytest.mark.parametrize("names", [["a.png", None, "b.png"], ["a.png", "", "b.png"], [None, None, "a.png"]])
+def test_an_empty_file_name_of_a_parquet_table_leaves_out_its_record(
+    tmp_path: Path, names: list[str | None]
+) -> None:
+    for number, name in enumerate(sorted({name for name in names if name})):
+        grey(10 * number + 10).save(tmp_path / name)
+    frame = pd.DataFrame(
+        {"pid": ["p", "q", "r"], "file": pd.array(names, dtype="string"), "label": [0, 1, 0]}
+    )
+    frame.to_parquet(tmp_path / "t.parquet")
+    raw = read(tmp_path)
+    assert len(raw.pixels) == len({name for name in names if name})
+    assert raw.report["quarantined"] == {"no file of that name": 3 - len(raw.pixels)}
+
+
+def test_whole_numbers_name_files_whatever_the_type_of_their_column(tmp_path: Path) -> None:
+    for number in (1, 2):
+        grey(number).save(tmp_path / f"{number}.png")
+    frame = pd.DataFrame({"pid": ["p", "q", "r"], "file": [1.0, 2.0, np.nan], "label": [0, 1, 0]})
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert len(read(tmp_path).pixels) == 2
+
+
+def test_reasons_tell_causes_apart(tmp_path: Path) -> None:
+    files: dict[str, Image.Image | bytes] = {
+        "good.png": grey(3),
+        "nothing.png": b"",
+        "text.png": b"no picture",
+    }
+    folder_of(tmp_path, files, [*files, "link.png", "absent.png"])
+    (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
+    reasons = dict(read(tmp_path).quarantined)
+    assert reasons["nothing.png"] == _decode.NOTHING
+    assert reasons["text.png"] == _decode.UNKNOWN
+    assert reasons["absent.png"] == "no file of that name"
 
 
 def test_memory_holds_one_source_image_and_the_small_ones(tmp_path: Path) -> None:

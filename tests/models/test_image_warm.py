@@ -143,7 +143,7 @@ def test_parts_without_a_share_ask_nobody(name: str) -> None:
     assert math.fsum(meter.asked) <= (attributes.rho + pixels.events[0].rho) * (1 + 1e-9)
     assert not {"votes", "spectrum", "brightness"} & {about[0] for about in meter.about}
     assert (fitted.gains == 1).all()
-    assert fitted.curves.tolist() == [[[0.0, 1.0], [0.0, 1.0]]]
+    assert fitted.curve.tolist() == [[0.0, 1.0], [0.0, 1.0]]
 
 
 @pytest.mark.parametrize("name", NAMES)
