@@ -372,7 +372,7 @@ def test_a_share_of_pictures_left_out_fails_the_check_and_stops_a_fit_before_a_s
 
 @pytest.mark.parametrize("taken", [(), ("image_file",)])
 def test_rows_of_an_array_files_cohort_name_their_pictures(tmp_path: Path, taken: tuple[str, ...]) -> None:
-    """An ``.npz`` file has no column of names: tables, archives and folders tie row and picture all the same."""
+    """An ``.npz`` file has no column of names: tables and archives tie row and picture all the same."""
     from synthgen.picture_files import write_array, write_cohort
     from synthgen.records import require_columns
     from synthgen.release._checks import data_problems
@@ -406,3 +406,40 @@ def test_rows_of_an_array_files_cohort_name_their_pictures(tmp_path: Path, taken
     assert "file names" in data_problems(tmp_path / "synthetic.csv", schema, records=3)[0]
     write_array(table, tmp_path / "x.npz")
     assert column not in np.load(tmp_path / "x.npz")
+
+
+def test_an_odd_entry_and_a_defect_of_ours_leave_no_reservation_open(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez(
+        tmp_path / "x.npz",
+        images=np.zeros((8, 4, 4), np.uint8),
+        label=np.arange(8) % 2,
+        version=np.float64(2),
+    )
+    (tmp_path / "s.yaml").write_text(
+        "unit: row\nimages: {channels: 1}\nfields:\n"
+        "  - {name: label, type: integer, role: label, constraints: {enum: [0, 1]}}\n"
+    )
+    (tmp_path / "run.yaml").write_text(
+        "cohort: odd\ndata: {images: {path: x.npz, schema: s.yaml, size: 4}}\n"
+        "budget: {epsilon: 10.0, delta: 1e-5, patients: 8}\n"
+        "generator: {name: embedding, attributes: {name: marginal, share: 0.2, iterations: 50}}\n"
+    )
+
+    def call(*arguments: object) -> tuple[int, dict[str, Any]]:
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*map(str, arguments), "--json"])
+        return int(stop.value.code or 0), json.loads(capsys.readouterr().out)
+
+    code, shown = call("fit", tmp_path / "run.yaml", "--output", tmp_path / "a")
+    assert (code, "'version' is a single value" in shown["error"]["message"]) == (3, True)
+
+    def defect(*_: Any, **__: Any) -> None:
+        raise TypeError("a defect")
+
+    monkeypatch.setattr("synthgen.image_cohort.read_images", defect)
+    assert call("fit", tmp_path / "run.yaml", "--output", tmp_path / "b")[0] == 1
+    ledger = call("ledger", "show", "--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")[1]
+    assert ledger["orphans"] == []
+    assert ledger["cohorts"][0]["epsilon"] == 0

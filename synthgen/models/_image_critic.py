@@ -217,7 +217,7 @@ def pretrain(
     batch: int,
     rates: tuple[float, float],
     adversarial: float,
-    tell: Callable[[float], None],
+    tell: Callable[[int], None],
 ) -> None:
     """Teach both, for free, on phantoms: to take noise off, and to tell what noise left.
 
@@ -230,7 +230,7 @@ def pretrain(
         batch: images in a step.
         rates: learning rates of critic and generator.
         adversarial: weight of the critic's word, beside the squared error.
-        tell: told the part done.
+        tell: receives how many steps are done, after each.
     """
     if not steps:
         return
@@ -253,8 +253,7 @@ def pretrain(
         loss.backward()  # type: ignore[no-untyped-call]
         own.step()
         schedule.step()
-        if step % 10 == 0:
-            tell(step / steps)
+        tell(step + 1)
 
 
 @torch.no_grad()

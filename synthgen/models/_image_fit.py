@@ -15,7 +15,7 @@ from synthgen.models import _votes
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._device import device_of
-from synthgen.models._image_warm import buy
+from synthgen.models._image_warm import buy, counted
 from synthgen.models._noised_steps import records_of, spend
 from synthgen.models.imaging_diffusion import Config, FittedDiffusion
 from synthgen.privacy.noise import NoiseSource
@@ -43,13 +43,12 @@ def fit(
 ) -> FittedDiffusion:
     """Run the mechanism with the plan's numbers. See `imaging_diffusion.Config.fit` for the guarantee."""
     bought = buy(config, data, plan, noise=noise, tell=tell)
-    tell("pretraining", 0.12)
+    tell("phantoms", 0.0)
     rng = np.random.default_rng(config.seed)
     shown = bought.drafts.sample(DRAFTS, rng=rng)
     net = _pretrained(config, shown, bought.voted, tell)
-    tell("noised steps", 0.6)
     _noised_steps(config, net, data, plan.parameters, noise, tell)
-    tell("spectrum and brightness", 0.97)
+    tell("spectrum and brightness", 0.0)
     made = FittedDiffusion(bought.drafts, *bought.unadjusted, net, _numbers(config))
     adjusted = made.adjusted(bought, power=SHARPENED, rng=rng)
     tell("done", 1.0)
@@ -100,7 +99,7 @@ def _pretrained(config: Config, shown: Any, voted: _votes.Voted, tell: Progress)
 
         network.pretrain(
             net, draw, steps=config.pretraining, batch=BATCH, learning_rate=RATE,
-            tell=lambda done: tell("pretraining", 0.12 + 0.48 * done),
+            tell=counted(tell, "pretraining", config.pretraining),
         )  # fmt: skip
     return net.cpu()
 
@@ -122,7 +121,7 @@ def _noised_steps(
     )  # fmt: skip
     spend(
         module, Patients(records_of(data), data.units), noise=noise, device=device,
-        tell=lambda done: tell("noised steps", 0.6 + 0.36 * done),
+        tell=counted(tell, "DP-SGD", steps.steps),
     )  # fmt: skip
     net.requires_grad_(True)
 

@@ -14,7 +14,7 @@ from synthgen.models._conditioning import Conditioning
 from synthgen.models._device import device_of
 from synthgen.models._image_critic import Shown
 from synthgen.models._image_refiner import Critic, Refiner
-from synthgen.models._image_warm import Bought, buy
+from synthgen.models._image_warm import Bought, buy, counted
 from synthgen.models._noised_steps import records_of, spend
 from synthgen.models.imaging_gan import Config, FittedGan
 from synthgen.privacy.noise import NoiseSource
@@ -33,7 +33,7 @@ def fit(
 ) -> FittedGan:
     """Run the mechanism with the plan's numbers. See `imaging_gan.Config.fit` for the guarantee."""
     bought = buy(config, data, plan, noise=noise, tell=tell)
-    tell("pretraining", 0.12)
+    tell("phantoms", 0.0)
     rng, device = np.random.default_rng(config.seed), device_of(config.device)
     drafts, phantoms, seen = shown_of(bought, rng, device)
     with torch.random.fork_rng():
@@ -41,7 +41,7 @@ def fit(
         generator, critic = networks(config, drafts, Conditioning.of(data.schema))
         training.pretrain(
             generator, critic, phantoms, seen, steps=config.pretraining, batch=BATCH, rates=RATES,
-            adversarial=config.adversarial, tell=lambda done: tell("pretraining", 0.12 + 0.4 * done),
+            adversarial=config.adversarial, tell=counted(tell, "pretraining", config.pretraining),
         )  # fmt: skip
         training.sharpen(generator, drafts.some(SHARPENED), bought.sharp)
         module = training.CriticTraining(
@@ -53,9 +53,9 @@ def fit(
         )  # fmt: skip
     spend(
         module, Patients(records_of(data), data.units), noise=noise, device=device,
-        tell=lambda done: tell("noised steps", 0.52 + 0.44 * done),
+        tell=counted(tell, "DP-SGD", module.plan.steps),
     )  # fmt: skip
-    tell("spectrum and brightness", 0.97)
+    tell("spectrum and brightness", 0.0)
     made = FittedGan(bought.drafts, *bought.unadjusted, generator, critic.cpu().eval(), config.candidates)
     adjusted = made.adjusted(bought, power=1.0, rng=rng)
     tell("done", 1.0)

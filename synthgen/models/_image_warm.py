@@ -9,7 +9,7 @@ noised steps, for what it cannot hold.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -206,6 +206,15 @@ class WarmImaging(ImagingSettings):
         return tuple(told)
 
 
+def counted(tell: Progress, stage: str, steps: int) -> Callable[[int], None]:
+    """Return what reports how many steps of a stage are done, from which rate and time left follow."""
+
+    def report(done: int) -> None:
+        tell(f"{stage}: {done:,} of {steps:,} steps", done / max(steps, 1))
+
+    return report
+
+
 @dataclass(frozen=True)
 class Bought:
     """What stands before the noised steps. Publishable.
@@ -245,15 +254,16 @@ def buy(
     """
     numbers: Mapping[str, Any] = plan.parameters
     table = fit_attributes(
-        config, data, plan, noise=noise, progress=lambda what, done: tell(f"attributes: {what}", 0.05 * done)
+        config, data, plan, noise=noise, progress=lambda what, done: tell(f"attributes: {what}", done)
     )
-    tell("drafts", 0.05)
+    tell("drafts", 0.0)
     learnt = embedding_fit.learn(data, numbers["drafts"], noise=noise)
     kept = ("channels", "size", "cosines", "power", "cells", "refill", "augment")
     drawn = {key: numbers["drafts"][key] for key in kept}
     drafts = FittedEmbedding(data.schema, table, str(config.attributes["name"]), drawn, learnt)
-    tell("votes", 0.08)
-    voted = _votes.vote(data, numbers["votes"], noise=noise, seed=config.seed)
+    rounds = counted(tell, "votes", int(numbers["votes"]["rounds"]))
+    voted = _votes.vote(data, numbers["votes"], noise=noise, seed=config.seed, tell=rounds)
+    tell("sharpness and brightness", 0.0)
     sharp = _spectrum.measure(data, rho=numbers["spectrum"]["rho"], noise=noise)
     asked = numbers["brightness"]
     bright = _brightness.measure(data, rho=asked["rho"], cells=asked["cells"], noise=noise)

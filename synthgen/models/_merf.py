@@ -90,7 +90,7 @@ def train(counts: np.ndarray, means: np.ndarray, numbers: Mapping[str, Any], tel
         optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
         for step in range(numbers["steps"]):
             if step % 100 == 0:
-                tell("DP-MERF's generator", step / numbers["steps"])
+                tell(f"generator: {step:,} of {numbers['steps']:,} steps", step / numbers["steps"])
             loss = torch.zeros(())
             for c in range(len(counts)):
                 flat = net(torch.cat([torch.randn(BATCH, CODE), _hot(c, BATCH, numbers)], 1)).flatten(1)

@@ -62,14 +62,14 @@ def train(module: PrivateModule, warm: FittedMarginal, data: RealTable, *, noise
 
 
 class Ticks(pl.Callback):
-    """Tells after each step which part of the steps is done."""
+    """Reports after each step how many are done."""
 
-    def __init__(self, tell: Callable[[float], None]) -> None:
+    def __init__(self, tell: Callable[[int], None]) -> None:
         self._tell = tell
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """Tell."""
-        self._tell(pl_module.steps_done / pl_module.plan.steps)
+        """Report."""
+        self._tell(int(pl_module.steps_done))
 
 
 def spend(
@@ -78,7 +78,7 @@ def spend(
     *,
     noise: NoiseSource,
     device: torch.device | None = None,
-    tell: Callable[[float], None] | None = None,
+    tell: Callable[[int], None] | None = None,
 ) -> None:
     """Make the plan's steps; see `train`. Whatever the device, the module lies on the CPU afterwards."""
     options: dict[str, Any] = {"accelerator": "cpu"}

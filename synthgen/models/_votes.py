@@ -9,7 +9,7 @@ learnt is where in the unit cube of a phantom family a cohort's images lie, so v
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,7 +106,14 @@ def numbers_of(rho: float, patients: int, classes: int, families: list[str]) -> 
     return {"rho": rho, "rounds": ROUNDS, "candidates": n, "families": families}
 
 
-def vote(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource, seed: int) -> Voted:
+def vote(
+    data: RealImages,
+    numbers: Mapping[str, Any],
+    *,
+    noise: NoiseSource,
+    seed: int,
+    tell: Callable[[int], None] = lambda done: None,
+) -> Voted:
     """Let patients vote, round after round.
 
     Guarantee:
@@ -119,6 +126,7 @@ def vote(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource, se
         numbers: as `numbers_of` returns.
         noise: source of the noise.
         seed: of candidates; open.
+        tell: receives how many rounds are done.
     """
     rng, names = np.random.default_rng(seed), list(numbers["families"])
     if not numbers["rho"]:
@@ -133,6 +141,7 @@ def vote(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource, se
     sigma = LATTICE / math.sqrt(2.0 * rho)
     shown = [first(names, n, rng) for _ in range(conditioning.n_classes)]
     for turn in range(numbers["rounds"]):
+        tell(turn)
         places = np.zeros(len(seen), dtype=np.int64)
         for c, candidates in enumerate(shown):
             mine = classes == c
