@@ -13,6 +13,7 @@ from pydantic import Field as Key
 from pydantic import model_validator
 
 from synthgen import codes
+from synthgen.rules import Domain
 from synthgen.settings import Settings
 
 Role = Literal["id", "drop", "feature", "label", "protected", "time"]
@@ -230,6 +231,21 @@ def column_of(field: Field) -> Column:
         nullable=not field.constraints.required,
         bins=field.bins,
         field=field,
+    )
+
+
+def domain_of(field: Field) -> Domain:
+    """Return what a hard rule has to know of a column."""
+    column = column_of(field)
+    is_day = field.type == "date"
+    return Domain(
+        labels=labels_of(field),
+        step=0.0 if field.type == "number" and field.decimals is None else 10.0 ** -(field.decimals or 0),
+        origin=days(field.origin, "1970-01-01") if is_day and field.since is None else None,
+        since=field.since,
+        minimum=column.minimum,
+        maximum=column.maximum,
+        required=field.constraints.required,
     )
 
 

@@ -13,8 +13,11 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from synthgen.encode.settle import settle
+from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError, DataError
 from synthgen.models._base import ImageModel, Progress, TableModel
+from synthgen.models._conditions import Condition, conditions
 from synthgen.outputs import TABLES, replacing
 from synthgen.records import SyntheticTable
 from synthgen.schema import OTHER, Schema
@@ -22,6 +25,9 @@ from synthgen.schema import OTHER, Schema
 BATCH = 200_000
 REDRAWS = 100
 IMAGES = 500  # images drawn at a time
+LEAST_REDRAWN, MOST_IDLE = 1000, 10
+"""Records that are drawn anew at least, and redraws without any success before drawing stops: a rule that one
+record in a thousand keeps is given up with probability 5e-5."""
 PILOT = 20_000  # records drawn to see how many lack a value
 
 
@@ -159,44 +165,81 @@ def _missing(model: TableModel, column: str, where: Mapping[str, Any], rng: np.r
 def _lawful(
     model: TableModel, schema: Schema, n_records: int, *, rng: np.random.Generator, where: Mapping[str, Any]
 ) -> SyntheticTable:
-    """Draw records and draw anew those that break a hard rule."""
-    table = model.sample(n_records, rng=rng, where=where)
+    """Draw records, settle those that break a hard rule, and draw anew those that cannot be settled."""
+    limits = {name: held.interval for name, held in _held(schema, where).items() if held.interval is not None}
+    table = _settled(model.sample(n_records, rng=rng, where=where), limits, rng)
+    broken, idle = violations(table), 0
     for _ in range(REDRAWS):
-        broken = violations(table)
         if not broken.any():
             return table
-        if table.units is not None:
-            table = _patients_anew(model, table, broken, rng=rng, where=where)
-            continue
-        fresh = model.sample(int(broken.sum()), rng=rng, where=where).frame
-        kept = table.frame[~broken]
-        order = np.argsort(np.concatenate([np.flatnonzero(~broken), np.flatnonzero(broken)]), kind="stable")
-        frame = pd.concat([kept, fresh], ignore_index=True).iloc[order].reset_index(drop=True)
-        table = replace(table, frame=frame)
+        n_wanted = len(_owners(table, broken))
+        fresh = model.sample(max(n_wanted, LEAST_REDRAWN), rng=rng, where=where)
+        table = _exchanged(table, broken, _settled(fresh, limits, rng, exchange=False))
+        before, broken = int(broken.sum()), violations(table)
+        idle = 0 if broken.sum() < before else idle + 1
+        if idle >= MOST_IDLE:
+            break
+    if not broken.any():
+        return table
+    texts = [repr(rule.text) for rule in schema.parsed_rules if rule.violated(table.frame).any()]
+    given = f" given the condition on {sorted(where)}" if where else ""
     raise DataError(
-        f"Expected records that keep the hard rules, got {int(broken.sum())} that break one of "
-        f"{len(schema.parsed_rules)} after {REDRAWS} draws.",
+        f"Expected records that keep the hard rules, but {int(broken.sum())} of {len(table)} still break "
+        f"{' or '.join(texts)} after being drawn anew{given}.",
         where="sample",
-        next_step="Check the rules against the condition asked for.",
+        next_step="Check the rules against each other, the public bounds and the condition asked for.",
     )
 
 
-def _patients_anew(
-    model: TableModel,
+def _held(schema: Schema, where: Mapping[str, Any]) -> dict[str, Condition]:
+    return conditions(schema, Encoder.of(schema), where) if where else {}
+
+
+def _settled(
     table: SyntheticTable,
-    broken: np.ndarray,
-    *,
+    limits: Mapping[str, tuple[float, float]],
     rng: np.random.Generator,
-    where: Mapping[str, Any],
+    *,
+    exchange: bool = True,
 ) -> SyntheticTable:
-    """Draw anew, whole, each patient who has a broken row."""
-    units = np.asarray(table.units)
-    gone = np.unique(units[broken])
-    fresh = model.sample(len(gone), rng=rng, where=where)
-    kept = ~np.isin(units, gone)
-    frame = pd.concat([table.frame[kept], fresh.frame], ignore_index=True)
-    numbers = np.concatenate([units[kept], gone[np.asarray(fresh.units) - 1]])
-    return _numbered(replace(table, frame=frame, units=numbers))
+    """Return a table whose rules between numbers hold wherever changes of numbers can make them hold.
+
+    Rows of one patient hang together, so their times and static values stay, and nothing is exchanged.
+    """
+    if table.units is None:
+        return replace(
+            table, frame=settle(table.frame, table.schema, rng=rng, within=limits, exchange=exchange)
+        )
+    fixed = [column.name for column in table.schema.columns if column.field.static]
+    fixed += [table.schema.unit.order] if table.schema.unit.order is not None else []
+    return replace(table, frame=settle(table.frame, table.schema, rng=rng, fixed=fixed, exchange=False))
+
+
+def _owners(table: SyntheticTable, rows: np.ndarray) -> np.ndarray:
+    """Return what is drawn anew together: the numbers of the rows, of linked rows those of the patients."""
+    return np.flatnonzero(rows) if table.units is None else np.unique(table.units[rows])
+
+
+def _exchanged(table: SyntheticTable, broken: np.ndarray, fresh: SyntheticTable) -> SyntheticTable:
+    """Return the table with broken records, of linked rows whole patients, replaced by lawful fresh ones."""
+    gone = _owners(table, broken)
+    if table.units is None or fresh.units is None:
+        found = np.flatnonzero(~violations(fresh))[: len(gone)]
+        frame, rows = table.frame.copy(), gone[: len(found)]
+        for name in frame:
+            column = frame[name].copy()
+            column.iloc[rows] = fresh.frame[name].iloc[found].array
+            frame[name] = column
+        return replace(table, frame=frame)
+    good = np.setdiff1d(np.unique(fresh.units), _owners(fresh, violations(fresh)))[: len(gone)]
+    number = dict(zip(good.tolist(), gone.tolist(), strict=False))
+    kept = ~np.isin(table.units, gone[: len(good)])
+    taken = np.isin(fresh.units, good)
+    frame = pd.concat([table.frame[kept], fresh.frame[taken]], ignore_index=True)
+    units = [number[unit] for unit in fresh.units[taken].tolist()]
+    return _numbered(
+        replace(table, frame=frame, units=np.concatenate([table.units[kept], np.array(units, int)]))
+    )
 
 
 def violations(table: SyntheticTable) -> np.ndarray:

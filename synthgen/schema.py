@@ -24,6 +24,7 @@ from pydantic import Field as Key
 from pydantic import field_validator, model_validator
 
 from synthgen import yamlfile
+from synthgen._rule_clauses import contradiction
 from synthgen.completeness import describe, gaps
 from synthgen.errors import ConfigError
 from synthgen.fields import (
@@ -37,11 +38,11 @@ from synthgen.fields import (
     Role,
     column_of,
     days,
+    domain_of,
     has_domain,
-    labels_of,
 )
 from synthgen.image_spec import FILE_COLUMN, MOST_LEFT_OUT, Images
-from synthgen.rules import Rule, parse_rule
+from synthgen.rules import Domain, Rule, parse_rule
 from synthgen.settings import Settings
 from synthgen.unit import Unit
 
@@ -120,10 +121,7 @@ class Schema(Settings):
         self._check_order()
         if self.images is not None:
             self.images.check(roles={field.name: field.role for field in self.fields}, unit=self.unit.column)
-        for number, text in enumerate(self.rules):
-            problem = self._rule_problem(text)
-            if problem:
-                raise ValueError(f"rules.{number}: expected a rule that can be checked, but {problem}")
+        self._check_rules()
         return self
 
     def _check_since(self) -> None:
@@ -150,15 +148,37 @@ class Schema(Settings):
         if not field.constraints.required or field.static or field.bounds == "paid":
             raise ValueError("unit.order: expected `required: true`, declared bounds, and no `static`")
 
-    def _rule_problem(self, text: str) -> str | None:
-        try:
-            rule = parse_rule(text)
-        except ValueError as error:
-            return str(error)
-        unknown = sorted(rule.columns - {field.name for field in self.fields})
+    def _check_rules(self) -> None:
+        bound = []
+        for number, text in enumerate(self.rules):
+            try:
+                bound.append(self._bound(text))
+            except ValueError as error:
+                raise ValueError(
+                    f"rules.{number}: expected a rule that can be checked, but {error}"
+                ) from None
+        against = contradiction(bound, self._domains) if bound else None
+        if against is not None:
+            texts = " and ".join(repr(self.rules[number]) for number in against)
+            what = "contradict each other" if len(against) > 1 else "cannot be met"
+            raise ValueError(
+                f"rules.{against[-1]}: expected rules that some record within the public bounds and "
+                f"categories can meet, but {texts} {what}"
+            )
+
+    def _bound(self, text: str) -> Rule:
+        """Return a rule as the columns make it. A word with a minus may be two columns without blanks."""
+        rule, names = parse_rule(text), {field.name for field in self.fields}
+        unknown = sorted(rule.columns - names)
         if unknown:
-            return f"{unknown} is not among the fields"
-        return rule.problem({field.name: labels_of(field) for field in self.fields if has_domain(field)})
+            glued = any(part in names for name in unknown for part in name.split("-") if "-" in name)
+            raise ValueError(f"{unknown} is not among the fields" + ("; write blanks around -" * glued))
+        return rule.bound(self._domains)
+
+    @cached_property
+    def _domains(self) -> dict[str, Domain]:
+        """What rules have to know of each column whose domain is known."""
+        return {field.name: domain_of(field) for field in self.fields if has_domain(field)}
 
     def tokens(self, field: Field) -> tuple[str, ...]:
         """Return the texts that mean a missing value in a column: its own, else the table's."""
@@ -188,7 +208,7 @@ class Schema(Settings):
     def parsed_rules(self) -> tuple[Rule, ...]:
         """The rules that speak only of columns that generators see."""
         known = {column.name for column in self.columns}
-        return tuple(rule for rule in map(parse_rule, self.rules) if rule.columns <= known)
+        return tuple(rule for rule in map(self._bound, self.rules) if rule.columns <= known)
 
     def column(self, name: str) -> Column:
         """Return a modelled column by name.
@@ -240,7 +260,7 @@ class Schema(Settings):
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """Return a copy with other content; what was derived from the old content is derived anew."""
         copied = super().model_copy(update=update, deep=deep)
-        for name in ("columns", "parsed_rules"):
+        for name in ("columns", "parsed_rules", "_domains"):
             copied.__dict__.pop(name, None)
         return copied
 

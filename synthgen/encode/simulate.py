@@ -10,6 +10,7 @@ import math
 import numpy as np
 import pandas as pd
 
+from synthgen.encode.settle import settle
 from synthgen.errors import ConfigError
 from synthgen.fields import Column
 from synthgen.records import SyntheticTable
@@ -94,11 +95,17 @@ def _draw(column: Column, n_records: int, rng: np.random.Generator) -> pd.Series
 
 
 def _obey(content: dict[str, pd.Series], n_records: int, schema: Schema, rng: np.random.Generator) -> None:
-    """Redraw, in place, the columns of broken rules where they are broken, until no rule is."""
+    """Settle, in place, what breaks a rule, and redraw the columns of those rules that are still broken."""
+    fixed = [column.name for column in schema.columns if column.field.static]
+    fixed += [schema.unit.order] if schema.unit.order is not None else []
     waiting = np.arange(n_records)
-    for _ in range(MAX_ROUNDS):
-        records = {name: values.iloc[waiting] for name, values in content.items()}
-        broken = [(rule.columns, rule.violated(records)) for rule in schema.parsed_rules]
+    for turn in range(MAX_ROUNDS):
+        part = pd.DataFrame({name: values.iloc[waiting] for name, values in content.items()})
+        linked = schema.unit.is_linked
+        part = settle(part, schema, rng=rng, fixed=fixed if linked else (), exchange=turn == 0 and not linked)
+        for name in content:
+            content[name].iloc[waiting] = part[name].array
+        broken = [(rule.columns, rule.violated(part)) for rule in schema.parsed_rules]
         for column in schema.columns:
             rows = waiting[_any([mask for names, mask in broken if column.name in names], len(waiting))]
             content[column.name].iloc[rows] = _draw(column, len(rows), rng).array

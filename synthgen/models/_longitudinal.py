@@ -17,15 +17,19 @@ import numpy as np
 import pandas as pd
 
 from synthgen import plugins
+from synthgen.encode.settle import settle
+from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.models._base import GivenModel, Progress, TableConfig, TableModel
+from synthgen.models._conditions import conditions
 from synthgen.models._flat import GAP, ROWS, START, Layout
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
 
-REDRAWS = 20
+PATIENCE, REDRAWS = 3, 20
+"""Redraws before rows that break a rule between numbers are settled, and redraws in all."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class LinkedModel:
                 where="where",
                 next_step=f"Name some of {list(self._layout.static)}, or mark the column `static: true`.",
             )
-        heads = self.inner.sample(n_records, rng=rng, where=where).frame
+        heads = self._heads(self.inner.sample(n_records, rng=rng, where=where).frame, where or {}, rng)
         rows = heads[ROWS].to_numpy().astype(np.int64)
         who, frames = np.arange(n_records), [self._row(heads, heads.get(START))]
         patients, above = [], heads
@@ -126,7 +130,9 @@ class LinkedModel:
     def _next(
         self, heads: pd.DataFrame, above: pd.DataFrame, place: int, rng: np.random.Generator
     ) -> pd.DataFrame:
-        """Draw the next row of each patient; a row that breaks a hard rule is drawn anew, a few times.
+        """Draw the next row of each patient; one that breaks a hard rule is drawn anew, then settled.
+
+        What belongs to the patient stays, and time does not run back.
 
         Args:
             heads: what belongs to the patient, and the number of rows.
@@ -141,7 +147,9 @@ class LinkedModel:
         evidence = pd.DataFrame(given | self._layout.previous(above, first=first))
         since = above[self._time] if self._time and place else None
         drawn = self._drawn(evidence, since, rng)
-        for _ in range(REDRAWS):
+        for turn in range(REDRAWS):
+            if turn >= PATIENCE:
+                drawn = self._settled(drawn, since, rng)
             broken = self._broken(drawn)
             if not broken.any():
                 break
@@ -151,6 +159,27 @@ class LinkedModel:
             order = np.argsort(np.concatenate([np.flatnonzero(~broken), np.flatnonzero(broken)]))
             drawn = pd.concat([drawn[~broken], fresh], ignore_index=True).iloc[order].reset_index(drop=True)
         return drawn
+
+    def _heads(self, heads: pd.DataFrame, where: Mapping[str, Any], rng: np.random.Generator) -> pd.DataFrame:
+        """Return what belongs to patients, settled by the hard rules of static columns and the first time."""
+        names = {name: name for name in self._layout.static} | ({self._time: START} if self._time else {})
+        rules = [rule for rule in self.schema.parsed_rules if rule.columns <= set(names)]
+        held = conditions(self.schema, Encoder.of(self.schema), where)
+        within = {name: one.interval for name, one in held.items() if one.interval is not None}
+        part = pd.DataFrame({name: heads[own] for name, own in names.items()})
+        part = settle(part, self.schema, rng=rng, within=within, rules=rules)
+        return heads.assign(**{own: part[name] for name, own in names.items()})
+
+    def _settled(
+        self, drawn: pd.DataFrame, since: pd.Series | None, rng: np.random.Generator
+    ) -> pd.DataFrame:
+        """Return rows that keep the hard rules between numbers; at the first place the time is given."""
+        fixed = [*self._layout.static, *([self._time] if self._time and since is None else [])]
+        time = self._layout.time
+        within = {} if since is None or time is None else {time.name: (since.to_numpy(float), time.maximum)}
+        names = [column.name for column in self.schema.columns]
+        part = settle(drawn[names], self.schema, rng=rng, fixed=fixed, within=within, exchange=False)
+        return drawn.assign(**{name: part[name] for name in names})
 
     def _drawn(
         self, evidence: pd.DataFrame, since: pd.Series | None, rng: np.random.Generator

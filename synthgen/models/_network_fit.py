@@ -119,7 +119,7 @@ def fit(
     state = State(
         marginal.start(records, schema, encoder, merging, ones, numbers).measured,
         {name: m.n_coarse for name, m in merging.items()},
-        _zeros.structural(schema, encoder, merging, max_cells=_zeros.MAX_FINE),
+        _zeros.structural(schema, encoder, merging, max_cells=_zeros.MAX_OF_NETWORKS),
         training,
     )
     mixture = state.explain(last=not numbers["n_cliques"])

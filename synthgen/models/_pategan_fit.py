@@ -44,7 +44,7 @@ def fit(
     records.coarsen(merging)
     tell("warm start", 0.1)
     measured = marginal.start(records, data.schema, encoder, merging, ones, numbers).measured
-    forbidden = _zeros.structural(data.schema, encoder, merging, max_cells=_zeros.MAX_FINE)
+    forbidden = _zeros.structural(data.schema, encoder, merging, max_cells=_zeros.MAX_OF_NETWORKS)
     sizes = {name: m.n_coarse for name, m in merging.items()}
     state = networks.State(measured, sizes, forbidden, training)
     state.explain(last=True)

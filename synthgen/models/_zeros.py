@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,8 @@ from synthgen.schema import Schema
 
 MAX_COLUMNS = 4
 MAX_FINE = 500_000
+MAX_OF_NETWORKS = 4096
+"""Combinations of cells of a rule that a network is trained to avoid, at most: each costs all components."""
 
 
 def structural(
@@ -23,7 +26,8 @@ def structural(
 ) -> dict[Attributes, np.ndarray]:
     """Return, for each rule that a clique can hold, which coarse combinations break it whatever is drawn.
 
-    A rule over too many columns or cells is left to the check on what is drawn.
+    Of a number a coarse cell is known by its two ends, so wide sums and many fine cells cost no more. A rule
+    over too many columns or cells is left to what settles drawn records (`synthgen.encode.settle`).
 
     Returns:
         For a clique of columns a boolean array over its coarse cells, true where forbidden.
@@ -31,37 +35,53 @@ def structural(
     out: dict[Attributes, np.ndarray] = {}
     for rule in schema.parsed_rules:
         names = tuple(column.name for column in schema.columns if column.name in rule.columns)
-        n_fine = float(np.prod([encoder.grids[name].n_cells for name in names]))
-        if len(names) < 2 or len(names) > MAX_COLUMNS or n_fine > min(MAX_FINE, max_cells):
+        if len(names) < 2 or len(names) > MAX_COLUMNS:
             continue
-        broken = _broken(rule, [encoder.grids[name] for name in names])
-        mask = _all_in(broken, [merging[name] for name in names])
+        parts = [_Parts.of(encoder.grids[name], merging[name]) for name in names]
+        if float(np.prod([len(part.coarse) for part in parts])) > min(MAX_FINE, max_cells):
+            continue
+        mask = _forbidden(rule, names, parts)
         if mask.any():
             out[names] = out[names] | mask if names in out else mask
     return out
 
 
-def _broken(rule: Rule, grids: list[Grid]) -> np.ndarray:
-    """Return over the fine cells whether the rule is broken at both ends of each cell."""
-    shape = [grid.n_cells for grid in grids]
-    cells = np.indices(shape).reshape(len(grids), -1)
-    broken = np.ones(cells.shape[1], dtype=bool)
-    ends = [(0, 1) if grid.is_ordered else (0,) for grid in grids]
-    for corner in itertools.product(*ends):
-        frame = {
-            grid.column.name: grid.corner(cells[i], upper=bool(corner[i])) for i, grid in enumerate(grids)
-        }
-        broken &= rule.violated(pd.DataFrame(frame))
-    return broken.reshape(shape)
+@dataclass(frozen=True)
+class _Parts:
+    """What a column's coarse cells are made of: each label, the span of the numbers, the missing value.
+
+    Attributes:
+        low: one value a part; of a number its smallest.
+        high: the same with the largest.
+        coarse: the coarse cell of each part.
+        n_coarse: number of coarse cells.
+    """
+
+    low: pd.Series
+    high: pd.Series
+    coarse: np.ndarray
+    n_coarse: int
+
+    @classmethod
+    def of(cls, grid: Grid, merging: Merging) -> _Parts:
+        """Return the parts of a column's coarse cells."""
+        cells = np.arange(grid.n_cells)
+        if not grid.edges:
+            values = grid.decode(cells, rng=np.random.default_rng(0))
+            return cls(values, values, merging.coarse, merging.n_coarse)
+        low, high = (grid.corner(cells, upper=upper).to_numpy(float) for upper in (False, True))
+        keys = pd.DataFrame({"coarse": merging.coarse, "missing": np.isnan(low), "low": low, "high": high})
+        spans = keys.groupby(["coarse", "missing"], as_index=False).agg({"low": "min", "high": "max"})
+        return cls(spans["low"], spans["high"], spans["coarse"].to_numpy(), merging.n_coarse)
 
 
-def _all_in(broken: np.ndarray, merging: list[Merging]) -> np.ndarray:
-    """Return over the coarse cells whether all fine combinations inside are broken."""
-    shape = [m.n_coarse for m in merging]
-    index = np.meshgrid(*[m.coarse for m in merging], indexing="ij")
-    flat = np.ravel_multi_index([part.ravel() for part in index], shape)
-    size = int(np.prod(shape))
-    whole = np.bincount(flat, minlength=size)
-    return np.asarray(
-        (np.bincount(flat, weights=broken.ravel(), minlength=size) == whole) & (whole > 0)
-    ).reshape(shape)
+def _forbidden(rule: Rule, names: Attributes, parts: list[_Parts]) -> np.ndarray:
+    """Return over the coarse cells whether the rule is broken in all combinations of their parts."""
+    index = np.indices([len(part.coarse) for part in parts]).reshape(len(parts), -1)
+    low: dict[str, Any] = {n: part.low.iloc[at] for n, part, at in zip(names, parts, index, strict=True)}
+    high: dict[str, Any] = {n: part.high.iloc[at] for n, part, at in zip(names, parts, index, strict=True)}
+    shape = [part.n_coarse for part in parts]
+    coarse = [part.coarse[at] for part, at in zip(parts, index, strict=True)]
+    flat = np.ravel_multi_index(coarse, shape)
+    allowed = np.bincount(flat, weights=rule.possible(low, high), minlength=int(np.prod(shape)))
+    return np.asarray(allowed == 0).reshape(shape)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from synthgen import datasets
+from synthgen.encode import simulate as simulate_module
 from synthgen.encode.simulate import MISSING_RATE, simulate
 from synthgen.errors import ConfigError
 from synthgen.schema import Schema, load_schema
@@ -67,10 +68,12 @@ def test_rules_hold_for_every_record_and_would_not_without_the_redraw():
     assert all(rule.violated(free).sum() > 100 for rule in ruled.parsed_rules)
 
 
-def test_rules_that_contradict_each_other_are_an_error_with_a_next_step():
-    bad = schema(FIELDS, unit=UNIT, rules=["sex == F", "sex == M"])
+def test_rules_that_random_records_almost_never_meet_are_an_error_with_a_next_step(monkeypatch):
+    monkeypatch.setattr(simulate_module, "MAX_ROUNDS", 3)
+    rare = [{"name": f"c{i}", "type": "boolean", "constraints": {"required": True}} for i in range(16)]
+    ruled = schema(rare, rules=[" and ".join(f"c{i}" for i in range(16)) + " or c0 and not c0"])
     with pytest.raises(ConfigError, match="contradict"):
-        simulate(bad, 10, rng=np.random.default_rng(0))
+        simulate(ruled, 10, rng=np.random.default_rng(0))
 
 
 def test_the_same_seed_draws_the_same_table():
