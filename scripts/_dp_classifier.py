@@ -21,6 +21,7 @@ from synthgen.evaluate._encoder import thumbnails
 from synthgen.evaluate._image_learners import SIDE, _layers
 from synthgen.image_records import RealImages
 from synthgen.privacy.noise import NoiseSource
+from synthgen.train.draws import drawing_from, open_generator
 from synthgen.train.module import PrivateModule, fit
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.steps import MemoryBook
@@ -53,8 +54,7 @@ class Classifier(PrivateModule):
 
     def __init__(self, plan: TrainingPlan, n_labels: int, *, seed: int) -> None:
         super().__init__(plan, physical_units=CHUNK, ema_decay=AVERAGE, seed=seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with drawing_from(open_generator(seed)):
             self.net: nn.Module = _layers(n_labels)
 
     def private_model(self) -> nn.Module:

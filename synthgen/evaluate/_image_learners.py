@@ -95,22 +95,23 @@ def _network(images: Any, truth: np.ndarray, holdout: Any, n_labels: int) -> np.
     import torch
     from torch import nn
 
+    from synthgen.train.draws import drawing_from, open_generator
+
     rng = np.random.default_rng(SEED)
     pixels = torch.from_numpy(thumbnails(images, SIDE)[:, None] - 0.5)
     labels = torch.from_numpy(truth)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SEED)
+    with drawing_from(open_generator(SEED)):
         net = _layers(n_labels)
-        optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-3)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * RATE, total_steps=STEPS)
-        for _ in range(STEPS):
-            rows = torch.from_numpy(rng.integers(0, len(pixels), BATCH))
-            moved = torch.roll(pixels[rows], tuple(rng.integers(-1, 2, 2).tolist()), (2, 3))
-            loss = nn.functional.cross_entropy(net(moved), labels[rows])
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
+    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2 * RATE, total_steps=STEPS)
+    for _ in range(STEPS):
+        rows = torch.from_numpy(rng.integers(0, len(pixels), BATCH))
+        moved = torch.roll(pixels[rows], tuple(rng.integers(-1, 2, 2).tolist()), (2, 3))
+        loss = nn.functional.cross_entropy(net(moved), labels[rows])
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
     test = torch.from_numpy(thumbnails(holdout, SIDE)[:, None] - 0.5)
     with torch.no_grad():
         parts = [torch.softmax(net(part), 1).numpy() for part in torch.split(test, 512)]

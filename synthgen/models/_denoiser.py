@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import SGD, Optimizer
 
+from synthgen.train.draws import Draws, open_generator
 from synthgen.train.module import PrivateModule
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.units import Batch
@@ -67,21 +68,24 @@ class Denoiser(nn.Module):
         return torch.split(found, list(self.sizes), dim=1)
 
 
-def masks(
-    n_rows: int, n_columns: int, labels: Sequence[int], *, device: torch.device | None = None
-) -> Tensor:
-    """Return which cells to hide, "row column": one label alone in the first half of the rows, else any.
+def masks(draws: Draws, n_columns: int, labels: Sequence[int]) -> Tensor:
+    """Return which cells to hide, "row column": in half of each patient's rows one label alone, else any.
 
     What a label is given all else is what the cohort is for, so half of the training goes into it. The other
-    rows have a noise level each, uniform from nothing to everything, and at least one masked column.
+    rows have a noise level each, uniform from nothing to everything, and at least one masked column. With an
+    odd number of rows a coin of the patient's own decides on the middle one: counted over the batch instead,
+    a patient more would change the others' rows.
     """
-    level = torch.rand(n_rows, 1, device=device)
-    hidden = torch.rand(n_rows, n_columns, device=device) < level
-    hidden[torch.arange(n_rows), torch.randint(n_columns, (n_rows,), device=device)] = True
+    hidden = draws.uniform(n_columns) < draws.uniform(1)
+    surely = draws.below(n_columns)
+    hidden |= functional.one_hot(surely, n_columns).bool()
     if labels:
-        half = n_rows // 2
-        which = torch.tensor(list(labels), device=device)[torch.randint(len(labels), (half,), device=device)]
-        hidden[:half] = functional.one_hot(which, n_columns).bool()
+        named = torch.tensor(list(labels), device=hidden.device)[draws.below(len(labels))]
+        place = torch.arange(draws.n_rows, device=hidden.device) // len(
+            draws.keys
+        )  # among the patient's rows
+        alone = 2 * place + (draws.uniform_of_unit() < 0.5) < draws.rows_per_unit
+        hidden = torch.where(alone[:, None], functional.one_hot(named, n_columns).bool(), hidden)
     return hidden
 
 
@@ -119,8 +123,7 @@ class DenoiserTraining(PrivateModule):
     def losses(self, batch: Batch) -> Tensor:
         """Return one loss a row; a patient's rows have a mask each."""
         cells = batch["cells"]
-        mask = masks(len(cells), cells.shape[1], self.labels, device=cells.device)
-        return losses(self.net, cells, mask)
+        return losses(self.net, cells, masks(self.draws(batch), cells.shape[1], self.labels))
 
     def private_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
         """Return plain momentum."""
@@ -153,17 +156,17 @@ def pretrain(
     given = torch.from_numpy(np.ascontiguousarray(cells, dtype=np.int64))
     optimizer = torch.optim.AdamW(net.parameters(), lr=learning_rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max(steps, 2))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for step in range(steps):
-            rows = given[torch.randint(len(given), (batch,))]
-            loss = losses(net, rows, masks(len(rows), rows.shape[1], labels)).mean()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            schedule.step()
-            if step % 50 == 0:
-                tell(step / steps)
+    generator = open_generator(seed)
+    for step in range(steps):
+        draws = Draws.open(batch, generator)
+        rows = given[draws.below(len(given))]
+        loss = losses(net, rows, masks(draws, rows.shape[1], labels)).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        if step % 50 == 0:
+            tell(step / steps)
 
 
 @torch.no_grad()

@@ -19,6 +19,7 @@ from torch.optim import Adam, Optimizer
 
 from synthgen.models import _spectrum
 from synthgen.models._image_refiner import Critic, Refiner, cosines
+from synthgen.train.draws import Draws, open_generator
 from synthgen.train.module import PrivateModule
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.units import Batch
@@ -50,11 +51,11 @@ class Shown:
         """Return some of them."""
         return Shown(self.images[rows], self.classes[rows], self.guides[rows])
 
-    def some(self, n: int) -> Shown:
-        """Return that many, drawn at random."""
-        return self.take(torch.randint(len(self), (n,), device=self.classes.device))
+    def some(self, draws: Draws) -> Shown:
+        """Return one for each row of these draws."""
+        return self.take(draws.below(len(self)))
 
-    def like(self, classes: Tensor) -> Shown:
+    def like(self, classes: Tensor, draws: Draws) -> Shown:
         """Return one of each class asked for, or of any where there is none: each row's own affair."""
         order, counts = torch.argsort(self.classes, stable=True), torch.bincount(self.classes)
         starts = torch.cumsum(counts, 0) - counts
@@ -62,8 +63,7 @@ class Shown:
         there = (known == classes) & (counts[known] > 0)
         first = torch.where(there, starts[known], 0)
         width = torch.where(there, counts[known], len(self))
-        place = (torch.rand(len(classes), device=classes.device) * width).long()
-        return self.take(order[first + torch.minimum(place, width - 1)])
+        return self.take(order[first + draws.below(width)])
 
 
 def doubt(real: Tensor, made: Tensor) -> Tensor:
@@ -148,7 +148,7 @@ class CriticTraining(PrivateModule):
         self.rates, self.batch = rates, batch
         self.critic_steps, self.generator_steps = critic_steps, generator_steps
         self._drafts, self._kept = drafts, kept
-        self._made = self._remade()
+        self._made = self._remade(open_generator(seed, drafts.classes.device))
 
     def private_model(self) -> nn.Module:
         """Return the critic."""
@@ -157,7 +157,7 @@ class CriticTraining(PrivateModule):
     def losses(self, batch: Batch) -> Tensor:
         """Return one loss a row: a patient's image beside a made one of its class."""
         classes, guides = batch["classes"], batch["guides"]
-        made = self._made.like(classes)
+        made = self._made.like(classes, self.draws(batch))
         real = self.critic(batch["images"], classes, guides)
         return doubt(real, self.critic(made.images, made.classes, made.guides))
 
@@ -177,8 +177,9 @@ class CriticTraining(PrivateModule):
         optimizer, judge = self._optimizers()[1], self._judge()
         parameters = list(self.generator.parameters())
         for _ in range(self.generator_steps):
-            shown = self._drafts.some(self.batch)
-            made = refined(self.generator, shown.images)
+            draws = Draws.open(self.batch, self.open)
+            shown = self._drafts.some(draws)
+            made = refined(self.generator, shown.images, draws)
             score = functional_call(self.critic, judge, (made, shown.classes, shown.guides))
             loss = self._kept.loss(made, shown.images) + functional.softplus(-score).mean()
             optimizer.zero_grad()
@@ -187,7 +188,7 @@ class CriticTraining(PrivateModule):
             optimizer.step()
         for name, parameter in self.generator.named_parameters():
             self.average[f"generator.{name}"] = parameter.detach().clone()  # the last one, not an average
-        self._made = self._remade()
+        self._made = self._remade(self.open)
 
     def _judge(self) -> dict[str, Tensor]:
         """Return the critic's averaged weights, if an average is kept."""
@@ -195,15 +196,18 @@ class CriticTraining(PrivateModule):
         return {name: self.average.get(f"critic.{name}", weight).detach() for name, weight in named}
 
     @torch.no_grad()
-    def _remade(self) -> Shown:
-        shown = self._drafts.some(MADE)
-        parts = [refined(self.generator, images) for images in torch.split(shown.images, 256)]
+    def _remade(self, generator: torch.Generator) -> Shown:
+        shown = self._drafts.some(Draws.open(MADE, generator))
+        parts = [
+            refined(self.generator, images, Draws.open(len(images), generator))
+            for images in torch.split(shown.images, 256)
+        ]
         return Shown(torch.cat(parts), shown.classes, shown.guides)
 
 
-def refined(generator: Refiner, drafts: Tensor) -> Tensor:
+def refined(generator: Refiner, drafts: Tensor, draws: Draws) -> Tensor:
     """Return images of drafts under new noise."""
-    made: Tensor = generator(drafts, torch.randn_like(drafts))
+    made: Tensor = generator(drafts, draws.normal(*drafts.shape[1:]))
     return made
 
 
@@ -217,6 +221,7 @@ def pretrain(
     batch: int,
     rates: tuple[float, float],
     adversarial: float,
+    source: torch.Generator,
     tell: Callable[[int], None],
 ) -> None:
     """Teach both, for free, on phantoms: to take noise off, and to tell what noise left.
@@ -230,6 +235,7 @@ def pretrain(
         batch: images in a step.
         rates: learning rates of critic and generator.
         adversarial: weight of the critic's word, beside the squared error.
+        source: a public generator.
         tell: receives how many steps are done, after each.
     """
     if not steps:
@@ -238,9 +244,10 @@ def pretrain(
     schedule = torch.optim.lr_scheduler.OneCycleLR(own, rates[1], total_steps=max(steps, 2))
     theirs = Adam(critic.parameters(), lr=rates[0], betas=BETAS)
     for step in range(steps):
-        rows = torch.randint(len(phantoms), (batch,), device=seen.device)
-        shown, others = phantoms.take(rows), phantoms.some(batch)
-        made = refined(generator, seen[rows])
+        draws = Draws.open(batch, source)
+        rows = draws.below(len(phantoms))
+        shown, others = phantoms.take(rows), phantoms.some(draws)
+        made = refined(generator, seen[rows], draws)
         score = critic(made.detach(), shown.classes, shown.guides)
         lost = doubt(critic(others.images, others.classes, others.guides), score).mean()
         theirs.zero_grad()
@@ -257,9 +264,9 @@ def pretrain(
 
 
 @torch.no_grad()
-def sharpen(generator: Refiner, drafts: Shown, wanted: np.ndarray) -> None:
+def sharpen(generator: Refiner, drafts: Shown, wanted: np.ndarray, source: torch.Generator) -> None:
     """Give what is made of drafts the paid spectrum, before the critic looks at it."""
     bands = _spectrum.Bands(drafts.images.shape[-1])
-    made = (refined(generator, drafts.images) + 1.0) / 2.0
+    made = (refined(generator, drafts.images, Draws.open(len(drafts), source)) + 1.0) / 2.0
     gains = np.append(bands.gains(made.clamp(0, 1).cpu().numpy(), wanted), 1.0)[bands.places]
     generator.gains.copy_(torch.from_numpy(gains))

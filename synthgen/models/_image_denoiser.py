@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 
 from synthgen.models._device import device_of
 from synthgen.models._folding import Folding
+from synthgen.train.draws import Draws
 from synthgen.train.module import PrivateModule
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.units import Batch
@@ -103,31 +104,33 @@ class ImageDenoiser(nn.Module):
         return found
 
 
-def levels(n: int, *, low: float, high: float, device: torch.device | None = None) -> Tensor:
-    """Draw noise levels, log-normal between `low` and `high`, which are what sampling meets."""
+def levels(draws: Draws, *, low: float, high: float) -> Tensor:
+    """Draw noise levels, log-normal between `low` and `high`, which are what sampling meets, " row"."""
     below, above = torch.special.ndtr((torch.tensor([low, high]).log() - LOG_MEAN) / LOG_SPREAD).tolist()
-    part = below + (above - below) * torch.rand(n, device=device)
+    part = below + (above - below) * draws.uniform()
     drawn: Tensor = (LOG_MEAN + LOG_SPREAD * torch.special.ndtri(part)).exp()
     return drawn.clamp(low, high)
 
 
 def pretrain(
     net: ImageDenoiser,
-    draw: Callable[[int], tuple[Tensor, Tensor, Tensor, Tensor]],
+    draw: Callable[[Draws], tuple[Tensor, Tensor, Tensor, Tensor]],
     *,
     steps: int,
     batch: int,
     learning_rate: float,
+    generator: torch.Generator,
     tell: Callable[[int], None],
 ) -> None:
     """Train on images that were paid for or cost nothing, for free.
 
     Args:
         net: the denoiser.
-        draw: returns images, classes, guides and noise levels of that many rows.
+        draw: returns images, classes, guides and noise levels of the rows of these draws.
         steps: steps of AdamW.
         batch: rows in a step.
         learning_rate: the largest; it rises and falls once.
+        generator: a public one.
         tell: receives how many steps are done, after each.
     """
     if not steps:
@@ -135,8 +138,9 @@ def pretrain(
     optimizer = torch.optim.AdamW(net.parameters(), lr=learning_rate, weight_decay=1e-4, betas=(0.9, 0.99))
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=max(steps, 2))
     for step in range(steps):
-        images, classes, guides, sigma = draw(batch)
-        loss = net.losses(images, classes, guides, sigma, torch.randn_like(images)).mean()
+        draws = Draws.open(batch, generator)
+        images, classes, guides, sigma = draw(draws)
+        loss = net.losses(images, classes, guides, sigma, draws.normal(*images.shape[1:])).mean()
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -182,10 +186,10 @@ class ImageTraining(PrivateModule):
     def losses(self, batch: Batch) -> Tensor:
         """Return one loss a row; a patient's rows have a noise level each."""
         images, classes = batch["images"], batch["classes"]
-        dropped = torch.rand(len(images), device=images.device) < self.dropout
-        said = torch.where(dropped, self.net.classes, classes)
-        sigma = levels(len(images), low=LOWEST, high=self.highest, device=images.device)
-        return self.net.losses(images, said, batch["guides"], sigma, torch.randn_like(images))
+        draws = self.draws(batch)
+        said = torch.where(draws.uniform() < self.dropout, self.net.classes, classes)
+        sigma = levels(draws, low=LOWEST, high=self.highest)
+        return self.net.losses(images, said, batch["guides"], sigma, draws.normal(*images.shape[1:]))
 
     def private_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
         """Return Adam, as the DPDM family's recipe has it."""

@@ -20,6 +20,7 @@ from synthgen.models._noised_steps import records_of, spend
 from synthgen.models.imaging_diffusion import Config, FittedDiffusion
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.train.draws import Draws, drawing_from, open_generator
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.units import Patients
 
@@ -77,8 +78,7 @@ def _pretrained(config: Config, shown: Any, voted: _votes.Voted, tell: Progress)
     said = torch.from_numpy(np.concatenate([classes[picked], classes])).to(device)
     guide = torch.from_numpy(np.concatenate([guides[picked], guides])).float().to(device)
     highest = _highest(config)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with drawing_from(open_generator(config.seed)):
         net = network.ImageDenoiser(
             channels=channels,
             size=size,
@@ -87,20 +87,21 @@ def _pretrained(config: Config, shown: Any, voted: _votes.Voted, tell: Progress)
             width=config.width,
         ).to(device)
 
-        def draw(n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-            """Return phantoms at any noise level, and drafts where noise hides what they lack."""
-            from_made = torch.rand(n, device=device) < (PHANTOMS / 4 if highest > ROUGH else 1.0)
-            phantom, draft = (torch.randint(most, (n,), device=device) for most in (POOL, len(shown)))
-            rows = torch.where(from_made, phantom, POOL + draft)
-            sigma = network.levels(n, low=network.LOWEST, high=highest, device=device)
-            sigma = torch.where(from_made, sigma, sigma.clamp(min=ROUGH))
-            heard = torch.where(torch.rand(n, device=device) < config.dropout, net.classes, said[rows])
-            return pool[rows], heard, guide[rows], sigma
+    def draw(draws: Draws) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return phantoms at any noise level, and drafts where noise hides what they lack."""
+        from_made = draws.uniform() < (PHANTOMS / 4 if highest > ROUGH else 1.0)
+        phantom, draft = (draws.below(most) for most in (POOL, len(shown)))
+        rows = torch.where(from_made, phantom, POOL + draft)
+        sigma = network.levels(draws, low=network.LOWEST, high=highest)
+        sigma = torch.where(from_made, sigma, sigma.clamp(min=ROUGH))
+        heard = torch.where(draws.uniform() < config.dropout, net.classes, said[rows])
+        return pool[rows], heard, guide[rows], sigma
 
-        network.pretrain(
-            net, draw, steps=config.pretraining, batch=BATCH, learning_rate=RATE,
-            tell=counted(tell, "pretraining", config.pretraining),
-        )  # fmt: skip
+    network.pretrain(
+        net, draw, steps=config.pretraining, batch=BATCH, learning_rate=RATE,
+        generator=open_generator(config.seed, device),
+        tell=counted(tell, "pretraining", config.pretraining),
+    )  # fmt: skip
     return net.cpu()
 
 

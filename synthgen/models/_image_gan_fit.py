@@ -19,6 +19,7 @@ from synthgen.models._noised_steps import records_of, spend
 from synthgen.models.imaging_gan import Config, FittedGan
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.train.draws import Draws, drawing_from, open_generator
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.units import Patients
 
@@ -36,21 +37,22 @@ def fit(
     tell("phantoms", 0.0)
     rng, device = np.random.default_rng(config.seed), device_of(config.device)
     drafts, phantoms, seen = shown_of(bought, rng, device)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
+    with drawing_from(open_generator(config.seed)):
         generator, critic = networks(config, drafts, Conditioning.of(data.schema))
-        training.pretrain(
-            generator, critic, phantoms, seen, steps=config.pretraining, batch=BATCH, rates=RATES,
-            adversarial=config.adversarial, tell=counted(tell, "pretraining", config.pretraining),
-        )  # fmt: skip
-        training.sharpen(generator, drafts.some(SHARPENED), bought.sharp)
-        module = training.CriticTraining(
-            generator, critic, drafts, TrainingPlan.from_json(plan.parameters["training"]),
-            training.Kept(config.hold, config.hold_spectrum, bought.sharp),
-            rates=(config.critic_rate, config.generator_rate), ema_decay=config.ema_decay,
-            critic_steps=config.critic_steps, generator_steps=config.generator_steps, batch=2 * BATCH,
-            seed=config.seed, physical_units=AT_ONCE[device.type],
-        )  # fmt: skip
+    source = open_generator(config.seed, device)
+    training.pretrain(
+        generator, critic, phantoms, seen, steps=config.pretraining, batch=BATCH, rates=RATES,
+        adversarial=config.adversarial, source=source,
+        tell=counted(tell, "pretraining", config.pretraining),
+    )  # fmt: skip
+    training.sharpen(generator, drafts.some(Draws.open(SHARPENED, source)), bought.sharp, source)
+    module = training.CriticTraining(
+        generator, critic, drafts, TrainingPlan.from_json(plan.parameters["training"]),
+        training.Kept(config.hold, config.hold_spectrum, bought.sharp),
+        rates=(config.critic_rate, config.generator_rate), ema_decay=config.ema_decay,
+        critic_steps=config.critic_steps, generator_steps=config.generator_steps, batch=2 * BATCH,
+        seed=config.seed, physical_units=AT_ONCE[device.type],
+    )  # fmt: skip
     spend(
         module, Patients(records_of(data), data.units), noise=noise, device=device,
         tell=counted(tell, "DP-SGD", module.plan.steps),

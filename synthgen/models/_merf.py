@@ -81,25 +81,28 @@ def train(counts: np.ndarray, means: np.ndarray, numbers: Mapping[str, Any], tel
     """Return a network whose images have these mean features, class by class. Post-processing."""
     import torch
 
+    from synthgen.train.draws import drawing_from, open_generator
+
     waves = torch.from_numpy(frequencies(numbers).astype(np.float32))
     wanted = torch.from_numpy(means.astype(np.float32))
     share = counts / counts.sum()
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+    generator = open_generator(0)
+    with drawing_from(generator):
         net = network(numbers)
-        optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
-        for step in range(numbers["steps"]):
-            if step % 100 == 0:
-                tell(f"generator: {step:,} of {numbers['steps']:,} steps", step / numbers["steps"])
-            loss = torch.zeros(())
-            for c in range(len(counts)):
-                flat = net(torch.cat([torch.randn(BATCH, CODE), _hot(c, BATCH, numbers)], 1)).flatten(1)
-                phase = flat @ waves.T
-                drawn = torch.cat([phase.cos(), phase.sin()], 1).mean(0) / math.sqrt(len(waves))
-                loss = loss + float(share[c]) * ((drawn - wanted[c]) ** 2).sum()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
+    optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
+    for step in range(numbers["steps"]):
+        if step % 100 == 0:
+            tell(f"generator: {step:,} of {numbers['steps']:,} steps", step / numbers["steps"])
+        loss = torch.zeros(())
+        for c in range(len(counts)):
+            code = torch.randn(BATCH, CODE, generator=generator)
+            flat = net(torch.cat([code, _hot(c, BATCH, numbers)], 1)).flatten(1)
+            phase = flat @ waves.T
+            drawn = torch.cat([phase.cos(), phase.sin()], 1).mean(0) / math.sqrt(len(waves))
+            loss = loss + float(share[c]) * ((drawn - wanted[c]) ** 2).sum()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
     return net
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, Optimizer
 
+from synthgen.train.draws import Draws, open_generator
 from synthgen.train.module import PrivateModule
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.units import Batch
@@ -53,11 +54,16 @@ class Generator(nn.Module):
         logits: Tensor = self.head(self.body(torch.cat([draft, noise], dim=1)))
         return logits + KEEP * draft
 
-    def refine(self, draft: Tensor) -> Tensor:
-        """Return new records, one-hot, through which gradients flow (straight-through Gumbel softmax)."""
-        noise = torch.randn(len(draft), NOISE, device=draft.device)
-        parts = torch.split(self(draft, noise), list(self.sizes), dim=1)
-        return torch.cat([functional.gumbel_softmax(part, hard=True) for part in parts], dim=1)
+    def refine(self, draft: Tensor, draws: Draws) -> Tensor:
+        """Return new records, one-hot, through which gradients flow (straight-through Gumbel softmax).
+
+        Source: Jang, Gu and Poole (2017), arXiv:1611.01144.
+        """
+        logits = self(draft, draws.normal(NOISE))
+        parts = torch.split(logits + draws.gumbel(logits.shape[1]), list(self.sizes), dim=1)
+        soft = torch.cat([torch.softmax(part, dim=1) for part in parts], dim=1)
+        hard = one_hot(torch.stack([part.argmax(1) for part in parts], dim=1), self.sizes)
+        return hard - soft.detach() + soft
 
 
 def critic(sizes: Sequence[int], *, width: int) -> nn.Sequential:
@@ -120,7 +126,8 @@ class RefinerTraining(PrivateModule):
         """Return one loss a row: a patient's record beside one that the generator made."""
         real = one_hot(batch["cells"], self.generator.sizes)
         with torch.no_grad():
-            fake = self.generator.refine(self._some(len(real)))
+            draws = self.draws(batch)
+            fake = self.generator.refine(self._some(draws), draws)
         return pair_loss(self.judge(torch.stack([real, fake], dim=1)))
 
     def private_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
@@ -137,7 +144,8 @@ class RefinerTraining(PrivateModule):
             return
         optimizer = self._optimizers()[1]
         for _ in range(self.generator_steps):
-            made = self.generator.refine(self._some(512))
+            draws = Draws.open(512, self.open)
+            made = self.generator.refine(self._some(draws), draws)
             loss = -self.judge(made[:, None]).mean()
             optimizer.zero_grad()
             gradients = torch.autograd.grad(loss, list(self.generator.parameters()))
@@ -145,8 +153,8 @@ class RefinerTraining(PrivateModule):
                 parameter.grad = gradient
             optimizer.step()
 
-    def _some(self, n: int) -> Tensor:
-        rows = torch.randint(len(self._drafts), (n,))
+    def _some(self, draws: Draws) -> Tensor:
+        rows = draws.below(len(self._drafts)).to(self._drafts.device)
         return one_hot(self._drafts[rows].to(self.device), self.generator.sizes)
 
 
@@ -162,18 +170,18 @@ def pretrain(
 ) -> None:
     """Teach the critic, for free, what joins columns: drafts against drafts mixed in part."""
     optimizer = Adam(judge.parameters(), lr=1e-3, betas=(0.5, 0.9))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        for step in range(steps):
-            rows, others = (drafts[torch.randint(len(drafts), (batch,))] for _ in range(2))
-            mixed = torch.where(torch.rand(rows.shape) < torch.rand(batch, 1), others, rows)
-            pair = torch.stack([one_hot(rows, sizes), one_hot(mixed, sizes)], dim=1)
-            loss = pair_loss(judge(pair)).mean()
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            if step % 50 == 0:
-                tell(step / steps)
+    generator = open_generator(seed)
+    for step in range(steps):
+        draws = Draws.open(batch, generator)
+        rows, others = (drafts[draws.below(len(drafts))] for _ in range(2))
+        mixed = torch.where(draws.uniform(rows.shape[1]) < draws.uniform(1), others, rows)
+        pair = torch.stack([one_hot(rows, sizes), one_hot(mixed, sizes)], dim=1)
+        loss = pair_loss(judge(pair)).mean()
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        if step % 50 == 0:
+            tell(step / steps)
 
 
 @torch.no_grad()

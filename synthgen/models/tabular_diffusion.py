@@ -72,18 +72,16 @@ class Config(_warm.WarmSettings):
             noise: the operating system's source, or a test's.
             progress: told what is being done.
         """
-        import torch
-
         from synthgen.models import _denoiser as net
         from synthgen.models._noised_steps import train
+        from synthgen.train.draws import drawing_from, open_generator
 
         tell = progress or (lambda what, done: None)
         warm = _warm.start(data, plan, noise=noise, tell=tell)
         sizes = [merging.n_coarse for merging in warm.merging.values()]
         labels = [list(warm.merging).index(name) for name in data.schema.with_role("label")]
         drafts, steps = _warm.drafts_of(warm, self.seed), _warm.training_of(plan)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with drawing_from(open_generator(self.seed)):
             denoiser = net.Denoiser(sizes, width=self.width, blocks=self.blocks)
         net.pretrain(
             denoiser, drafts, labels, steps=self.pretraining, seed=self.seed,

@@ -70,13 +70,13 @@ class Config(_warm.WarmSettings):
 
         from synthgen.models import _refiner as nets
         from synthgen.models._noised_steps import train
+        from synthgen.train.draws import drawing_from, open_generator
 
         tell = progress or (lambda what, done: None)
         warm = _warm.start(data, plan, noise=noise, tell=tell)
         sizes = [merging.n_coarse for merging in warm.merging.values()]
         drafts = torch.from_numpy(_warm.drafts_of(warm, self.seed))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with drawing_from(open_generator(self.seed)):
             generator = nets.Generator(sizes, width=self.width)
             judge = nets.Pairs(nets.critic(sizes, width=self.width))
         nets.pretrain(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+import secrets
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -177,6 +178,14 @@ class NoiseSource(ABC):
             raise ValueError("Expected at least one record in each unit, got a unit without records.")
         return _continuous.below(self._words, counts)
 
+    def keys(self, size: int) -> Integers:
+        """Return a fresh key for each unit, which all that its loss draws in a step follows from.
+
+        They come from the operating system, unless a test's source repeats them. No proof rests on their
+        secrecy: a step moves by one clip whatever they are.
+        """
+        return np.frombuffer(secrets.token_bytes(8 * size), dtype=np.int64).copy()
+
     def _normal(self, size: int) -> npt.NDArray[np.float64]:
         return _continuous.gaussian(self._words, size)
 
@@ -274,6 +283,10 @@ class _SeededNoise(NoiseSource):
 
     def _words(self, size: int) -> npt.NDArray[np.uint64]:
         return self._rng.integers(0, 2**64, size=size, dtype=np.uint64)
+
+    def keys(self, size: int) -> Integers:
+        """Return keys that repeat under the seed."""
+        return self._words(size).view(np.int64)
 
     def _gaussian(self, values: Integers, sigma: float) -> Integers:
         if sigma > _EXACT_BELOW_SIGMA:  # there a rounded Gaussian is as good: its variance is 1/12 larger

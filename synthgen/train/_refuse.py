@@ -2,19 +2,21 @@
 
 A unit's gradient must not depend on its batch-mates, and what training leaves behind must be written by the
 noised step alone. `check_module` knows the layers that break this; `check_rows` finds those that it does not
-know, by changing all units but one and watching every module's output.
+know, by changing the other units, or their number, and watching every module's output (`_probe` says how).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+
+from synthgen.train.draws import drawing_from, open_generator
 
 _TOLERANCE = 1e-4
 
@@ -85,7 +87,7 @@ def buffers_stay(model: nn.Module) -> Iterator[None]:
 def shaken(model: nn.Module) -> Iterator[None]:
     """Move all weights a little meanwhile: layers that begin as zeros hide what lies before them."""
     before = [p.detach().clone() for p in model.parameters()]
-    generator = torch.Generator().manual_seed(0)
+    generator = open_generator(0)
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.05 * torch.randn(p.shape, generator=generator, dtype=p.dtype).to(p.device))
@@ -98,28 +100,42 @@ def shaken(model: nn.Module) -> Iterator[None]:
 
 
 def check_rows(
-    model: nn.Module, losses: Callable[[Any], Tensor], first: Any, second: Any, n_units: int
+    model: nn.Module,
+    losses: Callable[[Any], Tensor],
+    first: Any,
+    second: Any,
+    n_units: int,
+    *,
+    second_units: int | None = None,
+    agree: Sequence[tuple[int, int]] = ((0, 0),),
 ) -> None:
     """Refuse a model or loss in which one unit's rows depend on another's.
 
     Args:
         model: the model, in the mode in which it trains.
-        losses: returns one loss a row of a batch; run twice under the same random numbers.
+        losses: returns one loss a row of a batch.
         first: a batch of made-up rows, ``n_units`` units.
-        second: another, that agrees with it in unit 0 only.
-        n_units: units in each.
+        second: another.
+        n_units: units in the first.
+        second_units: units in the second; None if as many.
+        agree: places in both batches of the units that are the same.
 
     Raises:
-        ValueError: names the innermost module whose output for unit 0 changed, or the loss.
+        ValueError: names the innermost module whose output for such a unit changed, or the loss.
     """
-    seen = [_outputs(model, losses, batch, n_units) for batch in (first, second)]
-    if len(seen[0]) != len(seen[1]):
-        raise ValueError("Expected a forward pass that runs the same layers for all data, got another. ")
+    sizes = (n_units, second_units or n_units)
+    seen = [_outputs(model, losses, batch, n) for batch, n in zip((first, second), sizes, strict=True)]
+    if [name for name, _ in seen[0]] != [name for name, _ in seen[1]]:
+        raise ValueError("Expected a forward pass that runs the same layers for all data, got another.")
     for (name, a), (_, b) in zip(*seen, strict=True):
-        if not torch.allclose(a, b, rtol=_TOLERANCE, atol=_TOLERANCE * float(a.abs().max()), equal_nan=True):
+        atol = _TOLERANCE * float(a.abs().max())
+        pairs = [(a[:, i], b[:, j]) for i, j in agree] if len(a) == len(b) else []
+        if not pairs or not all(
+            torch.allclose(*p, rtol=_TOLERANCE, atol=atol, equal_nan=True) for p in pairs
+        ):
             raise ValueError(
                 f"Expected rows that do not depend on each other, got {name} whose output for one unit "
-                "changes with the other units. Take statistics over the batch out of it."
+                "changes with the other units. Take what the batch as a whole decides out of it."
             )
 
 
@@ -130,19 +146,24 @@ def _outputs(
 
     def watch(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, out: Any) -> None:
-            if isinstance(out, Tensor) and out.dim() and out.shape[0] % n_units == 0:
-                seen.append(
-                    (f"{type(module).__name__} at {name!r}", out.detach()[0::n_units].float().clone())
-                )
+            if isinstance(out, Tensor) and out.dim():
+                seen.append((f"{type(module).__name__} at {name!r}", out.detach().float().clone()))
 
         return hook
 
     handles = [m.register_forward_hook(watch(name)) for name, m in model.named_modules()]
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)  # of made-up rows: no privacy rests on it
+        with torch.no_grad(), drawing_from(open_generator(0, _device(model))):  # of made-up rows
             loss = losses(batch)
     finally:
         for handle in handles:
             handle.remove()
-    return [*seen, ("the loss", loss.detach()[0::n_units].float())]
+    rows = [(name, out) for name, out in seen if len(out) == len(loss)]
+    return [
+        (name, out.view(-1, n_units, *out.shape[1:]))
+        for name, out in [*rows, ("the loss", loss.detach().float())]
+    ]
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(iter(model.parameters())).device

@@ -22,16 +22,16 @@ from torch.optim import Optimizer
 
 from synthgen.privacy.noise import NoiseSource
 from synthgen.train import _world
-from synthgen.train._refuse import check_rows, shaken
+from synthgen.train._probe import PROBE_UNITS, check_batches
+from synthgen.train._refuse import shaken
 from synthgen.train._trainer import Checkpoints as Checkpoints
 from synthgen.train._trainer import check_loader, check_optimizers, check_trainer, make_trainer, quiet
+from synthgen.train.draws import KEYS, Draws, open_generator
 from synthgen.train.gradients import UnitGradients
 from synthgen.train.noisy import NoisySum
 from synthgen.train.plan import TrainingPlan
 from synthgen.train.steps import StepBook, same_plan, spent_json
 from synthgen.train.units import Batch, LogicalBatch, Patients, PatientSampler
-
-_PROBE_UNITS = 3
 
 
 @dataclass
@@ -62,13 +62,14 @@ class PrivateModule(pl.LightningModule):
             plan: all that fixes the guarantee.
             physical_units: patients that are in memory at once; speed only.
             ema_decay: share that the running average of the weights keeps in a step; 0 keeps no average.
-            seed: of what `after_step` draws, the same in all processes. Public.
+            seed: of ``open``, which `after_step` draws from, the same in all processes. Public.
         """
         super().__init__()
         self.automatic_optimization = False
         self.plan, self.physical_units, self.ema_decay, self.seed = plan, physical_units, ema_decay, seed
         self.steps_done = 0
         self.average: dict[str, Tensor] = {}
+        self.open = open_generator(seed)
         self._training: _Training | None = None
 
     @abstractmethod
@@ -77,7 +78,7 @@ class PrivateModule(pl.LightningModule):
 
     @abstractmethod
     def losses(self, batch: Batch) -> Tensor:
-        """Return one loss a row, each from its own row alone, " row"."""
+        """Return one loss a row, each from its own row and `draws` alone, " row"."""
 
     @abstractmethod
     def private_optimizer(self, parameters: list[nn.Parameter]) -> Optimizer:
@@ -88,7 +89,22 @@ class PrivateModule(pl.LightningModule):
         return []
 
     def after_step(self) -> None:
-        """Train the other networks, with no record at hand. Draws repeat in all processes."""
+        """Train the other networks, with no record at hand. Draws come from ``open``, the same everywhere."""
+
+    def draws(self, batch: Batch) -> Draws:
+        """Return the random numbers of a batch's rows: all that `losses` may draw.
+
+        `fit` gives each patient of a step a key from the operating system, which its numbers follow from.
+        Rows without keys, outside of `fit`, get fresh ones.
+        """
+        keys = batch.get(KEYS)
+        if keys is None:
+            n_rows = len(next(iter(batch.values())))
+            keys = self._keys(NoiseSource.system(), n_rows // self.plan.rows_per_unit)
+        return Draws(keys, self.plan.rows_per_unit)
+
+    def _keys(self, noise: NoiseSource, n_units: int) -> Tensor:
+        return torch.from_numpy(noise.keys(n_units)).to(self.device)
 
     def configure_optimizers(self) -> list[Optimizer]:
         """Return the private optimizer and the data-free ones.
@@ -206,7 +222,7 @@ class PrivateModule(pl.LightningModule):
         """Return rows of patients; a patient's rows lie ``len(units)`` apart."""
         index = held.patients.draw(units, n_records=self.plan.records_per_unit, noise=held.noise)
         batch = held.patients.records.fetch(index.reshape(-1))
-        return self._repeated(batch)
+        return {**self._repeated(batch), KEYS: self._keys(held.noise, len(units))}
 
     def _repeated(self, batch: Batch) -> Batch:
         times = self.plan.rows_per_unit // self.plan.records_per_unit
@@ -216,22 +232,20 @@ class PrivateModule(pl.LightningModule):
         return {name: t.repeat(times, *[1] * (t.dim() - 1)) for name, t in moved.items()}
 
     def _check_rows(self, held: _Training) -> None:
-        n_rows = _PROBE_UNITS * self.plan.records_per_unit
-        first, second = (held.patients.records.made_up(n_rows, seed) for seed in (1, 2))
-        for name, tensor in second.items():
-            tensor[0::_PROBE_UNITS] = first[name][0::_PROBE_UNITS]
-        one, other = self._repeated(first), self._repeated(second)
-        with self.trainer.precision_plugin.train_step_context(), shaken(self):
-            check_rows(self.private_model(), self.losses, one, other, n_units=_PROBE_UNITS)
+        """Run the network and the loss on made-up patients in batches of different sizes and orders."""
+        n = PROBE_UNITS * self.plan.records_per_unit
+        rows = dict(self._repeated(held.patients.records.made_up(n, 1)))
+        rows[KEYS] = torch.arange(1, PROBE_UNITS + 1, device=self.device) * 1_000_003
+        with shaken(self):
+            check_batches(held.engine, self.losses, rows, self.plan.rows_per_unit)
 
     @contextmanager
     def _no_records(self, step: int) -> Iterator[None]:
         """Take the patients away, and make draws the same in all processes."""
         held, self._training = self._training, None
+        self.open = open_generator(self.seed * 1_000_003 + step, self.device)
         try:
-            with torch.random.fork_rng():
-                torch.manual_seed(self.seed * 1_000_003 + step)
-                yield
+            yield
         finally:
             self._training = held
 

@@ -9,6 +9,7 @@ from synthgen.models import _image_denoiser as network
 from synthgen.models import _image_fit, _noised_steps, imaging_diffusion
 from synthgen.models._image_warm import CLIP
 from synthgen.privacy.noise import NoiseSource
+from synthgen.train.draws import KEYS, Draws, open_generator
 from synthgen.train.gradients import UnitGradients
 from synthgen.train.plan import TrainingPlan
 from tests.phantoms import cohort
@@ -24,10 +25,10 @@ def test_1_a_patient_of_any_images_moves_a_step_by_one_clip() -> None:
     records = _noised_steps.records_of(data)
     sums = []
     for chosen in (np.arange(5), np.arange(6)):
-        torch.manual_seed(0)
         total = {name: torch.zeros_like(p) for name, p in engine.parameters.items()}
-        for unit in chosen:  # one at a time, so that draws of the others stay
+        for unit in chosen:
             batch = {k: v.repeat(4, *[1] * (v.dim() - 1)) for k, v in records.fetch(np.array([unit])).items()}
+            batch[KEYS] = torch.tensor([unit + 1])
             found = engine.clipped_sum(
                 lambda batch=batch: module.losses(batch), n_units=1, rows_per_unit=4, max_grad_norm=CLIP
             )
@@ -67,8 +68,8 @@ def test_a_step_of_the_denoiser_is_that_of_edm() -> None:
 
 def test_noise_levels_are_log_normal_between_what_sampling_meets_and_pile_up_nowhere() -> None:
     for low, high in ((0.01, 0.16), (0.01, 10.0)):
-        torch.manual_seed(0)
-        drawn = network.levels(20_000, low=low, high=high).double().numpy()
+        draws = Draws.open(20_000, open_generator(0))
+        drawn = network.levels(draws, low=low, high=high).double().numpy()
         assert drawn.min() >= low
         assert drawn.max() <= high
         law = stats.norm(network.LOG_MEAN, network.LOG_SPREAD)

@@ -329,7 +329,7 @@ class Gan(PrivateModule):
         x = batch["x"]
         half = len(x) // 2
         with torch.no_grad():
-            fake = self.generator(torch.randn(half, 2))
+            fake = self.generator(self.draws(batch).normal(2)[:half])
         scores = self.critic(torch.cat([x[:half], fake]))[:, 0]
         return torch.relu(1 + torch.cat([-scores[:half], scores[half:]]))
 
@@ -342,7 +342,7 @@ class Gan(PrivateModule):
     def after_step(self) -> None:
         optimizer = self.optimizers()[1]
         optimizer.zero_grad()
-        (-self.critic(self.generator(torch.randn(8, 2))).mean()).backward()
+        (-self.critic(self.generator(torch.randn(8, 2, generator=self.open))).mean()).backward()
         optimizer.step()
 
 
