@@ -370,14 +370,15 @@ class _Column:
         if whole and min(lengths) >= 5 and len(lengths) > MAX_LISTED and self._is_named_id():
             return Suggestion({"type": "integer", "role": "id"}, ("an id by its name and its digits",))
         apart = _apart(numbers)
-        if whole and self.cells.native != "number":
+        if whole and self.cells.native != "number" and max(abs(low), abs(high)) < EXACT:
             limits: dict[str, Any] = {"minimum": int(low), "maximum": int(high)}
             padded = any(number.decimals for number in numbers)
             shown = "whole numbers" + (", written without the point" if padded else "")
             return Suggestion({"type": "integer", "constraints": limits}, (shown, *apart))
         places = max(number.decimals for number in numbers)
         guess = Suggestion({"type": "number", "constraints": {"minimum": low, "maximum": high}})
-        if any(number.exponent for number in numbers) or places > MOST_DECIMALS:
+        inexact = max(abs(low), abs(high)) * 10.0**places >= EXACT
+        if any(number.exponent for number in numbers) or places > MOST_DECIMALS or inexact:
             return guess.because("numbers", *apart)
         return guess.with_keys(decimals=places).because(_in_decimals(rest, places, self.decimal), *apart)
 
