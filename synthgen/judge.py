@@ -18,7 +18,7 @@ from dp_accounting.dp_event import ComposedDpEvent, DpEvent
 
 from synthgen import audits
 from synthgen.config import Loaded, groups_of, tables_of, target_of
-from synthgen.errors import ConfigError, GateRefused
+from synthgen.errors import ConfigError, DataError, GateRefused
 from synthgen.evaluate._base import Claim, Inputs, MetricResult
 from synthgen.evaluate._run import evaluate_all
 from synthgen.evaluate._store import results_to_json
@@ -41,7 +41,7 @@ from synthgen.release.record import (
     privacy_record,
     replace_one_epsilon,
 )
-from synthgen.runs import RunFolder
+from synthgen.runs import RunFolder, saved_digest
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def evaluate_run(
     Each look is an entry of the ledger, written before the holdout is used.
     """
     ledger = Ledger.connect(loaded.config.budget.ledger, base=loaded.base)
+    device = _device_of_paid_fit(ledger, loaded, folder)
     policy = load_policy(loaded.policy)
     results: tuple[MetricResult, ...] = ()
     audit: TwinAudit | None = None
@@ -86,7 +87,7 @@ def evaluate_run(
     spent = ledger.spent(loaded.config.cohort)
     mu = mu_of([spent.event], spent.delta)
     if loaded.config.evaluate is not None:
-        claim = Claim(spent.epsilon, spent.delta, mu, to_json(spent.event), looks)
+        claim = Claim(spent.epsilon, spent.delta, mu, to_json(spent.event), looks, spent.proven)
         inputs = Inputs(
             schema=loaded.schema,
             train=cohort.train,
@@ -108,7 +109,7 @@ def evaluate_run(
     patients = loaded.config.budget.patients or cohort.n_units
     record = _record(
         loaded, plan, ledger, table, verdict, policy,
-        cohort_patients=patients, looks=looks, mu=mu, audit=audit, inference=inference,
+        cohort_patients=patients, looks=looks, mu=mu, audit=audit, inference=inference, device=device,
     )  # fmt: skip
     judged = Judged(verdict, results, record, looks)
     evaluation = {"verdict": verdict.to_json(), "results": results_to_json(results)}
@@ -116,6 +117,34 @@ def evaluate_run(
     folder.write("record.json", record)
     _reports(loaded, folder, judged, policy, cohort, table)
     return judged
+
+
+def _device_of_paid_fit(ledger: Ledger, loaded: Loaded, folder: RunFolder) -> str | None:
+    """Check that the ledger holds the spend of a run's model.
+
+    Returns:
+        The kind of device that it was fitted on; None if that was not noted.
+
+    Raises:
+        DataError: the ledger holds no spend of this run, or knows another model of it.
+    """
+    fits = ledger.fits(loaded.digest[:16])
+    if not fits:
+        raise DataError(
+            "Expected the spend of this run's fit in the ledger, found none: it is not the ledger of the "
+            "fit, or was rolled back.",
+            where="budget.ledger",
+            next_step="Restore the ledger, and verify it with a bundle's head.",
+        )
+    digest = saved_digest(folder.model)
+    mine = [fit for fit in fits.values() if digest in fit.models]
+    if not mine and any(fit.models for fit in fits.values()):
+        raise DataError(
+            "Expected the model that the ledger's commit names, found an altered one.",
+            where=str(folder.model),
+            next_step="Restore the model, or choose another --output: a new fit is a new spend.",
+        )
+    return mine[-1].device if mine else None
 
 
 def _look(ledger: Ledger, loaded: Loaded, policy: Policy) -> None:
@@ -224,6 +253,7 @@ def _record(
     mu: float,
     audit: TwinAudit | None,
     inference: TwinInference | None,
+    device: str | None,
 ) -> dict[str, Any]:
     spent = ledger.spent(loaded.config.cohort)
     counted = replace_one_epsilon(lambda delta: epsilon_of([plan.event], delta), plan.delta)
@@ -237,6 +267,8 @@ def _record(
         head=ledger.head(),
         mu=mu,
         replace_one=counted if plan.patients_counted else None,
+        opened=spent.opened[:10],
+        cap_changes=spent.cap_changes,
     )
     today = datetime.datetime.now(tz=datetime.UTC).date().isoformat()
     title = loaded.schema.title or loaded.config.cohort
@@ -256,6 +288,7 @@ def _record(
         files={name: len(table) for name in _files(loaded, table)},
         audit=None if audit is None else audits.told(audit),
         inference=None if inference is None else {**inference.to_json(), "stamp": inference.stamp},
+        device=device,
     )
 
 

@@ -218,6 +218,11 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def saved_digest(folder: Path | None) -> str:
+    """Return the digest of a saved model: of all its files' names and contents; empty if there is none."""
+    return source_digest((folder,)) if folder is not None and folder.is_dir() else ""
+
+
 def source_digest(paths: Sequence[Path]) -> str:
     """Return the SHA-256 of what a run reads: of one file its own, else of all files' names and contents."""
     if len(paths) == 1 and paths[0].is_file():

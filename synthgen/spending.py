@@ -21,6 +21,7 @@ from synthgen.errors import ConfigError, DataError
 from synthgen.ingest import table as ingest
 from synthgen.ingest.linked import kept_in_order
 from synthgen.models._base import Progress, TableModel
+from synthgen.models._device import device_of
 from synthgen.models._longitudinal import for_schema
 from synthgen.models._model import load_model, save_model
 from synthgen.privacy._ledger_copy import sync_folder
@@ -30,7 +31,7 @@ from synthgen.privacy.parts import keep_records, part_of
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort
-from synthgen.runs import partial_of, source_digest, sync_tree
+from synthgen.runs import partial_of, saved_digest, source_digest, sync_tree
 from synthgen.schema import Schema
 
 
@@ -166,7 +167,7 @@ def spend(
                 plan = _again(loaded, plan, cohort.n_units)
             if not len(cohort.train):
                 raise DataError("Expected patients to train on, got none.", where=str(loaded.table))
-        detail = {"generator": loaded.generator.name}
+        detail = {"generator": loaded.generator.name, "device": _device(loaded)}
         with clock("fit"):
             if keep is not None and held.fitted:  # killed after the model was saved: it is never fitted twice
                 model = load_model(keep)[0]
@@ -185,11 +186,10 @@ def ledger_unit(schema: Schema) -> LedgerUnit:
     return LedgerUnit(unit.level, unit.column if unit.level == "patient" else None, unit.max_records)
 
 
-def saved_digest(folder: Path | None) -> str:
-    """Return the digest of a saved model: of all its files' names and contents; empty if there is none."""
-    if folder is None or not folder.is_dir():
-        return ""
-    return source_digest((folder,))
+def _device(loaded: Loaded) -> str:
+    """Return the kind of device that a generator computes on, for the ledger and the record."""
+    wanted = getattr(loaded.generator, "device", "cpu")
+    return "cpu" if wanted == "cpu" else str(device_of(wanted).type)
 
 
 def _save(model: TableModel, loaded: Loaded, folder: Path) -> str:

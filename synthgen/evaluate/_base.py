@@ -29,12 +29,15 @@ class Claim:
     """The guarantee that the release claims, checked by the leakage head.
 
     Attributes:
-        epsilon: total epsilon of the cohort's ledger with this release, at ``delta``.
+        epsilon: epsilon of what the cohort's ledger holds with this release, composed as if it had been
+            planned together, at ``delta``.
         delta: probability of failure.
         mu: Gaussian-DP parameter of the whole curve, or None if it was not computed.
         event: serialised `DpEvent` (see `synthgen.privacy.accountant`), for the trade-off
             curve; None if unknown.
         looks: how often this holdout has been looked at, this time included.
+        proven: epsilon that is proven where the ledger holds a sequence: its cap; None where it is
+            ``epsilon``.
     """
 
     epsilon: float
@@ -42,6 +45,7 @@ class Claim:
     mu: float | None = None
     event: Mapping[str, Any] | None = None
     looks: int = 1
+    proven: float | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._intervals import exactly
 
 DEFINITION = (
-    "Epsilon and delta of all releases of this cohort together; mu of Gaussian DP from the whole curve."
+    "Epsilon and delta that are proven for all that the cohort's ledger holds: of one spend its own, of "
+    "several the cap. Mu of Gaussian DP from the whole curve, as if all had been planned together."
 )
 
 
@@ -27,10 +28,11 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     if claim is None:
         note = "No privacy guarantee was claimed; that the attacks find little is no evidence of safety."
         return _result({}, status="not-applicable", note=note)
-    numbers = {"epsilon": claim.epsilon, "delta": claim.delta, "looks": float(claim.looks)}
+    proven = claim.epsilon if claim.proven is None else claim.proven
+    numbers = {"epsilon": proven, "delta": claim.delta, "looks": float(claim.looks)}
     if claim.mu is not None:
         numbers["mu"] = claim.mu
-    details = {"odds": math.exp(min(claim.epsilon, 700.0)), "has_curve": claim.event is not None}
+    details = {"odds": math.exp(min(proven, 700.0)), "has_curve": claim.event is not None}
     return _result({key: exactly(value) for key, value in numbers.items()}, details=details)
 
 

@@ -94,6 +94,21 @@ class Spend:
 
 
 @dataclass(frozen=True)
+class PaidFit:
+    """A committed reservation of a run.
+
+    Attributes:
+        number: of its entry.
+        models: digests of the models that came of it.
+        device: kind of the device that it computed on; None if it was not noted.
+    """
+
+    number: int
+    models: frozenset[str]
+    device: str | None
+
+
+@dataclass(frozen=True)
 class CohortState:
     """A cohort as its latest ``cap`` row has it.
 
@@ -122,6 +137,7 @@ class State:
         counted: reservations whose draws are counted (`synthgen.privacy._ledger_draws`).
         positions: of closed reservations, how far they had drawn.
         models: digests of the models that came of each committed reservation.
+        devices: kinds of devices that committed fits computed on, where noted.
         units: privacy unit of each reservation that has one, stated with it or declared later.
         joined: columns that were declared to name the same patients.
         opened: time of each cohort's first cap.
@@ -137,6 +153,7 @@ class State:
     counted: set[int] = field(default_factory=set)
     positions: dict[int, Position] = field(default_factory=dict)
     models: dict[int, set[str]] = field(default_factory=dict)
+    devices: dict[int, str] = field(default_factory=dict)
     units: dict[int, LedgerUnit] = field(default_factory=dict)
     joined: list[frozenset[str]] = field(default_factory=list)
     opened: dict[str, str] = field(default_factory=dict)
@@ -293,8 +310,10 @@ def _apply(state: State, entry: Entry) -> None:
             state.closed[number] = entry.kind
             if number in state.counted:
                 state.positions[number] = Position.from_json(entry.content["draws"])
-            model = entry.content.get("detail", {}).get("model")
-            state.models[number] = {str(model)} if model else set()
+            detail = entry.content.get("detail", {})
+            state.models[number] = {str(detail["model"])} if detail.get("model") else set()
+            if detail.get("device"):
+                state.devices[number] = str(detail["device"])
     elif entry.kind == "model":
         if state.closed.get(entry.content["entry"]) != "commit":
             raise ValueError("it names a reservation that is not committed")

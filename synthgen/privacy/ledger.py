@@ -23,11 +23,12 @@ from synthgen.privacy._ledger_draws import DrawsRow
 from synthgen.privacy._ledger_draws import Position as Position
 from synthgen.privacy._ledger_state import NAME, SPENDING, State, fingerprint, replay
 from synthgen.privacy._ledger_state import Cohort as Cohort
+from synthgen.privacy._ledger_state import PaidFit as PaidFit
 from synthgen.privacy._ledger_state import Spend as Spend
 from synthgen.privacy._ledger_units import LedgerUnit as LedgerUnit
 from synthgen.privacy._ledger_units import shown as shown_unit
 
-__all__ = ["Cohort", "Entry", "Ledger", "LedgerUnit", "Position", "Problem", "Spend", "shown_unit"]
+__all__ = ["Cohort", "Entry", "Ledger", "LedgerUnit", "PaidFit", "Position", "Problem", "Spend", "shown_unit"]
 from synthgen.privacy.accountant import epsilon_of, to_json
 from synthgen.privacy.parts import new_key
 
@@ -258,11 +259,16 @@ class Ledger:
             content = {"entry": number, "model": model}
             self._append(connection, rows, state.spends[number].cohort, "model", content)
 
-    def fits(self, run: str) -> dict[int, set[str]]:
-        """Return the committed reservations of a run, each with the digests of its models."""
+    def fits(self, run: str) -> dict[int, PaidFit]:
+        """Return the committed reservations of a run's fits, by number."""
         with self._reading() as (_connection, _rows, state):
-            own = [number for number, entry in state.spends.items() if entry.content.get("run") == run]
-            return {n: set(state.models[n]) for n in own if state.closed.get(n) == "commit"}
+            return {
+                number: PaidFit(number, frozenset(state.models[number]), state.devices.get(number))
+                for number, entry in state.spends.items()
+                if entry.content.get("run") == run
+                and state.closed.get(number) == "commit"
+                and str(entry.content.get("purpose", "")).startswith("fit")
+            }
 
     def declare_unit(self, cohort: str, unit: LedgerUnit, *, reason: str) -> list[int]:
         """Record the privacy unit of a cohort's reservations that have none: older versions did not store it.

@@ -75,7 +75,7 @@ def _prove(
 
     return _Proved(
         own=curve(own_delta),
-        composed=epsilon_of(all_events, delta),
+        composed=epsilon_of(all_events, delta, adaptive=len(all_events) > 1),
         mu=mu_of(all_events, delta) if with_mu else None,
         replaced=replace_one_epsilon(curve, own_delta) if with_replaced else None,
     )

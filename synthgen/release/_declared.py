@@ -45,7 +45,8 @@ class Composition:
     Attributes:
         cohort: the ledger's name for these patients.
         patients: declared size of the cohort, in patients.
-        epsilon: of all events that count for the cohort, composed jointly, at ``delta``.
+        epsilon: of all events that count for the cohort, composed jointly as if they had been planned
+            together, at ``delta``.
         delta: probability of failure.
         cap: the cohort's cap on epsilon.
         events: serialised events (`synthgen.privacy.accountant.to_json`), this release's included.
@@ -54,6 +55,8 @@ class Composition:
         mu: Gaussian-DP parameter of the whole curve, or None if it was not computed.
         replace_one: the release's epsilon when neighbours replace one patient; needed if the plan's
             patients were counted (see `replace_one_epsilon`).
+        opened: when the ledger opened the cohort (ISO); what was released before is not counted.
+        cap_changes: how often the cap was changed after a spend that counts against it.
     """
 
     cohort: str
@@ -66,6 +69,18 @@ class Composition:
     accountant: str = "smallest valid of RDP and PLD (dp_accounting)"
     mu: float | None = None
     replace_one: float | None = None
+    opened: str = ""
+    cap_changes: int = 0
+
+    @property
+    def adaptive(self) -> bool:
+        """Whether an event may have been chosen after the outputs of another were seen."""
+        return len(self.events) > 1
+
+    @property
+    def proven(self) -> float:
+        """Epsilon that is proven: of one event its own, of a sequence the cap that its filter holds."""
+        return self.cap if self.adaptive else self.epsilon
 
 
 @dataclass(frozen=True)

@@ -135,9 +135,14 @@ class PlanBlock(Settings):
 
 
 class LedgerBlock(Settings):
-    """The cohort's ledger with this release: all events, composed jointly; ``mu`` of the whole curve.
+    """The cohort's ledger with this release: all events that it holds, composed jointly.
 
-    ``head`` is number and hash of the ledger's last row when the bundle was made.
+    ``mu`` is of the whole curve. ``epsilon`` and ``mu`` are of events that were planned together. Where
+    there are several, a later one may have been chosen after the outputs of an earlier one were seen
+    (``adaptive``); then ``proven_epsilon`` is the cap, which the ledger's filter holds for such
+    sequences. Without that it is ``epsilon``. ``opened`` is when the ledger opened the cohort: what was
+    released before, or booked elsewhere, is not counted. ``head`` is number and hash of the ledger's last
+    row when the bundle was made.
     """
 
     cohort: str = Text
@@ -146,6 +151,10 @@ class LedgerBlock(Settings):
     delta: float = Probability
     mu: float | None = Key(gt=0)
     cap_epsilon: float = Positive
+    proven_epsilon: float = Positive
+    adaptive: bool
+    opened: str
+    cap_changes: int = Key(ge=0)
     events: tuple[Json, ...] = Key(min_length=1)
     head: str = Head
 

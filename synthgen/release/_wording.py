@@ -7,11 +7,38 @@ from typing import Any
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.release._declared import Composition, Deployment
 
-RANDOMNESS = (
-    "Privacy noise, and every draw that decides which patients a step sees, come from the operating "
-    "system's CSPRNG (or a generator keyed from it). They are in no config, checkpoint, log or bundle. "
-    "The run's seed serves initial weights and the sampling of synthetic records only."
+_RANDOMNESS = (
+    "Privacy noise, and every draw that decides which patients and records a step sees, come from the "
+    "operating system's CSPRNG (or a generator keyed from it) and are drawn on the CPU, whatever device "
+    "computes. They are in no config, checkpoint, log or bundle; noised answers are in the run's internal "
+    "folder. "
+    "The run's seed serves what sees no record: initial weights, pretraining on public or paid material, and "
+    "synthetic records."
 )
+_DEVICES = {
+    "cpu": "The fit computed on the CPU.",
+    "cuda": (
+        "The fit computed on a GPU. Its sums are rounded in an order that is not fixed, which the claim "
+        "covers by the slack of its clipping and not by a test: the tests of this version run on CPUs."
+    ),
+    None: "Which device the fit computed on was not recorded.",
+}
+
+
+def randomness(device: str | None) -> str:
+    """Return what is random and where it comes from, for the device that a fit computed on.
+
+    Args:
+        device: ``cpu`` or ``cuda``; None where it was not recorded.
+
+    Raises:
+        ValueError: nothing is known of the device.
+    """
+    if device not in _DEVICES:
+        raise ValueError(f"Expected a device of {list(_DEVICES)}, got {device!r}.")
+    return f"{_RANDOMNESS} {_DEVICES[device]}"
+
+
 FIGURES = (
     "Exact figures on real records are with the data steward and are not in this bundle. "
     "The verdict was computed from real records and lies outside the guarantee."
@@ -68,7 +95,7 @@ def registry_block(deployment: Deployment, plan: PrivacyPlan, composition: Compo
         },
         "accounting": {
             "post_processing": "Sampling, decoding, checks and this record are post-processing.",
-            "composition": f"All events of the cohort's ledger compose jointly ({composition.accountant}).",
+            "composition": _composition(composition),
         },
         "implementation": {
             "preprocessing_and_hyperparameter_tuning": (f"{_domains(plan)} {deployment.tuning}"),
@@ -77,6 +104,18 @@ def registry_block(deployment: Deployment, plan: PrivacyPlan, composition: Compo
         },
         "administrative": {"registry_authors": list(deployment.authors)},
     }
+
+
+def _composition(composition: Composition) -> str:
+    """Return what is proven for the events of the ledger."""
+    joint = f"All events that the cohort's ledger holds compose jointly ({composition.accountant})."
+    if not composition.adaptive:
+        return joint
+    return (
+        f"{joint} That figure is for events that were planned together. Each of these may have been chosen "
+        "after the outputs of earlier ones were seen: for such a sequence the cap is proven, by a Renyi "
+        "filter."
+    )
 
 
 def _domains(plan: PrivacyPlan) -> str:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+COUNTED = "all that this ledger counts"
+
 
 def rounded(value: float) -> str:
     """Return a number with four significant digits, for readers; the exact one is in the privacy record.
@@ -41,39 +43,90 @@ def unit_sentence(unit: str, max_records: int) -> str:
     return f"protected unit: the patient, with all of that patient's records (at most {max_records} are used)"
 
 
-def plain_odds(epsilon: float, delta: float) -> str:
-    """Return what an attacker can learn at most, from even odds.
-
-    Source: Wasserman and Zhou (2010): posterior odds move by at most a factor e^epsilon.
+def at_most(share: float) -> str:
+    """Return a share as a percentage that is rounded up, for bounds from above.
 
     Example:
-        >>> plain_odds(1.0, 1e-6).split(".")[0]
-        'Whoever held it for even odds that a patient took part can be led to odds of at most 2'
+        >>> at_most(0.7310586), at_most(0.5)
+        ('73.2 %', '50 %')
+    """
+    return f"{min(math.ceil(1000 * share) / 10, 100.0):g} %"
+
+
+def plain_odds(
+    epsilon: float, delta: float, *, unit: str = "patient", source: str = "what was released"
+) -> str:
+    """Return how well an attacker can guess, from even odds, whether a unit took part.
+
+    Guarantee:
+        Between two neighbouring cohorts that are equally likely, a guess by any rule is right with a
+        probability of at most ``(e^epsilon + delta) / (1 + e^epsilon)``. This follows from ``(epsilon,
+        delta)`` alone. That posterior odds stay below ``e^epsilon`` but for a probability of delta does not.
+
+    Args:
+        epsilon: the claim, at ``delta``.
+        delta: probability of failure.
+        unit: the privacy unit, ``patient`` or ``row``.
+        source: what the attacker sees, in words.
+
+    Source: Kairouz, Oh and Viswanath (2015), arXiv:1311.0776, Theorem 2.4: error rates of any test.
+
+    Example:
+        >>> plain_odds(1.0, 1e-6).split(", ")[0]
+        'Somebody who holds it for even odds that a patient took part'
     """
     if epsilon > 30:
         return "At this epsilon the guarantee excludes nothing: an attacker may become as good as certain."
-    odds = math.exp(epsilon)
+    right = math.exp(epsilon) / (1 + math.exp(epsilon)) + delta / (1 + math.exp(epsilon))
     text = (
-        f"Whoever held it for even odds that a patient took part can be led to odds of at most "
-        f"{odds:,.3g} to 1 ({percent(odds / (1 + odds))}) by all that was released, except with "
-        f"probability {delta:.3g} that the bound fails."
+        f"Somebody who holds it for even odds that a {unit} took part, and guesses from {source} by any "
+        f"rule, is right with a probability of at most {at_most(right)}."
     )
     return text + (" An epsilon this large promises almost nothing by itself." if epsilon > 7 else "")
 
 
-def plain_mu(mu: float) -> str:
+def composed_sentences(ledger: Mapping[str, Any]) -> list[str]:
+    """Return what is proven for all that the cohort's ledger holds, and what that leaves out.
+
+    Args:
+        ledger: the record's block of the ledger.
+    """
+    n, delta = len(ledger["events"]), rounded(ledger["delta"])
+    since = f" since it opened the cohort ({ledger['opened']})" if ledger["opened"] else ""
+    apart = "What was released before, or was entered in another ledger, is not counted."
+    if not ledger["adaptive"]:
+        return [
+            f"epsilon {rounded(ledger['epsilon'])} at delta {delta} for the only spend that the cohort's "
+            f"ledger holds{since}. {apart}"
+        ]
+    told = [
+        f"epsilon {rounded(ledger['proven_epsilon'])} at delta {delta}, the cap, for the {n} spends that the "
+        f"cohort's ledger holds{since}, whatever was seen between them. {apart}",
+        f"had they been planned together, they would compose to epsilon {rounded(ledger['epsilon'])}. This "
+        "is no guarantee where a later one was chosen after the outputs of an earlier one were seen",
+    ]
+    if ledger["cap_changes"]:
+        times = "once" if ledger["cap_changes"] == 1 else f"{ledger['cap_changes']} times"
+        told.append(
+            f"the cap was changed {times} after a spend (the ledger has the reasons). The cap is proven "
+            "only if that did not depend on what had been released"
+        )
+    return told
+
+
+def plain_mu(mu: float, *, unit: str = "patient") -> str:
     """Return what the best attack finds: its true positive rate at 1 % false alarms, and its advantage.
 
     Source: Dong, Roth and Su (2022), arXiv:1905.02383: the trade-off curve of N(0, 1) and N(mu, 1).
 
     Example:
         >>> plain_mu(0.27).split(", ")[-1]
-        'finds at most 2 % of the patients who took part.'
+        'finds at most 2 % of the patients that took part.'
     """
     found = _normal(_QUANTILE_1 + mu)
     return (
         "By the whole curve, the best possible attack, wrongly naming 1 % of outsiders, finds at most "
-        f"{percent(found)} of the patients who took part."
+        f"{at_most(found)} of the {unit}s that took part."
     )
 
 

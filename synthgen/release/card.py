@@ -13,7 +13,9 @@ from typing import Any
 from synthgen.fields import Column
 from synthgen.release._power import warnings_of
 from synthgen.release._words import (
+    COUNTED,
     audit_sentences,
+    composed_sentences,
     deviation_sentences,
     inference_sentences,
     percent,
@@ -98,17 +100,14 @@ def _guarantee(record: Mapping[str, Any]) -> str:
     claim, ledger = record["claim"], record["ledger"]
     lines = [
         f"- epsilon {rounded(claim['epsilon'])} at delta {rounded(claim['delta'])} for this release",
-        f"- epsilon {rounded(ledger['epsilon'])} at delta {rounded(ledger['delta'])} for all releases "
-        "of this cohort",
+        *(f"- {text}" for text in composed_sentences(ledger)),
         f"- {unit_sentence(claim['unit'], claim['max_records'])}",
         "- neighbours add or remove one patient"
         if claim["unit"] == "patient"
         else "- neighbours add or remove one row",
     ]
-    if ledger["mu"] is not None:
-        lines.append(
-            f"- mu {rounded(ledger['mu'])} (Gaussian differential privacy, whole curve, all releases)"
-        )
+    if ledger["mu"] is not None and not ledger["adaptive"]:  # of a sequence nothing is proven by a curve
+        lines.append(f"- mu {rounded(ledger['mu'])} (Gaussian differential privacy, whole curve, that spend)")
     if claim["patients_counted"]:
         epsilon = rounded(claim["replace_one_epsilon"])
         lines.append(
@@ -116,7 +115,8 @@ def _guarantee(record: Mapping[str, Any]) -> str:
             f"when one patient is replaced, epsilon is {epsilon}"
         )
     lines += [f"- **{text}**" for text in (*warnings_of(record), *deviation_sentences(record))]
-    return "## The guarantee\n\n" + "\n".join(lines) + f"\n\n{plain_odds(ledger['epsilon'], ledger['delta'])}"
+    odds = plain_odds(ledger["proven_epsilon"], ledger["delta"], unit=claim["unit"], source=COUNTED)
+    return "## The guarantee\n\n" + "\n".join(lines) + f"\n\n{odds}"
 
 
 def _inference(record: Mapping[str, Any]) -> str:

@@ -18,7 +18,13 @@ from pydantic import ValidationError
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.release._declared import NOT_STATED, Audit, Composition, Deployment, Judgement, Override
 from synthgen.release._record import FORMAT, Record
-from synthgen.release._wording import FIGURES, RANDOMNESS, SIZE_UNPROTECTED, registry_block, statement_block
+from synthgen.release._wording import (
+    FIGURES,
+    SIZE_UNPROTECTED,
+    randomness,
+    registry_block,
+    statement_block,
+)
 from synthgen.schema import Schema
 
 __all__ = [
@@ -49,6 +55,7 @@ def privacy_record(
     files: Mapping[str, int],
     audit: Audit | None = None,
     inference: Mapping[str, Any] | None = None,
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Return the record as JSON values.
 
@@ -62,6 +69,7 @@ def privacy_record(
         files: synthetic records by file name under ``data/``.
         audit: of a twin of the plan, on simulated patients; None if the release was not evaluated.
         inference: what twins said about intervals (see `synthgen.release._record.InferenceBlock`), likewise.
+        device: where the fit computed, ``cpu`` or ``cuda``; None where an older version did not note it.
 
     Returns:
         a record for which `check_record` finds nothing.
@@ -79,7 +87,7 @@ def privacy_record(
         "plan": _plan(plan, event),
         "ledger": _ledger(composition),
         "data": {"schema_sha256": schema.public().digest(), "files": dict(files)},
-        "randomness": RANDOMNESS,
+        "randomness": randomness(device),
         "identifiers": _identifiers(schema),
         "software": software_versions(),
         "statement": statement_block(deployment, plan, composition),
@@ -207,6 +215,10 @@ def _ledger(composition: Composition) -> dict[str, Any]:
         "delta": composition.delta,
         "mu": composition.mu,
         "cap_epsilon": composition.cap,
+        "proven_epsilon": composition.proven,
+        "adaptive": composition.adaptive,
+        "opened": composition.opened,
+        "cap_changes": composition.cap_changes,
         "events": [dict(event) for event in composition.events],
         "head": composition.head,
     }
@@ -254,6 +266,11 @@ def _consistency(record: Record) -> list[tuple[bool, str]]:
         (record.plan.patients <= claim.cohort_patients, "plan.patients exceeds claim.cohort_patients"),
         (all(stages), "plan.stages: a stage spends more than the claim"),
         (record.plan.event in ledger.events, "ledger.events does not hold plan.event"),
+        (ledger.adaptive == (len(ledger.events) > 1), "ledger.adaptive contradicts the number of events"),
+        (
+            ledger.proven_epsilon == (ledger.cap_epsilon if ledger.adaptive else ledger.epsilon),
+            "ledger.proven_epsilon: expected the cap for a sequence of events, epsilon for one",
+        ),
         (
             record.evaluation.adaptive == (record.evaluation.looks > 1),
             "evaluation.adaptive contradicts looks",

@@ -23,9 +23,11 @@ import pytorch_lightning  # noqa: F401 - imported once, here, and not by every c
 import torch
 
 from synthgen import cli, pipeline  # noqa: F401
+from synthgen.config import load_config
 from synthgen.privacy import noise, reservation
 from synthgen.privacy.answers import Journal
 from synthgen.privacy.ledger import Ledger
+from synthgen.spending import make_plan
 
 WRITES = ("reserve", "draw", "count", "void", "commit", "write_off", "note_model")
 KEPT = ("run", "ledger.db", "witness")
@@ -76,6 +78,7 @@ def child(command: dict[str, Any]) -> int:
     if command.get("free"):  # a program with the mistake that the tests must notice
         Journal.freeze = lambda self: None  # type: ignore[method-assign]
         Journal.give_up = lambda self: None  # type: ignore[method-assign]
+        Journal.frozen = property(lambda self: True)  # type: ignore[method-assign, assignment]
         reservation._current = free  # type: ignore[assignment]
     taken = 0
 
@@ -127,12 +130,17 @@ def child(command: dict[str, Any]) -> int:
 def main() -> None:
     torch.set_num_threads(1)
     noise._opendp()
+    planned = set()
     for line in sys.stdin:
+        command = json.loads(line)
+        if command["kind"] not in planned:  # noise is calibrated once, here, and not by every child
+            make_plan(load_config(Path(command["folder"]) / "run.yaml"), patients=1000)
+            planned.add(command["kind"])
         pid = os.fork()
         if not pid:
             code = 98
             try:
-                code = child(json.loads(line))
+                code = child(command)
             finally:
                 sys.stdout.flush()
                 os._exit(code)

@@ -18,7 +18,7 @@ import pytest
 
 from synthgen import plugins
 from synthgen.privacy.ledger import Ledger
-from synthgen.spending import saved_digest
+from synthgen.runs import saved_digest
 
 pytest.importorskip("pytorch_lightning", reason="torch is not installed (synthgen-medical[torch])")
 
@@ -133,6 +133,7 @@ class Fit:
 
     folder: Path
     driver: Driver
+    kind: str
 
     @classmethod
     def prepare(cls, folder: Path, driver: Driver, kind: str) -> Fit:
@@ -142,7 +143,7 @@ class Fit:
             options += (", " if options else "") + "attributes: {name: marginal, share: 0.2, iterations: 50}"
         generator = kind.partition("_")[2] + (f", {options}" if options else "")
         (folder / "run.yaml").write_text(CONFIG % (data, 60, generator))
-        made = cls(folder, driver)
+        made = cls(folder, driver, kind)
         made.ledger().open_cohort("c", epsilon=1000.0, delta=1e-5)
         return made
 
@@ -151,7 +152,7 @@ class Fit:
 
     def go(self, **more: Any) -> int:
         arguments = ["fit", "run.yaml", "--output", "run", "--resume", "--json"]
-        return self.driver(folder=str(self.folder), arguments=arguments, **more)
+        return self.driver(kind=self.kind, folder=str(self.folder), arguments=arguments, **more)
 
     def restored(self, snapshot: Path, to: Path) -> Fit:
         """Return the fit as a snapshot has it, in a folder of its own."""
@@ -163,7 +164,7 @@ class Fit:
                 (to / "scans").symlink_to(source)
         for part in snapshot.iterdir():
             (shutil.copytree if part.is_dir() else shutil.copyfile)(part, to / part.name)
-        return Fit(to, self.driver)
+        return Fit(to, self.driver, self.kind)
 
     def model(self) -> str:
         return saved_digest(self.folder / "run" / "public" / "model")
@@ -199,10 +200,10 @@ class Fit:
         assert any(self.model() in self.fits()[number] for number in committed)
         assert len(committed) <= self.charged()[0]
 
-    def fits(self) -> dict[int, set[str]]:
+    def fits(self) -> dict[int, frozenset[str]]:
         runs = {entry.content["run"] for entry in self.ledger().entries() if entry.kind == "reserve"}
         assert len(runs) == 1
-        return self.ledger().fits(runs.pop())
+        return {number: fit.models for number, fit in self.ledger().fits(runs.pop()).items()}
 
     def forget(self) -> None:
         """Delete the note of the finished fit from the run's state."""
@@ -283,7 +284,8 @@ def test_a_lost_model_comes_of_stored_answers_or_of_a_new_fit_that_is_charged(ki
 def test_a_fit_killed_while_it_trains_is_charged_again(killed, tmp_path):
     fit, snapshots = killed
     begun = next(path for path in snapshots if "unkept" in (path / "witness").read_text())
-    for number, place in enumerate((begun, last(snapshots, "before rename"))):
+    written = [path for path in snapshots if (path / "run" / "public" / ".model.partial").exists()]
+    for number, place in enumerate((begun, written[-1])):
         resumed = fit.restored(place, tmp_path / str(number))
         resumed.finish()
         assert resumed.charged()[0] == 2

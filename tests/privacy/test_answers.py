@@ -11,7 +11,7 @@ from dp_accounting import dp_event as e
 
 from synthgen.errors import BudgetExceeded, ConfigError, DataError, OperationError, SynthgenError
 from synthgen.privacy.answers import Journal
-from synthgen.privacy.ledger import Ledger, Position
+from synthgen.privacy.ledger import Ledger, PaidFit, Position
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import KeptNoise, Reservation
@@ -624,7 +624,7 @@ def test_stored_answers_give_a_lost_model_again_and_the_ledger_knows_it(roomy, p
     assert fitted("m1")[1] == N
     held, draws = fitted("m2")  # such as of another processor's rounding
     assert (held.fitted, draws, roomy.spent("icu").entries) == (False, 0, 1)
-    assert roomy.fits("r") == {held.number: {"m1", "m2"}}
+    assert roomy.fits("r") == {held.number: PaidFit(held.number, frozenset({"m1", "m2"}), None)}
     for model, saved in itertools.product(("m1", "m2"), ("m1", "m2")):
         assert fitted(model, saved)[0].fitted
 

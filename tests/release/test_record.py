@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from dp_accounting import dp_event
 from hypothesis import given, settings
@@ -16,7 +19,10 @@ from hypothesis import strategies as st
 
 from synthgen.privacy.accountant import epsilon_of, to_json
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.records import SyntheticTable
 from synthgen.release._claims import claim_problems
+from synthgen.release._wording import randomness
+from synthgen.release._words import at_most, plain_mu, plain_odds
 from synthgen.release.card import data_card
 from synthgen.release.record import (
     Audit,
@@ -30,7 +36,9 @@ from synthgen.release.record import (
     record_text,
     replace_one_epsilon,
 )
+from synthgen.release.report import PublicContent, render_public
 from synthgen.schema import Schema
+from tests.release.conftest import composition
 
 MakeRecord = Callable[..., dict[str, Any]]
 EVENT = dp_event.ZCDpEvent(rho=0.02)
@@ -124,9 +132,101 @@ def test_a_claim_that_its_events_do_not_prove_is_found(
     assert [problem.split(":")[0] for problem in claim_problems(wrong)] == [f"{block}.{key}"]
 
 
+def one_spend(**changes: Any) -> Composition:
+    made = Composition("c", 71_500, epsilon_of([EVENT], 1e-6), 1e-6, 2.0, (to_json(EVENT),), "0" * 64, mu=0.3)
+    return replace(made, **changes)
+
+
+def pages(record: dict[str, Any], schema: Schema, table: SyntheticTable) -> list[str]:
+    """Card and public report, as text."""
+    page = html.unescape(render_public(PublicContent(record=record, table=table)))
+    return [data_card(record, schema), re.sub(r"<[^>]+>|\s+", " ", page)]
+
+
+def test_of_a_sequence_of_spends_the_cap_is_claimed_and_of_one_its_own_epsilon(
+    make_record: MakeRecord, schema: Schema, table: SyntheticTable
+) -> None:
+    several = make_record()
+    assert (several["ledger"]["adaptive"], several["ledger"]["proven_epsilon"]) == (True, 2.0)
+    for text in pages(several, schema, table):
+        assert "epsilon 2 at delta 1e-06, the cap, for the 2 spends" in text.replace("Epsilon", "epsilon")
+        assert "This is no guarantee where a later one was chosen" in text
+        assert at_most((math.exp(2.0) + 1e-6) / (1 + math.exp(2.0))) in text
+        assert not re.search(r"\bmu\b", text)  # of a sequence no curve is proven
+    assert "the cap is proven, by a Renyi filter" in several["registry"]["accounting"]["composition"]
+    single = make_record(composition=one_spend(opened="2026-01-31"))
+    own = single["ledger"]["epsilon"]
+    assert (single["ledger"]["adaptive"], single["ledger"]["proven_epsilon"]) == (False, own)
+    for text in pages(single, schema, table):
+        assert (
+            "for the only spend that the cohort's ledger holds since it opened the cohort (2026-01-31)"
+            in text
+        )
+        assert "the cap, for" not in text
+        assert re.search(r"\bmu\b", text)
+    for text in [*pages(several, schema, table), *pages(single, schema, table)]:
+        assert "all releases" not in text
+        assert "What was released before, or was entered in another ledger, is not counted." in text
+
+
+def test_a_cap_that_was_changed_after_a_spend_is_said(
+    make_record: MakeRecord, schema: Schema, table: SyntheticTable
+) -> None:
+    for changes, words in ((1, "changed once"), (3, "changed 3 times")):
+        record = make_record(composition=composition(cap_changes=changes))
+        for text in pages(record, schema, table):
+            assert f"cap was {words} after a spend" in text
+            assert "proven only if that did not depend on what had been released" in text
+    assert all("cap was changed" not in text for text in pages(make_record(), schema, table))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("adaptive", False), ("proven_epsilon", 1.0), ("cap_changes", -1), ("opened", None)]
+)
+def test_a_record_that_claims_more_of_a_sequence_than_its_cap_is_found(
+    record: dict[str, Any], key: str, value: Any
+) -> None:
+    assert check_record(changed(record, ("ledger", key), value))
+
+
+@pytest.mark.parametrize(
+    ("device", "said", "unsaid"),
+    [("cpu", "on the CPU.", "GPU"), ("cuda", "on a GPU", "not recorded"), (None, "not recorded", "GPU")],
+)
+def test_what_is_said_of_randomness_follows_the_device_of_the_fit(
+    make_record: MakeRecord, device: str | None, said: str, unsaid: str
+) -> None:
+    text = make_record(device=device)["randomness"]
+    assert said in text
+    assert unsaid not in text
+    with pytest.raises(ValueError, match="device"):
+        randomness("tpu")
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 4.0])
+@pytest.mark.parametrize("delta", [1e-6, 0.05])
+def test_no_guess_is_right_more_often_than_the_words_say(epsilon: float, delta: float) -> None:
+    """Of the worst pair that keeps to (epsilon, delta) the best guess is right as often as is said."""
+    shared = 1 - delta
+    p = np.array(
+        [delta, shared * math.exp(epsilon) / (1 + math.exp(epsilon)), shared / (1 + math.exp(epsilon)), 0]
+    )
+    q = p[::-1]
+    assert np.maximum(p - math.exp(epsilon) * q, 0).sum() == pytest.approx(delta)
+    right = 0.5 * np.maximum(p, q).sum()
+    said = float(plain_odds(epsilon, delta).split("at most ")[1].split(" %")[0]) / 100
+    assert right <= said <= right + 0.0011
+
+
+def test_the_words_name_the_unit_that_is_protected(make_record: MakeRecord, schema: Schema) -> None:
+    assert "that a row took part" in plain_odds(1.0, 1e-6, unit="row")
+    assert "of the rows that took part" in plain_mu(0.5, unit="row")
+    assert "that a patient took part" in data_card(make_record(), schema)
+
+
 def test_a_plan_whose_event_costs_more_than_its_claim_is_found(record: dict[str, Any]) -> None:
     costly = to_json(dp_event.ZCDpEvent(rho=0.5))
-    wrong = changed(changed(record, ("plan", "event"), costly), ("ledger", "events"), [costly])
+    wrong = changed(changed(record, ("plan", "event"), costly), ("ledger", "events"), [costly, costly])
     assert check_record(wrong) == []
     assert any(problem.startswith("claim.epsilon") for problem in claim_problems(wrong))
 

@@ -12,7 +12,9 @@ from synthgen.image_records import SyntheticImages
 from synthgen.records import SyntheticTable
 from synthgen.release._power import warnings_of
 from synthgen.release._words import (
+    COUNTED,
     audit_sentences,
+    composed_sentences,
     deviation_sentences,
     inference_sentences,
     percent,
@@ -91,19 +93,26 @@ def guarantee(record: Mapping[str, Any]) -> Html:
     """Return the claim in large figures, and what it means in plain words."""
     claim, ledger = record["claim"], record["ledger"]
     is_row = claim["unit"] == "row"
+    n = len(ledger["events"])
+    spends = f"cap of {n} spends" if ledger["adaptive"] else "only spend in the ledger"
+    mu: list[tuple[str, str, str]] = []
+    if ledger["mu"] is not None and not ledger["adaptive"]:  # of a sequence nothing is proven by a curve
+        mu = [("mu, only spend in the ledger", rounded(ledger["mu"]), "")]
     large = facts(
         [
             ("epsilon, this release", rounded(claim["epsilon"]), ""),
-            ("epsilon, all releases", rounded(ledger["epsilon"]), ""),
+            (f"epsilon, {spends}", rounded(ledger["proven_epsilon"]), ""),
             ("delta", rounded(claim["delta"]), ""),
-            ("mu, all releases", "not computed" if ledger["mu"] is None else rounded(ledger["mu"]), ""),
+            *mu,
             ("protected unit", "row" if is_row else "patient", "alarm" if is_row else ""),
             ("records used of one unit", f"≤ {claim['max_records']}", ""),
         ]
     )
-    words = [plain_odds(ledger["epsilon"], ledger["delta"])]
-    if ledger["mu"] is not None:
-        words.append(plain_mu(ledger["mu"]))
+    odds = plain_odds(ledger["proven_epsilon"], ledger["delta"], unit=claim["unit"], source=COUNTED)
+    words = [odds]
+    if mu:
+        words.append(plain_mu(ledger["mu"], unit=claim["unit"]))
+    words += [f"{text[0].upper()}{text[1:].rstrip('.')}." for text in composed_sentences(ledger)]
     neighbours = "one row" if is_row else "one patient with all records"
     words.append(
         f"Neighbouring cohorts differ by adding or removing {neighbours}. The bound holds whatever the "
@@ -154,9 +163,14 @@ def budget(record: Mapping[str, Any]) -> Html:
     head = ["stage", "epsilon alone", "share", "noise (patients, 1 sd)", "what it does"]
     numbers = [[key, _value(value)] for key, value in sorted(plan["parameters"].items())]
     left = max(0.0, ledger["cap_epsilon"] - ledger["epsilon"])
+    planned = ", as if planned together" if ledger["adaptive"] else ""
     used = [
         ["this release's plan", rounded(record["claim"]["epsilon"]), rounded(record["claim"]["delta"])],
-        [f"all {len(ledger['events'])} events", rounded(ledger["epsilon"]), rounded(ledger["delta"])],
+        [
+            f"all {len(ledger['events'])} events{planned}",
+            rounded(ledger["epsilon"]),
+            rounded(ledger["delta"]),
+        ],
         ["the cohort's cap", rounded(ledger["cap_epsilon"]), rounded(ledger["delta"])],
     ]
     return join(
