@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from synthgen.config import (
 from synthgen.data_config import DataSection, ImageSource, TableSource, sized
 from synthgen.models._base import TableModel
 from synthgen.models._model import load_model, save_model
+from synthgen.models._where import resolved
 from synthgen.records import SyntheticTable
 from synthgen.sample import draw
 from synthgen.schema import Schema, load_schema
@@ -40,7 +41,7 @@ class Model:
         self,
         n_records: int,
         *,
-        where: Mapping[str, Any] | None = None,
+        where: Mapping[str, Any] | str | Sequence[str] | None = None,
         balance: str | None = None,
         seed: int = 0,
     ) -> SyntheticTable:
@@ -48,14 +49,16 @@ class Model:
 
         Args:
             n_records: records to draw; of linked records, patients, each with all rows.
-            where: column to a value, a list of values, None (missing), or ``(low, high)`` of a number.
+            where: column to a value, a list of values, None (missing), or ``(low, high)`` of a number; or
+                conditions as text, such as ``'"col name"="A|B"'``, see `synthgen.models._where`.
             balance: a column of categories that each get the same number of records; missing keeps its share.
             seed: of the draw.
 
         Raises:
             ConfigError: a condition is not usable.
         """
-        return draw(self.fitted, self.schema, n_records, seed=seed, where=where, balance=balance)
+        held = resolved(where, self.schema)
+        return draw(self.fitted, self.schema, n_records, seed=seed, where=held, balance=balance)
 
     def save(self, folder: str | Path) -> None:
         """Write safetensors and JSON into a folder, which is made if it is not there."""

@@ -37,6 +37,11 @@ from synthgen._verbs import Verbs, talk
 from synthgen.errors import ConfigError, SynthgenError
 from synthgen.outputs import PAGES, require_file, require_folder
 
+CONDITIONS = (
+    "Condition: sex=F, age=65..80, race=A|B (one of them), weight= (missing). Text that is a category as it "
+    "stands is that one; what stands in double quotes is a name or a value as it is: "
+    '\'"col name"="A|B"\'.'
+)
 SyntheticDialect = Annotated[str | None, typer.Option(help="Of the synthetic table, if it differs.")]
 
 app = Verbs(
@@ -234,9 +239,10 @@ def sample(
     run: Path,
     records: Annotated[int, typer.Option("--records", "-n", help="Records to draw; patients, if linked.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="FILE.csv, FILE.parquet, or a folder.")],
-    where: Annotated[list[str] | None, typer.Option(help="Condition: sex=F, age=65..80, a=x|y.")] = None,
+    where: Annotated[list[str] | None, typer.Option(help=CONDITIONS)] = None,
     balance: Annotated[
-        str | None, typer.Option(help="Column whose categories get equal shares; missing keeps its own.")
+        str | None,
+        typer.Option(help="Column whose categories get equal shares (may be quoted); missing keeps its own."),
     ] = None,
     shards: Annotated[int, typer.Option(min=1, max=100_000, help="Files, if the output is a folder.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,

@@ -8,6 +8,7 @@ from typing import Any
 
 from synthgen.errors import ConfigError
 from synthgen.models._model import load_model
+from synthgen.models._where import column_named, parse_where
 from synthgen.outputs import TABLES, require_file, require_folder
 from synthgen.sample import draw, write_shards, write_table
 from synthgen.schema import Schema
@@ -31,8 +32,9 @@ def sample(
         run: a run's folder, or a saved model's.
         records: records to draw; of linked records, patients, each with all rows.
         output: ``FILE.csv``, ``FILE.parquet``, or a folder.
-        where: conditions as text, see `condition`.
-        balance: a column whose categories get equal shares; missing values keep their own share.
+        where: conditions as text, see `synthgen.models._where`.
+        balance: a column, in double quotes or not, whose categories get equal shares; missing values keep
+            their own share.
         shards: files, if ``output`` is a folder.
         seed: the same seed gives the same bytes.
         force: overwrite a file that is there.
@@ -47,7 +49,8 @@ def sample(
     folder = run / "public" / "model" if (run / "public" / "model").is_dir() else run
     model, schema, _ = load_model(folder)
     _require_output(output, schema, shards=shards, force=force)
-    held = dict(condition(text) for text in where)
+    held = parse_where(where, schema)
+    balance = None if balance is None else column_named(balance, schema)
     tell("sample", 0.0)
     if schema.images is not None:
         drawn = {"where": held, "balance": balance, "progress": tell}
@@ -101,29 +104,3 @@ def _images(
         write_array(drawn, output)
         return [output]
     return write_shards(model, schema, records, output, shards=shards, seed=seed, **options)
-
-
-def condition(text: str) -> tuple[str, Any]:
-    """Return column and value of a condition.
-
-    ``sex=F`` is one category, ``race=A|B`` one of several, ``age=65..80`` an interval, ``weight=`` missing.
-
-    Raises:
-        ConfigError: there is no ``=``.
-
-    Example:
-        >>> condition("age=65..80")
-        ('age', ('65', '80'))
-    """
-    column, sign, value = text.partition("=")
-    if not sign or not column.strip():
-        raise ConfigError(
-            "Expected a condition such as sex=F.", where="--where", next_step="Write column=value."
-        )
-    value = value.strip()
-    if not value:
-        return column.strip(), None
-    low, dots, high = value.partition("..")
-    if dots:
-        return column.strip(), (low, high)
-    return column.strip(), value.split("|") if "|" in value else value

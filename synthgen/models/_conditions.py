@@ -11,7 +11,7 @@ import numpy as np
 from synthgen.encode.table import Encoder, Grid
 from synthgen.errors import ConfigError
 from synthgen.models._cells import Merging
-from synthgen.schema import Schema, days
+from synthgen.schema import Column, Schema, days
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,27 @@ def _condition(grid: Grid, value: Any) -> Condition:
     return Condition(name, cells, interval)
 
 
-def _labels(grid: Grid, wanted: list[Any]) -> np.ndarray:
-    """Compare by text, so that a command line's ``sex=F`` or ``flag=true`` finds its category."""
-    known = [str(label).lower() if isinstance(label, bool) else str(label) for label in grid.column.labels]
-    texts = [str(value).lower() if isinstance(value, bool) else str(value) for value in wanted]
-    field = grid.column.field
+def known_label(column: Column, value: Any) -> str | None:
+    """Return the category that a value names, as text, or None: ``F`` as such, ``yes`` by trueValues."""
+    known = {_text(label) for label in column.labels}
+    text, field = _text(value), column.field
     if field.type == "boolean":
         words = {**dict.fromkeys(field.true_values, "true"), **dict.fromkeys(field.false_values, "false")}
-        texts = [words.get(text, text.lower()) for text in texts]
-    unknown = [text for text in texts if text not in known]
-    if unknown:
+        text = words.get(text, text.lower())
+    return text if text in known else None
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _labels(grid: Grid, wanted: list[Any]) -> np.ndarray:
+    """Compare by text, so that a command line's ``sex=F`` or ``flag=true`` finds its category."""
+    texts = [known_label(grid.column, value) for value in wanted]
+    known = [_text(label) for label in grid.column.labels]
+    if None in texts:
         raise ConfigError(
-            f"Column {grid.column.name!r}: {len(unknown)} of the values asked for are no category.",
+            f"Column {grid.column.name!r}: {texts.count(None)} of the values asked for are no category.",
             next_step=f"Choose from {known[:20]}.",
         )
     return np.array([label in texts for label in known] + [False] * int(grid.column.nullable))
