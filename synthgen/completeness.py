@@ -70,19 +70,20 @@ def _domain(field: Field) -> tuple[str, str] | None:
             "expected constraints.enum, found none.",
             "List its public categories, or set `categories: paid`, `codes: icd10` or `role: drop`.",
         )
-    if field.type not in ("integer", "number", "date") or limits.enum is not None:
+    if not field.is_numeric:
         return None
-    for key in ("minimum", "maximum"):
+    for key in ("minimum", "maximum") if field.type != "time" else ():
         if getattr(limits, key) is None:
             return (
                 f"expected a public bound constraints.{key}, found none.",
                 "Declare it from medical knowledge, not from the data, or set `role: drop`.",
             )
     column = column_of(field)
-    if not column.minimum < column.maximum:
+    low, high = (column.minimum, column.maximum) if column.per_unit is None else column.ends
+    if not low < high:
         return (
-            "expected constraints.minimum < constraints.maximum, got another order.",
-            "Correct the bounds; a column with a single value takes an enum of it.",
+            "expected constraints.minimum < constraints.maximum, got fewer than two values between them.",
+            "Correct the bounds or the decimals; a column with a single value takes an enum of it.",
         )
     return None
 

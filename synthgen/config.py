@@ -150,6 +150,8 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
     config = yamlfile.parse(RunConfig, document, path=path)
     schema_path = path.parent / config.data.source.schema_path
     schema = sized(load_schema(schema_path, unpaid=True), config.data.images, where=str(schema_path))
+    if Path(config.data.source.path).suffix.lower() not in PARQUET:
+        schema = schema.with_date_format(config.data.source.date_format, where=str(path))
     require_share(config.budget, schema, where=str(path))
     require_formats(formats_of(config), schema, where=str(path))
     _require_columns(config, schema, path, document)
@@ -262,7 +264,7 @@ def _require_columns(config: RunConfig, schema: Schema, path: Path, document: An
     """Refuse a group that is a date, or a target that is no column, with the line that names it."""
     if config.evaluate is None:
         return
-    kinds = {column.name: column.kind for column in schema.columns}
+    kinds = {c.name: "date" if c.field.is_moment else c.kind for c in schema.columns}
     asked = [("groups", name) for name in groups_of(config, schema)]
     for key, name in (*asked, ("target", target_of(config, schema))):
         usable = [n for n, kind in kinds.items() if kind != "date" or key == "target"]

@@ -55,7 +55,7 @@ def sample(
     if schema.images is not None:
         drawn = {"where": held, "balance": balance, "progress": tell}
         paths = _images(model, schema, records, output, shards=shards, seed=seed, **drawn)
-    elif output.suffix in TABLES:
+    elif output.name.lower().endswith(TABLES):
         table = draw(model, schema, records, seed=seed, where=held, balance=balance, progress=tell)
         write_table(table, output)
         paths = [output]

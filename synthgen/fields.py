@@ -5,16 +5,19 @@ A `Field` is what a person declares; a `Column` is the public domain that follow
 
 from __future__ import annotations
 
-import datetime
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
+import numpy as np
 from pydantic import Field as Key
 from pydantic import model_validator
 
 from synthgen import codes
 from synthgen.rules import Domain
 from synthgen.settings import Settings
+from synthgen.timeformats import KINDS, TimeForm
 
 Role = Literal["id", "drop", "feature", "label", "protected", "time"]
 Kind = Literal["category", "integer", "number", "date"]
@@ -41,14 +44,20 @@ class Field(Settings):
         categories: ``paid``: the categories are learnt from it; what too few patients hold is ``other``.
         codes: ``icd9``, ``icd10`` or ``prefix:N``: values are codes, reduced to a public category.
         since: the date column of the same record from which a date's days are counted; minimum and maximum
-            are then days, and a drawn date never leaves its order.
-        scale: of a number's cells; ``auto`` follows from the bounds.
+            are then days, and a drawn date never leaves its order. A datetime counts from a datetime.
+        scale: of a number's bins: ``log`` reaches the smallest step on both sides of zero, ``linear`` makes
+            equal bins, ``auto`` follows from the bounds.
         static: the same in all records of a patient, so that linked records share it.
         origin: public date from which a date's days are counted.
+        decimals: of a number, the decimals that are kept and written (-2 keeps hundreds); of a datetime or
+            time, those of a second.
+        format: of dates, datetimes and times in text, see `synthgen.timeformats`; None is ISO 8601.
+        timezone: of a datetime whose cells carry an offset: they are instants, written in this zone. Without
+            it cells are local times.
     """
 
     name: str = Key(min_length=1)
-    type: Literal["string", "integer", "number", "boolean", "date"]
+    type: Literal["string", "integer", "number", "boolean", "date", "datetime", "time"]
     role: Role | None = None
     title: str | None = None
     description: str | None = None
@@ -63,6 +72,7 @@ class Field(Settings):
     static: bool = False
     origin: str = "1970-01-01"
     format: str | None = None
+    timezone: str | None = None
     decimals: int | None = Key(default=None, ge=-9, le=15)
     missing_values: tuple[str, ...] | None = Key(default=None, alias="missingValues")
     true_values: tuple[str, ...] = Key(
@@ -81,7 +91,7 @@ class Field(Settings):
             raise ValueError("expected an enum of text, got a value that is not text; quote it")
         if self.type == "integer" and enum and not all(isinstance(value, int) for value in enum):
             raise ValueError("expected an enum of integers, got a value that is not an integer")
-        if self.type in ("number", "boolean", "date") and enum:
+        if self.type not in ("string", "integer") and enum:
             raise ValueError(f"expected no enum, for a {self.type} column takes no enum")
         if enum and len(set(enum)) != len(enum):
             raise ValueError("expected each category once, but enum names a category twice")
@@ -101,6 +111,7 @@ class Field(Settings):
         self._check_kinds(numeric)
         for bound in (self.constraints.minimum, self.constraints.maximum):
             self._check_bound(bound, numeric)
+        self._check_form(numeric)
         self.check_tokens(self.missing_values or ())
         return self
 
@@ -108,7 +119,20 @@ class Field(Settings):
     def is_numeric(self) -> bool:
         """Whether its values are held as numbers: number, date, and integer without categories."""
         listed = self.constraints.enum or self.categories
-        return self.type in ("number", "date") or (self.type == "integer" and not listed)
+        return self.type in ("number", *KINDS) or (self.type == "integer" and not listed)
+
+    @property
+    def is_moment(self) -> bool:
+        """Whether its values are days, moments or times of day."""
+        return self.type in KINDS
+
+    @property
+    def times(self) -> TimeForm:
+        """How its days, moments or times of day are written."""
+        kind = self.type
+        if kind != "date" and kind != "datetime" and kind != "time":
+            raise ValueError(f"Expected a date, datetime or time, got {kind!r}.")
+        return TimeForm(kind, self.format, self.timezone, self.decimals, self.origin)
 
     @property
     def is_unseen(self) -> bool:
@@ -124,16 +148,34 @@ class Field(Settings):
         return self.categories == "paid" and limits.enum is None
 
     def _check_kinds(self, numeric: bool) -> None:
-        if self.bounds == "paid" and not numeric:
+        if self.bounds == "paid" and (not numeric or self.type == "time"):
             raise ValueError("bounds: paid is for numbers and dates; a category takes categories: paid")
         if self.categories == "paid" and self.type not in ("string", "integer"):
             raise ValueError("categories: paid is for string and integer columns")
         if self.codes is not None and (self.type != "string" or not codes.PATTERN.fullmatch(self.codes)):
             raise ValueError("expected codes as icd9, icd10 or prefix:N, on a string column")
-        if self.since is not None and self.type != "date":
-            raise ValueError("since is for dates")
-        if self.scale != "auto" and not numeric:
-            raise ValueError("scale is for numbers; a category has none")
+        if self.since is not None and self.type not in ("date", "datetime"):
+            raise ValueError("since is for dates and datetimes")
+        if self.scale != "auto" and (not numeric or self.is_moment):
+            raise ValueError("scale is for numbers; a category or a moment has none")
+
+    def _check_form(self, numeric: bool) -> None:
+        """Refuse a form of text that does not give back what it writes."""
+        if self.is_unseen:
+            return
+        if self.is_moment:
+            limits = self.constraints
+            low, high = (_bound(self, limits.minimum), _bound(self, limits.maximum, upper=True))
+            self.times.check(*(() if self.since is not None else (low, high)))
+            return
+        if self.format is not None or self.timezone is not None:
+            raise ValueError("format and timezone are for date, datetime and time columns")
+        if self.decimals is not None and not numeric:
+            raise ValueError("decimals are for numbers; a category has none")
+        if self.decimals is not None and self.type == "integer" and self.decimals > 0:
+            raise ValueError(
+                "expected no decimals of an integer, or negative ones, which keep tens or hundreds"
+            )
 
     def _check_bound(self, bound: float | int | str | None, numeric: bool) -> None:
         if bound is None:
@@ -141,15 +183,13 @@ class Field(Settings):
         if not numeric:
             raise ValueError("expected no minimum and maximum, for a category takes an enum")
         if self.since is not None:
-            if not isinstance(bound, int):
+            if isinstance(bound, str) or (self.type == "date" and not isinstance(bound, int)):
                 raise ValueError("expected minimum and maximum of a date with since as whole days")
-        elif self.type == "date":
+        elif self.is_moment:
             try:
-                days(str(bound), self.origin)
+                self.times.bound(str(bound))
             except ValueError:
-                raise ValueError(
-                    "expected origin, minimum and maximum as dates, such as 2000-01-31"
-                ) from None
+                raise ValueError(f"expected {_BOUNDS[self.type]}") from None
         elif isinstance(bound, str):
             raise ValueError("expected minimum and maximum as numbers, got text")
         elif self.type == "integer" and bound != int(bound):
@@ -164,13 +204,20 @@ class Field(Settings):
             raise ValueError("expected missingValues that are no category, but a category is also among them")
 
 
+_BOUNDS = {
+    "date": "origin, minimum and maximum as dates, such as 2000-01-31",
+    "datetime": "minimum and maximum as 2000-01-31T08:30:00 (an offset only with timezone)",
+    "time": "minimum and maximum as times of day, such as 08:30:00",
+}
+
+
 @dataclass(frozen=True)
 class Column:
     """A column that generators may see, with its public domain.
 
     Attributes:
         name: the column's name.
-        kind: how its values are held.
+        kind: how its values are held; datetimes and times are numbers of days.
         role: what it is for: feature, label, protected or time.
         labels: the categories in public order, ``other`` last if the schema allows it; empty for numbers.
         minimum: public lower bound (days from origin for a date); NaN for categories.
@@ -191,10 +238,59 @@ class Column:
     bins: int | None
     field: Field
 
+    @cached_property
+    def per_unit(self) -> float | None:
+        """Number of values in a unit: 1 of a whole number, 10 of one decimal; None if there is no end."""
+        if self.field.is_moment:
+            return float(self.field.times.per_day)
+        if self.field.decimals is not None:
+            return float(10.0**self.field.decimals)
+        return 1.0 if self.kind == "integer" else None
+
+    @cached_property
+    def ends(self) -> tuple[int, int]:
+        """Smallest and largest value within the bounds, in steps of the smallest difference."""
+        return self.first_step(self.minimum), self.last_step(self.maximum)
+
+    def first_step(self, value: float) -> int:
+        """Return the smallest whole number of steps that is not below a value."""
+        steps = value * (self.per_unit or 1.0)
+        return round(steps) if _is_whole(steps) else math.ceil(steps)
+
+    def last_step(self, value: float) -> int:
+        """Return the largest whole number of steps that is not above a value."""
+        steps = value * (self.per_unit or 1.0)
+        return round(steps) if _is_whole(steps) else math.floor(steps)
+
+    def of_steps(self, steps: np.ndarray) -> np.ndarray:
+        """Return the values of whole numbers of steps, each the float nearest to its decimal text."""
+        unit = self.per_unit or 1.0
+        return np.asarray(steps / unit if unit >= 1.0 else np.round(steps * np.round(1.0 / unit)))
+
+    def snapped(self, values: np.ndarray) -> np.ndarray:
+        """Return numbers at the nearest value that the column can hold, within its bounds."""
+        if self.per_unit is None:
+            return np.asarray(np.clip(values, self.minimum, self.maximum))
+        low, high = self.ends
+        return self.of_steps(np.clip(np.round(values * self.per_unit), low, high))
+
+    def is_finer(self, values: np.ndarray) -> np.ndarray:
+        """Return which numbers lie between two values of the column, by more than the error of a float."""
+        if self.per_unit is None:
+            return np.zeros(len(values), dtype=bool)
+        with np.errstate(invalid="ignore"):
+            away = np.abs(values - self.of_steps(np.round(values * self.per_unit)))
+            return np.asarray(away > 1e-4 / self.per_unit + 4.0 * np.spacing(np.abs(values)))
+
+
+def _is_whole(steps: float) -> bool:
+    """Return whether a number is whole but for the error of a float."""
+    return abs(steps - round(steps)) <= 1e-4 + 2.0 * float(np.spacing(abs(steps)))
+
 
 def days(text: str, origin: str) -> float:
     """Return the days from an ISO origin to an ISO date."""
-    return float((datetime.date.fromisoformat(text) - datetime.date.fromisoformat(origin)).days)
+    return TimeForm("date", origin=origin).bound(text)
 
 
 def has_domain(field: Field) -> bool:
@@ -220,14 +316,16 @@ def labels_of(field: Field) -> tuple[Label, ...] | None:
 def column_of(field: Field) -> Column:
     """Return the public domain of a modelled column; a bound that is not declared is NaN."""
     labels = labels_of(field)
-    kind = "integer" if field.since is not None else field.type
+    kind = {"datetime": "number", "time": "number"}.get(field.type, field.type)
+    if field.since is not None and field.type == "date":
+        kind = "integer"
     return Column(
         name=field.name,
         kind="category" if labels is not None else kind,  # type: ignore[arg-type]
         role=field.role or "feature",
         labels=labels or (),
         minimum=_bound(field, field.constraints.minimum),
-        maximum=_bound(field, field.constraints.maximum),
+        maximum=_bound(field, field.constraints.maximum, upper=True),
         nullable=not field.constraints.required,
         bins=field.bins,
         field=field,
@@ -237,11 +335,11 @@ def column_of(field: Field) -> Column:
 def domain_of(field: Field) -> Domain:
     """Return what a hard rule has to know of a column."""
     column = column_of(field)
-    is_day = field.type == "date"
+    has_origin = field.type in ("date", "datetime") and field.since is None
     return Domain(
         labels=labels_of(field),
-        step=0.0 if field.type == "number" and field.decimals is None else 10.0 ** -(field.decimals or 0),
-        origin=days(field.origin, "1970-01-01") if is_day and field.since is None else None,
+        step=0.0 if column.per_unit is None else 1.0 / column.per_unit,
+        origin=days(field.origin, "1970-01-01") if has_origin else None,
         since=field.since,
         minimum=column.minimum,
         maximum=column.maximum,
@@ -249,8 +347,11 @@ def domain_of(field: Field) -> Domain:
     )
 
 
-def _bound(field: Field, value: float | int | str | None) -> float:
-    if value is None:
-        return float("nan")
-    is_day = field.type == "date" and field.since is None
-    return days(str(value), field.origin) if is_day else float(value)
+def _bound(field: Field, value: float | int | str | None, *, upper: bool = False) -> float:
+    """Return a bound as canonical values hold it; of a time of day that has none, an end of the day."""
+    if field.is_moment and field.since is None:
+        times = field.times
+        if value is None and field.type == "time":
+            return (times.per_day - 1) / times.per_day if upper else 0.0
+        return float("nan") if value is None else times.bound(str(value), upper=upper)
+    return float("nan") if value is None else float(value)

@@ -283,12 +283,12 @@ def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) 
     Returns:
         ``valid`` and ``violations``; if not valid also ``errors``, how many the schema and the table have.
     """
-    from synthgen.completeness import gaps
+    from synthgen.encode.table import FINE_CELLS, coarse_bins
     from synthgen.image_cohort import is_dicom
     from synthgen.ingest.inspect import Violation, check, identifying_names
 
     schema = load_schema(schema_path, complete=False)
-    open_ = gaps(schema.fields, unpaid=True)
+    open_ = schema.gaps(unpaid=True)
     waiting = [gap.column for gap in open_ if gap.kind == "unconfirmed"]
     of_schema = [Violation(name, UNCONFIRMED, 1) for name in waiting]
     of_schema += [Violation(g.column, g.problem, 1, hint=g.step) for g in open_ if g.kind != "unconfirmed"]
@@ -303,6 +303,13 @@ def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) 
         of_table = check_images(table, schema, **dialect)
     else:
         of_table = check(table, schema, **dialect)
+    unclear = {gap.column for gap in open_ if gap.kind == "domain"} | {
+        f.name for f in schema.fields if f.unpaid
+    }
+    of_table += [
+        Violation(name, text, 1, "information", hint=hint)
+        for name, text, hint in coarse_bins(schema, fine_cells=FINE_CELLS, leave_out=unclear)
+    ]
     errors = {
         "schema": len(of_schema),
         "table": sum(violation.severity == "error" for violation in of_table),

@@ -76,6 +76,11 @@ class SyntheticImages(SyntheticTable):
         names = pd.Series(self.file_names, dtype="object").astype("str")
         return super().to_pandas().assign(**{str(self.schema.file_column): names})
 
+    def texts(self) -> pd.DataFrame:
+        """Return all cells as text, with the names of the synthetic files."""
+        names = pd.Series(self.file_names, dtype=object)
+        return super().texts().assign(**{str(self.schema.file_column): names})
+
 
 def file_name(number: int) -> str:
     """Return the path of the image of that sequential number, from 1, inside its folder or archive."""

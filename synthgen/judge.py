@@ -42,6 +42,7 @@ from synthgen.release.record import (
     replace_one_epsilon,
 )
 from synthgen.runs import RunFolder, saved_digest
+from synthgen.table_files import file_name
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ def release(
     return write_bundle(
         output,
         data_files=names,
-        schema=loaded.schema,
+        schema=loaded.schema.model_copy(update={"dialect": table.schema.dialect}),
         record=record,
         card=data_card(record, loaded.schema),
         report_html=render_public(PublicContent(record=record, table=table)),
@@ -294,9 +295,9 @@ def _record(
 
 def _files(loaded: Loaded, table: SyntheticTable) -> list[str]:
     """Return the names of a bundle's data files: tables by format, and an archive of images."""
-    kinds: list[str] = [*tables_of(loaded.config)]
-    kinds += ["zip"] if isinstance(table, SyntheticImages) else []
-    return [f"{loaded.config.cohort}.{kind}" for kind in kinds]
+    stem = loaded.config.cohort
+    names = [file_name(stem, kind, table) for kind in tables_of(loaded.config)]
+    return names + ([f"{stem}.zip"] if isinstance(table, SyntheticImages) else [])
 
 
 def _parts(event: DpEvent) -> list[DpEvent]:

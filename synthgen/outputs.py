@@ -10,7 +10,7 @@ from pathlib import Path
 
 from synthgen.errors import ConfigError, OperationError
 
-TABLES = (".csv", ".parquet")
+TABLES = (".csv", ".parquet", ".csv.gz", ".csv.bz2", ".csv.xz", ".csv.zst", ".csv.zip")
 """Endings of tables that are written."""
 DESCRIPTIONS = (".yaml", ".yml")
 """Endings of schemas and configs."""

@@ -21,6 +21,7 @@ from synthgen.outputs import replacing
 from synthgen.records import SyntheticTable
 from synthgen.sample import draw, of_shard, write_table
 from synthgen.schema import Schema
+from synthgen.table_files import file_name
 
 ARCHIVE = "zip"
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -37,7 +38,7 @@ def png(image: np.ndarray) -> bytes:
 def write_cohort(table: SyntheticTable, folder: Path, name: str, formats: Iterable[str]) -> None:
     """Write a table in each format, and beside it the archive of its images, if it has any."""
     for kind in formats:
-        write_table(table, folder / f"{name}.{kind}")
+        write_table(table, folder / file_name(name, kind, table))
     if isinstance(table, SyntheticImages):
         write_archive(table, folder / f"{name}.{ARCHIVE}")
 

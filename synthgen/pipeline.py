@@ -16,6 +16,7 @@ from typing import Any
 
 from synthgen.audits import canaries_of
 from synthgen.config import Loaded, formats_of, holdout_of, load_config, tables_of
+from synthgen.encode.table import coarse_bins
 from synthgen.errors import ConfigError
 from synthgen.models._base import Progress
 from synthgen.models._missing import empty_cell_warning
@@ -269,6 +270,16 @@ def _with_paid(loaded: Loaded, folder: RunFolder) -> Loaded:
     return replace(loaded, schema=loaded.schema.with_domains_of(load_model(folder.model)[1]))
 
 
+def _coarse_bins(loaded: Loaded, plan: PrivacyPlan) -> list[str]:
+    """Return a warning for each number whose bins are too wide for its declared precision."""
+    cells = plan.parameters.get("marginal", plan.parameters).get("fine_cells")
+    if cells is None:
+        return []
+    paid = [field.name for field in loaded.schema.fields if field.unpaid]
+    found = coarse_bins(loaded.schema, fine_cells=int(cells), leave_out=paid)
+    return [f"COARSE BINS: column {name!r}: {text}. Declare {hint}." for name, text, hint in found]
+
+
 def plan_summary(loaded: Loaded) -> dict[str, Any]:
     """Return what a fit will fix, for the ``plan`` verb. Reads no record."""
     plan = make_plan(loaded)
@@ -300,6 +311,7 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
         },
         "warnings": few_patients(plan.patients, noise, epsilon=plan.epsilon, delta=plan.delta)
         + loose_delta(plan.patients, plan.delta)
-        + empty_cell_warning(provisional(loaded.schema), plan.parameters),
+        + empty_cell_warning(provisional(loaded.schema), plan.parameters)
+        + _coarse_bins(loaded, plan),
         "seconds": round(8 + (0.9 + 2e-6 * plan.patients) * len(loaded.schema.columns), 0),
     }

@@ -7,11 +7,10 @@ The schema that comes out is publishable, and from there on it is the cohort's s
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -202,7 +201,7 @@ def _values(
 def _bounded(
     column: Column, values: np.ndarray, weights: np.ndarray, item: Mapping[str, Any], noise: NoiseSource
 ) -> Field:
-    edges = public_edges(column.kind, column.field.origin)
+    edges = public_edges(_edge_kind(column), column.field.origin)
     found = noisy_range(values, weights, edges, sigma=item["sigma"], noise=noise)
     return _with_bounds(column, found)
 
@@ -210,10 +209,12 @@ def _bounded(
 def _with_bounds(column: Column, found: tuple[float, float] | None) -> Field:
     """Return the field with bounds; a bound that was declared stays, and nothing found is the whole grid."""
     field = column.field
-    edges = public_edges(column.kind, field.origin)
+    edges = public_edges(_edge_kind(column), field.origin)
     low, high = found or (edges[0], edges[-1])
-    if column.kind != "number":
-        high -= 1  # the last whole number below the border
+    if column.kind != "number" or _edge_kind(column) == "date":
+        high -= 1.0 / (column.per_unit or 1.0)  # the last value below the border
+    if _edge_kind(column) == "date":
+        low, high = (float(end) for end in np.clip([low, high], *field.times.reach))
     limits = field.constraints
     low, high = (_ours(column.minimum, low), _ours(column.maximum, high))
     if not low < high:  # a constant column, or a declared bound beyond what was found
@@ -227,9 +228,16 @@ def _ours(declared: float, found: float) -> float:
 
 
 def _as_written(field: Field, value: float) -> float | int | str:
-    if field.type == "date" and field.since is None:
-        return (datetime.date.fromisoformat(field.origin) + datetime.timedelta(days=value)).isoformat()
-    return value if field.type == "number" else int(value)
+    if field.is_moment and field.since is None:
+        return field.times.bound_text(value)
+    return value if field.type in ("number", "datetime") else int(value)
+
+
+def _edge_kind(column: Column) -> Literal["integer", "number", "date"]:
+    """Return the kind of the public grid on which a column's range is looked for."""
+    if column.field.is_moment and column.field.since is None:
+        return "date"
+    return "number" if column.kind == "number" else "integer"
 
 
 def _listed(

@@ -7,6 +7,7 @@ no real record is written.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,8 +15,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from synthgen.dialect import Dialect
 from synthgen.errors import DataError
-from synthgen.schema import Field, Schema
+from synthgen.schema import Field, Schema, days
 
 OTHERS = (
     "Add them to the schema, with `role: drop` if they are not to be modelled, or let it say `others: drop`."
@@ -122,24 +124,46 @@ class SyntheticTable:
     def to_pandas(self) -> pd.DataFrame:
         """Return the table as the input had it: column order, types, labels, fresh sequential ids.
 
-        A boolean with trueValues of its own and a date with a format of its own are written as that text.
+        A boolean with trueValues of its own and a moment with a format of its own are written as that text.
         """
         columns: dict[str, Any] = {}
         for field in self.schema.fields:
             if field.role == "id":
                 columns[field.name] = self._fresh_ids(field)
             elif field.role != "drop":
-                columns[field.name] = _typed(*self._dated(field))
+                columns[field.name] = _typed(self._settled(field), field)
         return pd.DataFrame(columns)
 
-    def _dated(self, field: Field) -> tuple[pd.Series, Field]:
-        """Return a column with its field; days since another date become days from that one's origin."""
+    def texts(self) -> pd.DataFrame:
+        """Return all cells as the schema's words, decimals and formats have them; a missing value is None."""
+        columns: dict[str, Any] = {}
+        for field in self.schema.fields:
+            if field.role == "id":
+                columns[field.name] = _text(self._fresh_ids(field))
+            elif field.role != "drop":
+                columns[field.name] = cell_texts(
+                    self._settled(field), field, decimal=self.dialect.decimal_char
+                )
+        return pd.DataFrame(columns)
+
+    @property
+    def dialect(self) -> Dialect:
+        """How the input is written; commas and UTF-8 where nothing is known of it."""
+        return self.schema.dialect or Dialect()
+
+    def _settled(self, field: Field) -> pd.Series:
+        """Return a column's values as they are written: days since another date as days from an origin.
+
+        Numbers stand at the nearest value that the column can hold, since sums of two of them need not.
+        """
         values = self.frame[field.name].reset_index(drop=True)
-        if field.since is None:
-            return values, field
-        start = next(other for other in self.schema.fields if other.name == field.since)
-        days = values + self.frame[start.name].reset_index(drop=True)
-        return days, field.model_copy(update={"origin": start.origin})
+        if field.since is not None:
+            start = self.schema.column(field.since).field
+            values = values + self.frame[start.name].reset_index(drop=True)
+            shift = days(start.origin, field.origin)
+            return pd.Series(field.times.snapped(values.to_numpy(float) + shift))
+        column = self.schema.column(field.name)
+        return pd.Series(column.snapped(values.to_numpy(float))) if column.kind != "category" else values
 
     def _fresh_ids(self, field: Field) -> pd.Series:
         is_unit = self.units is not None and field.name == self.schema.unit.column
@@ -150,7 +174,7 @@ class SyntheticTable:
             self.units + first - 1 if is_unit and self.units is not None else first + np.arange(len(self)),
             dtype="int64",
         )
-        return numbers if field.type in ("integer", "number") else "S" + numbers.astype(str).str.zfill(8)
+        return numbers if id_is_number(field, self.schema) else "S" + numbers.astype(str).str.zfill(8)
 
 
 def history_order(frame: pd.DataFrame, units: np.ndarray, schema: Schema) -> np.ndarray:
@@ -237,23 +261,50 @@ def texts_of(values: pd.Series) -> list[str]:
     return values.astype(object).where(values.notna(), "").astype(str).tolist()
 
 
+def id_is_number(field: Field, schema: Schema) -> bool:
+    """Return whether an id is a number: by its type, or by that of the input's Parquet column."""
+    stored = "" if schema.dialect is None else schema.dialect.storage.get(field.name, "")
+    return field.type in ("integer", "number") or stored.removeprefix("u").startswith("int")
+
+
 def _typed(values: pd.Series, field: Field) -> pd.Series:
     """Return a canonical column in the type that its field names."""
     if field.type == "boolean":
         defaults = type(field).model_fields["true_values"].default
-        if field.true_values == defaults:
-            return values.astype("boolean")
-        return _text(values.map({True: field.true_values[0], False: field.false_values[0]}))
+        return values.astype("boolean") if field.true_values == defaults else cell_texts(values, field)
     if field.type == "integer":
         return values.astype(object).astype("Int64") if _all_numbers(values) else _text(values)
-    if field.type == "date":
-        dates = pd.Timestamp(field.origin) + pd.to_timedelta(values.round(), unit="D")
-        return _text(dates.dt.strftime(field.format)) if field.format else dates
+    if field.is_moment:
+        return cell_texts(values, field) if field.format else field.times.native(values.to_numpy(float))
     return _text(values) if field.type == "string" else values.astype(float)
 
 
+def cell_texts(values: pd.Series, field: Field, *, decimal: str = ".") -> pd.Series:
+    """Return the text of each canonical value, None where it is missing.
+
+    Args:
+        values: a canonical column; a date with ``since`` in days from its own origin.
+        field: the column as the schema writes it.
+        decimal: decimal sign of numbers.
+    """
+    if field.type == "boolean":
+        return _text(values.map({True: field.true_values[0], False: field.false_values[0]}))
+    if field.is_moment:
+        return pd.Series(field.times.write(values.to_numpy(float)), dtype=object)
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return _text(values)
+    numbers = values.to_numpy(float) + 0.0  # no -0
+    if field.type == "integer" or (field.decimals is not None and field.decimals <= 0):
+        form = ".0f"
+    else:
+        form = "" if field.decimals is None else f".{field.decimals}f"
+    texts = [None if math.isnan(number) else format(number, form) for number in numbers.tolist()]
+    plain = texts if decimal == "." else [text and text.replace(".", decimal) for text in texts]
+    return pd.Series(plain, dtype=object)
+
+
 def _text(values: pd.Series) -> pd.Series:
-    return values.astype(object).astype("str").where(values.notna(), None)
+    return values.astype(object).astype("str").astype(object).where(values.notna(), None)
 
 
 def _all_numbers(values: pd.Series) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from synthgen.dialect import is_parquet, is_text
 from synthgen.encode.settle import settle
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError, DataError
@@ -21,6 +22,7 @@ from synthgen.models._conditions import Condition, conditions
 from synthgen.outputs import TABLES, replacing
 from synthgen.records import SyntheticTable
 from synthgen.schema import OTHER, Schema
+from synthgen.table_files import write_parquet, write_text
 
 BATCH = 200_000
 REDRAWS = 100
@@ -251,28 +253,30 @@ def violations(table: SyntheticTable) -> np.ndarray:
 
 
 def write_table(table: SyntheticTable, path: Path, *, first: int = 1) -> None:
-    """Write a table as a drop-in for the input: CSV or Parquet by the file's ending.
+    """Write a table as a drop-in for the input, in the form that the file's ending names.
 
-    CSV is UTF-8 with commas, the schema's first missing token, and booleans in the schema's words.
+    Text has the input's dialect (`synthgen.dialect`), the schema's first missing token, its words for true
+    and false, and its decimals and formats of dates; Parquet has the input's types.
 
     Args:
         table: synthetic records.
-        path: ``.csv`` or ``.parquet``.
+        path: ``.csv``, ``.tsv`` or ``.txt``, also compressed (``.gz``, ``.bz2``, ``.xz``, ``.zst``,
+            ``.zip``); ``.parquet`` or ``.pq``.
         first: the first sequential id.
 
     Raises:
         ConfigError: another ending.
+        DataError: the input's encoding has no sign for a label.
         OperationError: the disk refused; no partial file is left.
     """
-    if path.suffix not in TABLES:
+    if not (is_text(path) or is_parquet(path)):
         raise ConfigError(f"Expected a file that ends in {' or '.join(TABLES)}.", where=path.name)
-    kind = path.suffix.removeprefix(".")
-    frame = replace(table, first_id=first).to_pandas()
+    table = replace(table, first_id=first)
     with replacing(path, "write the table") as partial:
-        if kind == "parquet":
-            frame.to_parquet(partial, index=False, compression="zstd")
+        if is_parquet(path):
+            write_parquet(table, partial)
         else:
-            _as_text(frame, table.schema).to_csv(partial, index=False, lineterminator="\n", encoding="utf-8")
+            write_text(table, partial, name=path.name)
 
 
 def write_shards(
@@ -305,19 +309,3 @@ def of_shard(options: dict[str, Any], shard: int, shards: int) -> dict[str, Any]
     what = f"sample: {shard:,} of {shards:,} files"
     progress(what, shard / shards)
     return {**options, "progress": lambda _, done: progress(what, (shard + done) / shards)}
-
-
-def _as_text(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    """Return cells as the schema's words have them in a CSV."""
-    out = {}
-    for field in schema.fields:
-        if field.name not in frame:
-            continue
-        values = frame[field.name]
-        if isinstance(values.dtype, pd.BooleanDtype):
-            values = values.astype(object).map({True: field.true_values[0], False: field.false_values[0]})
-        elif pd.api.types.is_datetime64_any_dtype(values.dtype):
-            values = values.dt.strftime("%Y-%m-%d")
-        out[field.name] = values.astype(object).where(values.notna(), next(iter(schema.tokens(field)), ""))
-    out |= {name: frame[name] for name in schema.added_columns if name in frame}
-    return pd.DataFrame(out)

@@ -7,7 +7,8 @@ Schema v2 and ours (``role``, ``bins``, ``outside``, ``unit``, ``rules``).
 The canonical form of a column's values, used everywhere behind ``ingest``:
 
 * a category (text, boolean, or integer with an enum) is a pandas ``Categorical`` over `Column.labels`;
-* a number, integer or date is ``float64``; a date is days from its public origin;
+* a number or integer is ``float64``, and so is a date or datetime (days from its public origin; an instant
+  is one in UTC) and a time of day (days from midnight);
 * a missing value is NaN in both.
 """
 
@@ -25,7 +26,8 @@ from pydantic import field_validator, model_validator
 
 from synthgen import yamlfile
 from synthgen._rule_clauses import contradiction
-from synthgen.completeness import describe, gaps
+from synthgen.completeness import Gap, describe, gaps
+from synthgen.dialect import Dialect
 from synthgen.errors import ConfigError
 from synthgen.fields import (
     MAX_CATEGORIES,
@@ -63,7 +65,7 @@ __all__ = [
 ]
 
 
-_LATER = {"records": "single", "order": None, "static": False}
+_LATER = {"records": "single", "order": None, "static": False, "decimals": None, "timezone": None}
 _LATER_IMAGES = {"dicom": None, "most_left_out": MOST_LEFT_OUT}
 
 
@@ -86,6 +88,7 @@ class Schema(Settings):
     description: str | None = None
     others: Literal["error", "drop"] = "error"
     images: Images | None = None
+    dialect: Dialect | None = None
 
     @field_validator("unit", mode="before")
     @classmethod
@@ -125,7 +128,9 @@ class Schema(Settings):
         return self
 
     def _check_since(self) -> None:
-        dates = {f.name: f for f in self.fields if f.type == "date" and f.role not in ("id", "drop")}
+        dates = {
+            f.name: f for f in self.fields if f.type in ("date", "datetime") and f.role not in ("id", "drop")
+        }
         for field in dates.values():
             base = None if field.since is None else dates.get(field.since)
             if field.since is None:
@@ -133,6 +138,11 @@ class Schema(Settings):
             if base is None or base.since is not None:
                 raise ValueError(
                     f"column {field.name!r}: since names no modelled date with an origin of its own"
+                )
+            if (field.type, field.timezone is None) != (base.type, base.timezone is None):
+                raise ValueError(
+                    f"column {field.name!r}: since names a column of the same type; expected two dates, two "
+                    "local datetimes, or two with a timezone"
                 )
             if field.constraints.required and not base.constraints.required:
                 raise ValueError(
@@ -245,6 +255,7 @@ class Schema(Settings):
         Keys that came later count only where they say something, so that older digests still hold.
         """
         content = self.model_dump(mode="json", by_alias=True)
+        content.pop("dialect")  # how a file is written is no part of what it holds
         for holder in (content["unit"], *content["fields"]):
             for key, default in _LATER.items():
                 if holder.get(key, default) == default:
@@ -297,9 +308,42 @@ class Schema(Settings):
         )
         return self.model_copy(update={"fields": fields})
 
+    def with_date_format(self, form: str | None, *, where: str) -> Self:
+        """Return this schema with a format for the dates that have none of their own.
+
+        Args:
+            form: strptime format, or None.
+            where: the config's path, for the message.
+
+        Raises:
+            ConfigError: a date written so cannot be read back.
+        """
+        if form is None:
+            return self
+        fields = []
+        for field in self.fields:
+            if field.type == "date" and field.format is None and not field.is_unseen:
+                try:
+                    field.model_copy(update={"format": form}).times.check()
+                except ValueError as error:
+                    step = "Correct date_format, or give the column a type and format of its own."
+                    problem = f"data: date_format: column {field.name!r}: {error}"
+                    raise ConfigError(problem, where=where, next_step=step) from None
+                field = field.model_copy(update={"format": form})
+            fields.append(field)
+        return self.model_copy(update={"fields": tuple(fields)})
+
     def has_digest(self, digest: object) -> bool:
         """Return whether a digest in a model is that of this schema (older models have the whole one)."""
         return digest in (self.public().digest(), self.digest())
+
+    def gaps(self, *, unpaid: bool = False) -> tuple[Gap, ...]:
+        """Return all that a modelled column lacks: a confirmed public domain, a text for missing values.
+
+        Args:
+            unpaid: let a domain be missing that is still to be paid for.
+        """
+        return (*gaps(self.fields, unpaid=unpaid), *_unwritable(self))
 
     def require_complete(
         self, *, where: str = "schema", lines: dict[str, int] | None = None, unpaid: bool = False
@@ -314,7 +358,7 @@ class Schema(Settings):
         Raises:
             ConfigError: names every such column, its line, and what to declare or confirm.
         """
-        found = gaps(self.fields, unpaid=unpaid)
+        found = self.gaps(unpaid=unpaid)
         if found:
             message, place, step = describe(found, lines=lines or {}, where=where)
             raise ConfigError(message, where=place, next_step=step)
@@ -343,3 +387,14 @@ def load_schema(path: str | Path, *, complete: bool = True, unpaid: bool = False
     if complete:
         schema.require_complete(where=str(path), lines=lines_of(document, schema), unpaid=unpaid)
     return schema
+
+
+def _unwritable(schema: Schema) -> tuple[Gap, ...]:
+    """Return the columns whose missing values could not be written as text."""
+    problem = "expected a text for missing values, or `required: true`, found neither."
+    step = 'Set `missingValues: [""]`, or `constraints: {required: true}` where no value is missing.'
+    return tuple(
+        Gap(field.name, "domain", problem, step)
+        for field in schema.fields
+        if field.role not in ("id", "drop") and not (field.constraints.required or schema.tokens(field))
+    )

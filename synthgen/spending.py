@@ -19,6 +19,7 @@ from synthgen.config import Loaded, holdout_of
 from synthgen.deidentify import table as deidentify
 from synthgen.errors import ConfigError, DataError
 from synthgen.ingest import table as ingest
+from synthgen.ingest.form import written_as
 from synthgen.ingest.linked import kept_in_order
 from synthgen.models._base import Progress, TableModel
 from synthgen.models._device import device_of
@@ -244,6 +245,7 @@ def read_cohort(
         tell: told how far the reading of images is.
     """
     key = Ledger.connect(loaded.config.budget.ledger, base=loaded.base).cohort(loaded.config.cohort).key
+    loaded = replace(loaded, schema=_written_as(loaded))
     source = loaded.config.data.table
     if source is None:
         return image_cohort.read(loaded, key=key, shares=_shares(loaded), tell=tell)
@@ -284,6 +286,19 @@ def read_cohort(
     pieces = {name: table.select(parts == name) for name in ("train", "reference", "holdout")}
     return Cohort(
         **pieces, counts=report.to_json(), n_units=report.units, digest=source_digest(loaded.sources)
+    )
+
+
+def _written_as(loaded: Loaded) -> Schema:
+    """Return the schema with the dialect of its table, or of the images' table (`synthgen.ingest.form`)."""
+    source, images = loaded.config.data.source, loaded.config.data.images
+    named = None if images is None or images.table is None else loaded.base / images.table
+    return written_as(
+        loaded.schema,
+        named or loaded.table,
+        delimiter=source.delimiter,
+        encoding=source.encoding,
+        decimal=source.decimal,
     )
 
 

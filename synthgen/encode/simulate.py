@@ -5,8 +5,6 @@ Columns are uniform and independent, so the table keeps to the schema and says n
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pandas as pd
 
@@ -86,11 +84,10 @@ def _draw(column: Column, n_records: int, rng: np.random.Generator) -> pd.Series
     if column.kind == "category":
         codes = np.where(missing, -1, rng.integers(len(column.labels), size=n_records))
         return pd.Series(pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(list(column.labels))))
-    if column.kind == "number":
+    if column.per_unit is None:
         values = rng.uniform(column.minimum, column.maximum, size=n_records)
     else:
-        low, high = math.ceil(column.minimum), math.floor(column.maximum)
-        values = rng.integers(low, high, size=n_records, endpoint=True).astype(float)
+        values = column.of_steps(rng.integers(*column.ends, size=n_records, endpoint=True))
     return pd.Series(np.where(missing, np.nan, values))
 
 

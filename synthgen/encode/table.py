@@ -3,19 +3,23 @@
 The cells of a column follow from the schema alone, so neighbouring cohorts have the same cells:
 
 * a category has one cell a label;
-* an integer of at most ``fine_cells`` values has one cell a value;
-* any other number has an atom at each bound (clipping and "none at all" pile up there) and about
+* a number of at most ``fine_cells`` values (whole numbers, dates, declared decimals) has one cell a value;
+* any other number has an atom at each bound and at zero (clipping and "none at all" pile up there) and about
   ``fine_cells`` cells between them: equal ones, a multiple of the schema's ``bins`` where it names some;
-* a number whose bounds span two powers of ten or more, from zero included, has half as many again, which
-  cut the cell next to zero by its logarithm: costs, laboratory values and counts crowd near zero, and equal
-  cells alone would hold them all in one or two. ``scale`` overrides the rule;
+* a number whose bounds span two powers of ten or more, from zero included, has more cells, which cut the
+  cell next to zero by its logarithm: costs, laboratory values and counts crowd near zero, and equal cells
+  alone would hold them all in one or two. They reach the smallest step (``decimals``), or the bound next to
+  zero, on both sides of zero. ``scale: log`` leaves no equal cells, ``scale: linear`` no others;
 * a nullable column has a missing cell, last.
+
+A drawn value is one that the column can hold: a number with declared decimals is drawn among the multiples
+of its step that lie in the cell.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,7 +29,16 @@ import pandas as pd
 from synthgen.schema import Column, Schema
 
 FINE_CELLS = 100
-WIDE, DEPTH = 100.0, 1e4
+WIDE = 100.0
+DEPTH = 1e8
+"""Part of the largest bound down to which the logarithm reaches where no smallest step is declared."""
+
+MANY_STEPS = 1e4
+"""So many values on both sides of zero are wide: fewer are cut well enough by equal cells."""
+
+LONGEST_RATIO = 1e4
+COARSE_STEPS, COARSE_RATIO = 10, 4.0
+PER_DECADE = 0.1
 MORE = 1.5
 """Measured at epsilon 1 (5,000 patients, 7 columns, 3 fits), total variation over twenty quantile bins, equal
 cells against these: lognormal in 0..1e6 .79 and .03, zero-inflated gamma .28 and .02, creatinine in 0..50 .33
@@ -40,10 +53,12 @@ class Grid:
         column: the column, with its public domain.
         edges: for a number, the ``n + 1`` borders of its ``n`` cells, atoms included: cell ``i`` holds
             ``edges[i] <= value < edges[i + 1]``; empty for a category.
+        reserved: values whose text means a missing value, so that they are never drawn.
     """
 
     column: Column
     edges: tuple[float, ...]
+    reserved: tuple[float, ...] = ()
 
     @cached_property
     def n_values(self) -> int:
@@ -109,18 +124,39 @@ class Grid:
             categories: pd.Index = pd.Index(list(self.column.labels))
             return pd.Series(pd.Categorical.from_codes(codes, categories=categories), name=self.column.name)
         inside = np.minimum(cells, self.n_values - 1)
-        low, high = self._ends(inside)
-        if within is not None:
-            low, high = np.maximum(low, within[0]), np.minimum(high, within[1])
         u = rng.random(len(cells))
-        if self.column.kind == "number":
-            inside_cell = _log_uniform(low, high, u) if is_wide(self.column) else low + u * (high - low)
-            values = np.clip(np.round(inside_cell, self._decimals), low, high)
+        if self.column.per_unit is None:
+            low, high = self._ends(inside)
+            if within is not None:
+                low, high = np.maximum(low, within[0]), np.minimum(high, within[1])
+            drawn = _log_uniform(low, high, u) if is_wide(self.column) else low + u * (high - low)
+            values = self.unreserved(np.clip(_rounded(drawn, self._decimals[inside]), low, high))
         else:
-            first, last = np.ceil(low), np.floor(high)
-            values = np.minimum(first + np.floor(u * (last - first + 1)), last)
+            first, last = (ends[inside] for ends in self._steps)
+            if within is not None:
+                least, most = self.column.first_step(within[0]), self.column.last_step(within[1])
+                first, last = np.maximum(first, least), np.minimum(last, most)
+            values = self.unreserved(
+                self.column.of_steps(_draw_steps(first, last, u, log=is_wide(self.column)))
+            )
         values = np.where(cells == self.missing, np.nan, values) if self.missing is not None else values
         return pd.Series(values, name=self.column.name)
+
+    def unreserved(self, values: np.ndarray) -> np.ndarray:
+        """Move values whose text would be read as missing to the next one that would not."""
+        if not self.reserved:
+            return values
+        unit = self.column.per_unit
+        step = 1.0 / unit if unit else 1e-6 * (self.column.maximum - self.column.minimum)
+        for sign in (1.0, -1.0):
+            for _ in range(len(self.reserved)):
+                moved = np.isin(values, self.reserved)
+                if not moved.any():
+                    return values
+                nearby = values + sign * step
+                values = np.where(moved, nearby if unit is None else self.column.snapped(nearby), values)
+                values = np.clip(values, self.column.minimum, self.column.maximum)
+        return values
 
     def corner(self, cells: np.ndarray, *, upper: bool) -> pd.Series:
         """Return the smallest or largest value of each cell; the value itself for a category."""
@@ -131,29 +167,55 @@ class Grid:
 
     def touches(self, low: float, high: float) -> np.ndarray:
         """Return, for each cell of a number, whether it holds a value of the closed interval."""
-        first, last = self._ends(np.arange(self.n_values))
-        if self.column.kind != "number":
-            low, high = math.ceil(low), math.floor(high)
+        if self.column.per_unit is None:
+            first, last = self._ends(np.arange(self.n_values))
+        else:
+            first, last = self._steps
+            low, high = self.column.first_step(low), self.column.last_step(high)
         hit = (first <= high) & (last >= low)
         return np.append(hit, False) if self.column.nullable else hit
 
     def _ends(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the smallest and the largest value of each value cell."""
+        if self.column.per_unit is not None:
+            return tuple(self.column.of_steps(ends[cells]) for ends in self._steps)  # type: ignore[return-value]
         edges = np.array(self.edges)
         low, high = edges[cells], edges[cells + 1]
-        if self.column.kind == "number":
-            last = cells == self.n_values - 1
-            # The upper atom lies in the last interior cell's border; the lower one is a cell of its own.
-            high = np.where(last, self.column.maximum, np.where(cells == 0, low, np.nextafter(high, -np.inf)))
-            return np.where(last, self.column.maximum, low), high
-        return low, high - 1
+        last = cells == self.n_values - 1
+        # The upper atom lies in the last interior cell's border; the lower one is a cell of its own.
+        high = np.where(last, self.column.maximum, np.where(cells == 0, low, np.nextafter(high, -np.inf)))
+        return np.where(last, self.column.maximum, low), high
 
     @cached_property
-    def _decimals(self) -> int:
-        width = (self.column.maximum - self.column.minimum) / max(self.n_values, 1)
-        if is_wide(self.column):
-            width = min(width, float(np.diff(self.edges[1:-1]).min()))
-        return max(0, math.ceil(-math.log10(width)) + 2)
+    def _steps(self) -> tuple[np.ndarray, np.ndarray]:
+        """The first and the last whole number of steps in each cell of a column with a smallest step."""
+        borders = np.ceil(np.array(self.edges) * (self.column.per_unit or 1.0) - 1e-6)
+        return borders[:-1], borders[1:] - 1.0
+
+    @cached_property
+    def _decimals(self) -> np.ndarray:
+        """Decimals of a number without declared ones, by cell: two digits finer than the cell is wide."""
+        low, high = self._ends(np.arange(self.n_values))
+        even = (self.column.maximum - self.column.minimum) / max(self.n_values, 1)
+        width = np.where(high > low, high - low, even)
+        return np.clip(np.ceil(-np.log10(width)) + 2.0, 0.0, 300.0)
+
+    @cached_property
+    def widest(self) -> tuple[float, float] | None:
+        """Ends of the cell that blurs a declared precision most; None if none does.
+
+        A cell blurs if it holds more than `COARSE_STEPS` values and an end is `COARSE_RATIO` times the other.
+        """
+        if self.column.per_unit is None or self.column.field.is_moment or not self.edges:
+            return None
+        first, last = self._steps
+        near, far = np.minimum(np.abs(first), np.abs(last)), np.maximum(np.abs(first), np.abs(last))
+        blurs = (last - first >= COARSE_STEPS) & ((first * last <= 0) | (far > COARSE_RATIO * near))
+        if not blurs.any():
+            return None
+        worst = int(np.argmax(np.where(blurs, (last - first) / np.maximum(near, 1.0), -1.0)))
+        low, high = self._ends(np.array([worst]))
+        return float(low[0]), float(high[0])
 
 
 @dataclass(frozen=True)
@@ -165,7 +227,12 @@ class Encoder:
     @classmethod
     def of(cls, schema: Schema, *, fine_cells: int = FINE_CELLS) -> Encoder:
         """Build the cells from the schema and a public number of cells alone."""
-        return cls({column.name: Grid(column, _edges(column, fine_cells)) for column in schema.columns})
+        return cls(
+            {
+                column.name: Grid(column, _edges(column, fine_cells), _reserved(schema, column))
+                for column in schema.columns
+            }
+        )
 
     def encode(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
         """Return the cells of each column, int32, one a record."""
@@ -176,62 +243,147 @@ class Encoder:
         return pd.DataFrame({name: grid.decode(cells[name], rng=rng) for name, grid in self.grids.items()})
 
 
+def coarse_bins(
+    schema: Schema, *, fine_cells: int, leave_out: Collection[str] = ()
+) -> list[tuple[str, str, str]]:
+    """Return the numbers whose public bins are too wide for their declared precision.
+
+    Args:
+        schema: the table's public description.
+        fine_cells: public number of cells.
+        leave_out: columns whose domain is not complete.
+
+    Returns:
+        column, what is wrong, and what to do.
+    """
+    found = []
+    for column in schema.columns:
+        if column.name in leave_out or column.kind == "category":
+            continue
+        widest = Grid(column, _edges(column, fine_cells)).widest
+        if widest is not None:
+            low, high = widest
+            step = 1.0 / (column.per_unit or 1.0)
+            text = f"values of precision {step:g} share a bin from {low:g} to {high:g}"
+            scale = "`scale: log`" if not is_wide(column) else "a larger budget"
+            found.append(
+                (column.name, text, f"narrower bounds, a minimum above 0, fewer decimals, or {scale}")
+            )
+    return found
+
+
+def _reserved(schema: Schema, column: Column) -> tuple[float, ...]:
+    """Return the numbers within the bounds whose text means a missing value."""
+    if column.kind == "category" or column.field.since is not None:
+        return ()
+    texts = pd.Series(list(schema.tokens(column.field)), dtype=object)
+    if column.field.is_moment:
+        values = column.field.times.read(texts)
+    else:
+        values = pd.to_numeric(texts, errors="coerce").to_numpy(float)
+    with np.errstate(invalid="ignore"):
+        inside = (values >= column.minimum) & (values <= column.maximum)
+    return tuple(column.snapped(values[inside]).tolist())
+
+
 def _edges(column: Column, fine_cells: int) -> tuple[float, ...]:
     """Return the borders of a number's cells, from public bounds alone; empty for a category."""
     if column.kind == "category":
         return ()
     n_cells = fine_cells if column.bins is None else column.bins * max(1, round(fine_cells / column.bins))
+    has_zero = not column.field.is_moment and column.bins is None and column.minimum < 0 < column.maximum
+    if column.per_unit is not None:
+        return _step_edges(column, n_cells, has_zero=has_zero)
     low, high = column.minimum, column.maximum
-    if column.kind != "number":
-        low, high = math.ceil(low), math.floor(high)
-        n_values = high - low + 1
-        if n_values <= n_cells:
-            return tuple(float(low + i) for i in range(n_values + 1))
+    inner = np.linspace(low, high, n_cells + 1)
+    if is_wide(column):
+        least = _nearest(low, high) or max(abs(low), abs(high)) / DEPTH
+        inner = _wide_edges(low, high, n_cells, least=least, even=column.field.scale != "log")
+    inner[0] = np.nextafter(low, np.inf)
+    if has_zero:
+        inner = np.unique(np.append(inner, [0.0, np.nextafter(0.0, 1.0)]))
+    return (float(low), *inner.tolist(), float(np.nextafter(high, np.inf)))
+
+
+def _step_edges(column: Column, n_cells: int, *, has_zero: bool) -> tuple[float, ...]:
+    """Return the borders between whole numbers of steps; of values with decimals, half a step before them."""
+    low, high = column.ends
+    n_values = high - low + 1
+    if n_values <= n_cells:
+        borders = np.arange(low, high + 2, dtype=float)
+    else:
         inner = np.linspace(low + 1, high, min(n_cells, n_values - 2) + 1)
         if is_wide(column):
-            inner = np.clip(_wide_edges(column, n_cells), low + 1, high)
-        inner = np.unique(np.round(inner))
-        return (float(low), *inner.tolist(), float(high + 1))
-    inner = _wide_edges(column, n_cells) if is_wide(column) else np.linspace(low, high, n_cells + 1)
-    inner[0] = np.nextafter(low, np.inf)
-    return (float(low), *inner.tolist(), float(np.nextafter(high, np.inf)))
+            wide = _wide_edges(
+                low, high, n_cells, least=max(1.0, _nearest(low, high)), even=column.field.scale != "log"
+            )
+            inner = np.clip(wide, low + 1, high)
+        zero = [0.0, 1.0] if has_zero else []
+        inner = np.unique(np.clip(np.round(np.append(inner, zero)), low + 1, high))
+        borders = np.array([low, *inner.tolist(), high + 1], dtype=float)
+    unit = column.per_unit or 1.0
+    return tuple((borders if unit == 1.0 else (borders - 0.5) / unit).tolist())
 
 
 def is_wide(column: Column) -> bool:
     """Return whether a number gets cells in steps of its logarithm, by its public bounds or its ``scale``."""
-    if column.kind not in ("number", "integer") or column.bins is not None:
+    if column.kind not in ("number", "integer") or (column.field.is_moment and column.field.since is None):
+        return False
+    if column.bins is not None:
         return False
     if column.field.scale != "auto":
         return column.field.scale == "log"
-    spans = column.minimum >= 0 and column.maximum >= WIDE * column.minimum
-    return spans and (column.kind == "number" or column.maximum >= WIDE)
-
-
-def _wide_edges(column: Column, n_cells: int) -> np.ndarray:
-    """Return equal cells between the bounds, with those next to zero cut further by the logarithm.
-
-    The cell on each side of zero gets `MORE` times as many cells in all, down to a `DEPTH`-th of the
-    largest bound (for whole numbers, to 1). The equal borders stay, so that what is spread evenly is seen
-    as well as before.
-    """
     low, high = column.minimum, column.maximum
-    largest = max(abs(low), abs(high))
-    even = np.linspace(low, high, n_cells + 1)
-    width = float(even[1] - even[0])
-    least = max(largest / DEPTH if column.kind == "number" else 1.0, low, -high)
+    largest, nearest, unit = max(abs(low), abs(high)), _nearest(low, high), column.per_unit
+    if low < 0 < high:
+        return largest >= WIDE if unit is None else (high - low) * unit >= MANY_STEPS
+    return largest >= WIDE * nearest and (unit is None or largest * unit >= WIDE)
+
+
+def _nearest(low: float, high: float) -> float:
+    """Return the distance from zero of an interval's nearest end; 0 if zero lies in it."""
+    return max(low, -high, 0.0)
+
+
+def _wide_edges(low: float, high: float, n_cells: int, *, least: float, even: bool) -> np.ndarray:
+    """Return cells that follow the logarithm next to zero, on each side of it that the bounds have.
+
+    With equal cells, the one on each side of zero is cut further, down to ``least``, by `MORE` times as many
+    cells in all and `PER_DECADE` of them for each power of ten. The equal borders stay, so that what is
+    spread evenly is seen as well as before. Without them the logarithm reaches the bounds.
+    """
+    equal = np.linspace(low, high, n_cells + 1)
+    width = float(equal[1] - equal[0])
     sides = [(sign, sign * end) for sign, end in ((-1.0, low), (1.0, high)) if sign * end > least]
-    reach = max(width, 2.0 * least)
-    n_steps = max(2, round((MORE - 1.0) * n_cells / max(len(sides), 1)))
-    steps = [sign * np.geomspace(least, reach, n_steps + 1)[:-1] for sign, _ in sides]
-    inner = np.unique(np.concatenate([even, *steps]))
+    borders = [equal if even else np.array([low, high])]
+    for sign, end in sides:
+        reach = min(max(width, 2.0 * least), end) if even else end
+        share = (MORE - 1.0 if even else MORE) * n_cells / len(sides)
+        n_steps = max(2, round(share), round(PER_DECADE * n_cells * math.log10(reach / least)))
+        borders.append(sign * np.geomspace(least, reach, n_steps + 1)[:-1])
+    inner = np.unique(np.concatenate(borders))
     inner = inner[(inner >= low) & (inner <= high)]
     inner[0], inner[-1] = low, high
     return np.asarray(inner, dtype=float)
 
 
+def _draw_steps(first: np.ndarray, last: np.ndarray, u: np.ndarray, *, log: bool) -> np.ndarray:
+    """Return whole numbers of steps between two ends, uniform, or uniform in the logarithm."""
+    if log:
+        near = _log_uniform(first - 0.5, last + 0.5, u)
+        return np.clip(np.round(near), first, last)
+    return np.asarray(np.minimum(first + np.floor(u * (last - first + 1)), last))
+
+
+def _rounded(values: np.ndarray, decimals: np.ndarray) -> np.ndarray:
+    """Return values rounded to decimals of their own, as far as a float has them."""
+    scale = 10.0 ** np.minimum(decimals, 15.0)
+    return np.asarray(np.where(decimals > 15.0, values, np.round(values * scale) / scale))
+
+
 def _log_uniform(low: np.ndarray, high: np.ndarray, u: np.ndarray) -> np.ndarray:
     """Return values whose logarithm is uniform between two ends of one sign, else uniform values."""
     near, far = np.minimum(np.abs(low), np.abs(high)), np.maximum(np.abs(low), np.abs(high))
-    one_sign = (low * high > 0) & (far < DEPTH * near)  # the cell next to zero has no logarithm
+    one_sign = (low * high > 0) & (far < LONGEST_RATIO * near)  # the cell next to zero has no logarithm
     ratio = np.where(one_sign, high, 1.0) / np.where(one_sign, low, 1.0)
     return np.asarray(np.where(one_sign, low * ratio**u, low + u * (high - low)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import pandas as pd
 from synthgen import codes
 from synthgen.errors import ConfigError
 from synthgen.fields import OTHER, Column, days
+from synthgen.timeformats import TimeForm, is_native
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Reading:
         wrong: the cell is not of the column's type.
         outside: the cell is of the type, and not in the domain.
         spaced: the cell is outside, and a label once blanks around it are cut.
+        changed: the cell is read and will be written otherwise: rounded to the field's decimals or its finest
+            part of time, or in the spelling of its true and false values, numbers or format.
     """
 
     values: np.ndarray
@@ -38,6 +41,7 @@ class Reading:
     wrong: np.ndarray
     outside: np.ndarray
     spaced: np.ndarray
+    changed: np.ndarray
 
 
 def read_column(
@@ -58,19 +62,37 @@ def read_column(
     try:
         if column.kind == "category":
             return _categories(raw, column, tokens, decimal)
-        if column.field.type == "date":
-            values, missing = _dates(raw, column, tokens, column.field.format or date_format or "%Y-%m-%d")
+        if column.field.is_moment:
+            values, missing, changed = _moments(raw, _form(column, date_format), tokens)
         else:
             values, missing = _numbers(raw, tokens, decimal)
+            changed = np.zeros(len(raw), dtype=bool)
     except TypeError:  # nested Parquet values cannot be told apart
         return _all_wrong(len(raw))
     wrong = ~missing & ~np.isfinite(values)
     if column.kind == "integer" and column.field.since is None:
         wrong |= ~missing & (values != np.round(values))
     values = np.where(missing | wrong, np.nan, values)
+    if column.field.since is None:
+        changed |= column.is_finer(values)
     with np.errstate(invalid="ignore"):
         outside = (values < column.minimum) | (values > column.maximum)
-    return Reading(values, missing, wrong, outside, np.zeros(len(raw), dtype=bool))
+    changed &= ~(missing | wrong | outside)
+    return Reading(values, missing, wrong, outside, np.zeros(len(raw), dtype=bool), changed)
+
+
+def _form(column: Column, date_format: str | None) -> TimeForm:
+    """Return how a column's moments are written; the field's own format goes before the table's."""
+    form = column.field.times
+    if form.kind != "date" or form.format is not None or date_format is None:
+        return form
+    form = replace(form, format=date_format)
+    try:
+        form.check()
+    except ValueError as error:
+        step = "Correct --date-format, data.table.date_format, or the field's type and format."
+        raise ConfigError(f"column {column.name!r}: {error}", where="date format", next_step=step) from None
+    return form
 
 
 def since(reading: Reading, base: Reading, column: Column, origin: str) -> Reading:
@@ -85,10 +107,12 @@ def since(reading: Reading, base: Reading, column: Column, origin: str) -> Readi
         origin: the other date's origin.
     """
     values = reading.values + days(column.field.origin, origin) - base.values
+    if column.kind != "integer":  # a difference of moments, whose floats may be a hair off
+        values = column.of_steps(np.round(values * (column.per_unit or 1.0)))
     with np.errstate(invalid="ignore"):
         outside = (values < column.minimum) | (values > column.maximum)
     missing = reading.missing | (base.missing & ~reading.wrong)
-    return Reading(values, missing, reading.wrong, outside, reading.spaced)
+    return replace(reading, values=values, missing=missing, outside=outside)
 
 
 def category_texts(raw: pd.Series, column: Column, tokens: Sequence[str], *, decimal: str) -> pd.Series:
@@ -112,7 +136,7 @@ def settled(reading: Reading, column: Column) -> pd.Series:
     """
     values = reading.values
     if column.kind != "category":
-        return pd.Series(np.clip(values, column.minimum, column.maximum))
+        return pd.Series(column.snapped(values))
     if column.field.outside == "other" and column.labels:
         values = np.where(reading.outside, float(column.labels.index(OTHER)), values)
     codes = np.where(np.isnan(values), -1, values).astype(np.int64)
@@ -126,13 +150,14 @@ def text_of(cell: Any) -> str:
     if isinstance(cell, (float, np.floating)) and float(cell).is_integer():
         return str(int(cell))
     if isinstance(cell, datetime.datetime):
-        return cell.date().isoformat()
+        is_day = cell.tzinfo is None and cell.time() == datetime.time()
+        return cell.date().isoformat() if is_day else cell.isoformat()
     return str(cell)
 
 
 def _all_wrong(n_records: int) -> Reading:
     none = np.zeros(n_records, dtype=bool)
-    return Reading(np.full(n_records, np.nan), none, ~none, none, none)
+    return Reading(np.full(n_records, np.nan), none, ~none, none, none, none)
 
 
 def _distinct(raw: pd.Series) -> tuple[np.ndarray, list[Any]]:
@@ -160,8 +185,15 @@ def _categories(raw: pd.Series, column: Column, tokens: Sequence[str], decimal: 
     spaced = bad & _spread(trimmed, codes, False)
     none = np.zeros(len(raw), dtype=bool)
     if column.field.type == "boolean":
-        return Reading(values, missing, bad, none, spaced)
-    return Reading(values, missing, none, bad if column.labels else none, spaced)
+        words = (column.field.false_values[0], column.field.true_values[0])
+        respelt = [
+            isinstance(cell, str) and text not in words for cell, text in zip(cells, texts, strict=True)
+        ]
+        return Reading(values, missing, bad, none, spaced, ~missing & ~bad & _spread(respelt, codes, False))
+    respelt = [isinstance(c, str) and k != t for c, k, t in zip(cells, keys, texts, strict=True)]
+    is_number = column.field.type == "integer"
+    changed = ~missing & ~bad & _spread(respelt, codes, False) if is_number else none
+    return Reading(values, missing, none, bad if column.labels else none, spaced, changed)
 
 
 def _keys(cells: list[Any], texts: list[str], column: Column, decimal: str) -> list[Any]:
@@ -196,7 +228,9 @@ def _integer(text: str, decimal: str) -> str:
 def _numbers(raw: pd.Series, tokens: Sequence[str], decimal: str) -> tuple[np.ndarray, np.ndarray]:
     """Return numbers, NaN where the cell is none, and where a cell is missing."""
     if pd.api.types.is_numeric_dtype(raw.dtype) and not pd.api.types.is_bool_dtype(raw.dtype):
-        values = raw.to_numpy(dtype=float, na_value=np.nan)
+        narrow = raw.dtype in (np.dtype("float32"), np.dtype("float16"))
+        raw = raw.astype(str) if narrow else raw  # 0.1 of 32 bits is .1, and not .10000000149
+        values = raw.astype(float).to_numpy() if narrow else raw.to_numpy(dtype=float, na_value=np.nan)
         written = pd.to_numeric(pd.Series(list(tokens), dtype=object), errors="coerce").to_numpy(float)
         return values, np.isnan(values) | np.isin(values, written[np.isfinite(written)])
     codes, cells = _distinct(raw)
@@ -209,31 +243,22 @@ def _numbers(raw: pd.Series, tokens: Sequence[str], decimal: str) -> tuple[np.nd
     return _spread(values, codes, np.nan), _spread(missing, codes, True)
 
 
-def _dates(raw: pd.Series, column: Column, tokens: Sequence[str], form: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return days from the public origin, NaN where the cell is no date, and where a cell is missing."""
-    if isinstance(raw.dtype, pd.DatetimeTZDtype):
-        raw = raw.dt.tz_localize(None)  # the local day, as the hospital wrote it
-    if pd.api.types.is_datetime64_dtype(raw.dtype):
-        return _days(raw, column), raw.isna().to_numpy()
+def _moments(
+    raw: pd.Series, form: TimeForm, tokens: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the days of moments (NaN where the cell is none), which are missing, and which respelt."""
+    if pd.api.types.is_datetime64_dtype(raw.dtype) or isinstance(raw.dtype, pd.DatetimeTZDtype):
+        return form.read_native(raw), raw.isna().to_numpy(), np.zeros(len(raw), dtype=bool)
     codes, cells = _distinct(raw)
+    is_text = np.array([not is_native(cell) for cell in cells], dtype=bool)
     texts = pd.Series([text_of(cell) for cell in cells], dtype=object)
     missing = texts.isin(list(tokens)).to_numpy(bool)
-    native = [isinstance(cell, datetime.date) for cell in cells]
-    values = np.where(native, _days(_parsed(texts, "%Y-%m-%d"), column), _days(_parsed(texts, form), column))
-    return _spread(values, codes, np.nan), _spread(missing, codes, True)
-
-
-def _parsed(texts: pd.Series, form: str) -> pd.Series:
-    texts = texts.where(texts.str.contains(r"\d", regex=True), "")  # pandas takes "now" for a date
-    try:
-        dates = pd.to_datetime(texts, format=form, errors="coerce")
-    except ValueError:
-        step = "Correct --date-format, data.table.date_format, or the field's format."
-        problem = "Expected a date format such as %d.%m.%Y, got another text."
-        raise ConfigError(problem, where="date format", next_step=step) from None
-    return dates.dt.tz_localize(None) if isinstance(dates.dtype, pd.DatetimeTZDtype) else dates
-
-
-def _days(dates: pd.Series, column: Column) -> np.ndarray:
-    origin = pd.Timestamp(column.field.origin)
-    return np.asarray((dates.dt.normalize() - origin) / pd.Timedelta(days=1), dtype=float)
+    values = np.full(len(cells), np.nan)
+    values[is_text] = form.read(texts[is_text].reset_index(drop=True))
+    native = pd.Series(cells, dtype=object)[~is_text].reset_index(drop=True)
+    values[~is_text] = form.read_native(native)
+    respelt = is_text & ~np.isnan(values) & (form.write(values) != texts.to_numpy())
+    return tuple(  # type: ignore[return-value]
+        _spread(per_cell, codes, null)
+        for per_cell, null in ((values, np.nan), (missing, True), (respelt, False))
+    )

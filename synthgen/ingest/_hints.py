@@ -63,7 +63,7 @@ def hints(
         decimal: decimal sign of numbers in text.
         date_format: strptime format of dates in text; None is ISO.
     """
-    form = column.field.format or date_format or "%Y-%m-%d"
+    form = (column.field.format or date_format or "%Y-%m-%d") if column.field.type == "date" else ""
     return _wrong(raw, reading, column, decimal, form), _outside(raw, reading, column)
 
 
@@ -77,8 +77,8 @@ def _wrong(raw: pd.Series, reading: Reading, column: Column, decimal: str, form:
         return "nested values: write a column for each"
     if any(text.lower() in _WORDS for text in texts):
         return "words for no value: see missingValues"
-    if column.kind == "date":
-        return _date_hint(texts, form)
+    if column.field.is_moment:
+        return _moment_hint(raw, texts, column) or (_date_hint(texts, form) if form else _FORMAT)
     if any(_THOUSANDS.fullmatch(text) and not _is_number(text, decimal) for text in texts):
         return "signs between thousands: take them out"
     if decimal == "." and any(_DECIMAL_COMMA.fullmatch(text) for text in texts):
@@ -87,6 +87,26 @@ def _wrong(raw: pd.Series, reading: Reading, column: Column, decimal: str, form:
         return 'a decimal point: add --decimal . (in a config: decimal: "." under data)'
     if column.kind == "integer" and any(_FRACTION.fullmatch(text) for text in texts):
         return "fractions: see type: number"
+    return ""
+
+
+_FORMAT = "see format: it says how each part is written"
+_OFFSET = re.compile(r"\d[+-]\d\d:?\d\d$")
+_CLOCK = re.compile(r"\d\d:\d\d")
+
+
+def _moment_hint(raw: pd.Series, texts: list[str], column: Column) -> str:
+    """Return what a field of days, moments or times of day lacks for its cells, as far as it shows."""
+    field = column.field
+    zone = getattr(getattr(raw.dtype, "tz", None), "key", None) or getattr(raw.dtype, "tz", None)
+    if field.type == "date" and (zone is not None or any(_CLOCK.search(text) for text in texts)):
+        return "a time of day, which a date does not keep: see type: datetime"
+    if field.type == "datetime" and zone is not None and field.timezone is None:
+        return f"instants with a zone: set timezone: {zone}"
+    if field.type == "datetime" and field.timezone is None and any(_OFFSET.search(text) for text in texts):
+        return "offsets from UTC: set timezone, and %z in the format"
+    if field.timezone is not None and any(text.endswith("Z") for text in texts):
+        return "a letter Z: write it in the format in place of %z, and leave timezone out"
     return ""
 
 

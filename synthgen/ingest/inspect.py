@@ -220,7 +220,19 @@ def _cells(reading: Reading, column: Column, index: pd.Index, why: tuple[str, st
     found += _noted(column.name, outside, reading.outside, index, severity, why[1])
     if not column.nullable:
         found += _noted(column.name, "missing in a required column", reading.missing, index)
-    return found
+    text, hint = _CHANGED.get(column.field.type, _ROUNDED)
+    return found + _noted(column.name, text, reading.changed, index, "information", hint)
+
+
+_RESPELT = "read, and written in another spelling"
+_ROUNDED = ("read, and rounded", "see decimals")
+_CHANGED = {
+    "boolean": (_RESPELT, "the first of trueValues and falseValues is written"),
+    "date": (_RESPELT, "see format"),
+    "datetime": (f"{_RESPELT}, zone or precision", "see format, timezone and decimals"),
+    "time": (f"{_RESPELT} or precision", "see format and decimals"),
+    "integer": (_RESPELT, "codes with leading zeros or signs are type: string"),
+}
 
 
 def _rules(content: dict[str, pd.Series], schema: Schema, index: pd.Index) -> list[Violation]:

@@ -235,7 +235,7 @@ def first_place(records: np.ndarray, index: pd.Index) -> str:
     return f"line {index[first]}" if index.name == _files.LINE else f"record {first + 1}"
 
 
-_NONE = Reading(*[np.empty(0)] * 5)
+_NONE = Reading(*[np.empty(0)] * 6)
 _CHANGED = {"clip": "clipped", "other": "other"}
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from synthgen.encode.table import Encoder, Grid
 from synthgen.errors import ConfigError
 from synthgen.models._cells import Merging
-from synthgen.schema import Column, Schema, days
+from synthgen.schema import Column, Schema
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def _condition(grid: Grid, value: Any) -> Condition:
     low, high = (
         (value[0], value[1]) if isinstance(value, (list, tuple)) and len(value) == 2 else (value, value)
     )
-    interval = (_number(grid, low), _number(grid, high))
+    interval = (_number(grid, low), _number(grid, high, upper=True))
     cells = grid.touches(*interval)
     if not cells.any():
         raise ConfigError(
@@ -95,10 +96,17 @@ def _labels(grid: Grid, wanted: list[Any]) -> np.ndarray:
     return np.array([label in texts for label in known] + [False] * int(grid.column.nullable))
 
 
-def _number(grid: Grid, value: Any) -> float:
+def _number(grid: Grid, value: Any, *, upper: bool = False) -> float:
+    field = grid.column.field
     try:
-        if grid.column.kind == "date" and isinstance(value, str):
-            return days(value, grid.column.field.origin)
+        if field.is_moment and field.since is None and isinstance(value, str):
+            try:
+                return field.times.bound(value, upper=upper)
+            except ValueError:
+                read = float(field.times.read(pd.Series([value], dtype=object))[0])
+                if np.isnan(read):
+                    raise
+                return read
         return float(value)
     except (TypeError, ValueError):
         raise ConfigError(f"Column {grid.column.name!r}: expected a number, got text.") from None

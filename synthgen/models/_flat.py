@@ -205,7 +205,8 @@ def _plain(column: Column) -> Field:
     if field.since is None:
         return field
     kept = {"name": field.name, "constraints": field.constraints, "role": field.role, "bins": field.bins}
-    return _field({**kept, "type": "integer", "scale": field.scale, "static": field.static})
+    kind = "integer" if field.type == "date" else "number"
+    return _field({**kept, "type": kind, "scale": field.scale, "static": field.static})
 
 
 def _times(time: Column) -> tuple[Field, Field]:

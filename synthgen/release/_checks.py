@@ -7,23 +7,31 @@ distinct value, so a million rows cost little more than their distinct values.
 from __future__ import annotations
 
 import csv
-import datetime
+import io
+import lzma
 import math
 import re
+import zipfile
+import zlib
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from synthgen.dialect import Dialect, is_parquet, is_text, reading
 from synthgen.errors import DataError
 from synthgen.fields import Column, Field
 from synthgen.image_records import file_name
+from synthgen.records import id_is_number
 from synthgen.release._archive import archive_problems
 from synthgen.schema import Schema
+from synthgen.timeformats import is_native
 
 FORMATS = ("csv", "parquet")
+DAMAGED = (zlib.error, lzma.LZMAError, zipfile.BadZipFile)
 _INTEGER = re.compile(r"[-+]?\d+(\.0+)?")
 
 
@@ -44,7 +52,7 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
     if path.suffix == ".zip":
         return archive_problems(path, schema, records=records)
     try:
-        frame = read_frame(path)
+        frame = read_frame(path, schema.dialect)
     except DataError as error:
         return [error.message]
     expected = [field.name for field in schema.fields if field.role != "drop"]
@@ -62,13 +70,17 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
         )
     for field in schema.fields:
         if field.role == "id" and field.name != schema.file_column:
-            problems += _id_problems(frame[field.name], field, is_unit=field.name == schema.unit.column)
+            is_unit = field.name == schema.unit.column
+            problems += _id_problems(
+                frame[field.name], field, number=id_is_number(field, schema), is_unit=is_unit
+            )
     canonical: dict[str, Any] = {}
     for column in schema.columns:
         cells = frame[column.name]
         if column.field.since is not None:
             cells = _intervals(cells, frame[column.field.since], column, schema)
-        values, found = _canonical(cells, column, schema.tokens(column.field))
+        decimal = "." if schema.dialect is None else schema.dialect.decimal_char
+        values, found = _canonical(cells, column, schema.tokens(column.field), decimal=decimal)
         canonical[column.name] = values
         problems += [f"column {column.name!r}: {message}" for message in found]
     for rule in schema.parsed_rules:
@@ -97,42 +109,51 @@ def _linked_problems(units: pd.Series, canonical: dict[str, Any], schema: Schema
 
 
 def _intervals(cells: pd.Series, starts: pd.Series, column: Column, schema: Schema) -> pd.Series:
-    """Return days between two dates of a record, as text; what is missing or no date keeps its cell."""
+    """Return days between two dates of a record, as numbers; what is missing or no date keeps its cell."""
     start = schema.column(str(column.field.since)).field
-    last = cells.map(lambda cell: _days(cell, column.field.model_copy(update={"origin": start.origin})))
-    first = starts.map(lambda cell: _days(cell, start))
-    both = last.notna() & first.notna()
-    return cells.where(~both, (last - first).where(both, 0).astype(int).astype(str))
+    last = _moments(cells, column.field.model_copy(update={"origin": start.origin}))
+    first = _moments(starts, start)
+    days = pd.Series(column.field.times.snapped(last - first), index=cells.index).astype(object)
+    return days.where(days.notna(), cells)
 
 
-def read_frame(path: Path) -> pd.DataFrame:
+def read_frame(path: Path, dialect: Dialect | None = None) -> pd.DataFrame:
     """Return the raw cells of a file: text of a CSV, native values of a Parquet file.
 
+    Args:
+        path: a CSV file, compressed or not, or a Parquet file.
+        dialect: how text is written; None is UTF-8 with commas.
+
     Raises:
-        DataError: the file is not of its kind, not UTF-8, ragged, or names a column twice.
+        DataError: the file is not of its kind or encoding, ragged, or names a column twice.
     """
-    kind = path.suffix.removeprefix(".")
+    kind = format_of(path)
     if kind not in FORMATS:
         raise DataError(f"expected a file of {list(FORMATS)}", where=path.name)
     try:
-        names, frame = _read_csv(path) if kind == "csv" else _read_parquet(path)
-    except (OSError, ValueError, csv.Error, StopIteration) as error:
+        names, frame = _read_csv(path, dialect or Dialect()) if kind == "csv" else _read_parquet(path)
+    except (OSError, EOFError, ValueError, LookupError, csv.Error, StopIteration, *DAMAGED) as error:
         raise DataError(f"cannot be read as {kind}", where=path.name) from error
     if len(set(names)) != len(names):
         raise DataError("a column is named twice", where=path.name)
     return frame
 
 
-def _read_csv(path: Path) -> tuple[list[str], pd.DataFrame]:
-    with path.open(encoding="utf-8", newline="") as stream:
-        names = next(csv.reader(stream))
-    frame = pd.read_csv(
-        path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8", skip_blank_lines=False
-    )
-    ragged = not isinstance(frame.index, pd.RangeIndex) or bool(frame.isna().to_numpy().any())
-    if ragged:  # pandas takes one cell too many in each line for an index, and fills a short line
+def format_of(path: Path) -> str:
+    """Return the format of a data file: ``csv`` for text, compressed or not, ``parquet``, or its ending."""
+    return "csv" if is_text(path) else "parquet" if is_parquet(path) else path.suffix.removeprefix(".")
+
+
+def _read_csv(path: Path, dialect: Dialect) -> tuple[list[str], pd.DataFrame]:
+    with reading(path) as raw:
+        text = raw.read().decode("utf-8-sig" if dialect.bom else dialect.encoding)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter, strict=True)
+    names, records = next(rows), list(rows)
+    if any(len(record) != len(names) for record in records):
         raise ValueError("Expected as many cells as columns in each line.")
-    return names, frame.astype(object)
+    columns = list(zip(*records, strict=True)) or [()] * len(names)
+    cells = {place: pd.Series(column, dtype=object) for place, column in enumerate(columns)}
+    return names, pd.DataFrame(cells).set_axis(names, axis=1)
 
 
 def _read_parquet(path: Path) -> tuple[list[str], pd.DataFrame]:
@@ -144,14 +165,23 @@ def _read_parquet(path: Path) -> tuple[list[str], pd.DataFrame]:
         raise ValueError("Expected a Parquet file.") from error
     # Not through the pandas metadata of the file: what it says of types and indexes is not to be trusted.
     columns = {
-        name: pd.Series(table.column(name).to_pylist(), dtype=object) for name in set(table.column_names)
+        name: pd.Series(_wide(table.column(name)).to_pylist(), dtype=object)
+        for name in set(table.column_names)
     }
     return list(table.column_names), pd.DataFrame(columns)[list(dict.fromkeys(table.column_names))]
 
 
-def _id_problems(cells: pd.Series, field: Field, *, is_unit: bool) -> list[str]:
+def _wide(column: Any) -> Any:
+    """Return numbers of 32 bits as those of 64 bits with the same text: .1 and not .10000000149."""
+    import pyarrow as pa
+
+    narrow = pa.types.is_float32(column.type) or pa.types.is_float16(column.type)
+    return column.cast(pa.float32()).cast(pa.string()).cast(pa.float64()) if narrow else column
+
+
+def _id_problems(cells: pd.Series, field: Field, *, number: bool, is_unit: bool) -> list[str]:
     """Refuse ids that `SyntheticTable` would not write: real ones would look otherwise."""
-    pattern = r"[1-9]\d*" if field.type in ("integer", "number") else r"S\d{8,}"
+    pattern = r"[1-9]\d*" if number else r"S\d{8,}"
     texts = cells.map(_text)
     if not texts.str.fullmatch(pattern).all():
         return [f"column {field.name!r}: expected fresh sequential ids, found others"]
@@ -161,22 +191,29 @@ def _id_problems(cells: pd.Series, field: Field, *, is_unit: bool) -> list[str]:
     return [] if fits else [f"column {field.name!r}: expected fresh ids from 1, found others"]
 
 
-def _canonical(cells: pd.Series, column: Column, tokens: tuple[str, ...]) -> tuple[Any, list[str]]:
+def _canonical(
+    cells: pd.Series, column: Column, tokens: tuple[str, ...], *, decimal: str = "."
+) -> tuple[Any, list[str]]:
     """Return a column in canonical form, and what is wrong with it."""
     codes, distinct = pd.factorize(cells.to_numpy(dtype=object), use_na_sentinel=True)
     missing_cell = np.array([_text(value) in (tokens or ("",)) for value in distinct], dtype=bool)
     missing = (codes < 0) | np.append(missing_cell, True)[codes]
-    read = _reader(column)
-    numbers = np.array(
-        [math.nan if gone else read(v) for v, gone in zip(distinct, missing_cell, strict=True)]
-    )
+    if column.field.is_moment and column.field.since is None:
+        numbers = np.where(missing_cell, math.nan, _moments(pd.Series(distinct, dtype=object), column.field))
+    else:
+        read = _reader(column, decimal)
+        numbers = np.array(
+            [math.nan if gone else read(v) for v, gone in zip(distinct, missing_cell, strict=True)]
+        )
     values = np.append(numbers, math.nan)[codes].astype(float)
     wrong = np.isnan(values) & ~missing
     with np.errstate(invalid="ignore"):
         outside = (values < column.minimum) | (values > column.maximum)
+        finer = np.zeros_like(wrong) if column.kind == "category" else column.is_finer(values)
     counts = {
         "not of the type, or not among the categories": wrong,
         "outside its bounds": outside,
+        "finer than the decimals or the format of its field": finer,
         "missing though required": missing if not column.nullable else np.zeros_like(missing),
     }
     found = [f"{int(hits.sum())} cells {text}" for text, hits in counts.items() if hits.any()]
@@ -186,7 +223,7 @@ def _canonical(cells: pd.Series, column: Column, tokens: tuple[str, ...]) -> tup
     return pd.Categorical.from_codes(places, pd.Index(column.labels)), found
 
 
-def _reader(column: Column) -> Callable[[Any], float]:
+def _reader(column: Column, decimal: str) -> Callable[[Any], float]:
     """Return what turns one cell into its number, or position among the labels; NaN if it is neither."""
     field = column.field
     if field.type == "boolean":
@@ -195,21 +232,21 @@ def _reader(column: Column) -> Callable[[Any], float]:
     if column.kind == "category":
         positions = {str(label): float(i) for i, label in enumerate(column.labels)}
         return lambda cell: positions.get(_text(cell), math.nan)
-    if column.kind == "date":
-        return lambda cell: _days(cell, field)
     whole = column.kind == "integer"
-    return lambda cell: _number(cell, whole=whole)
+    return lambda cell: _number(cell, whole=whole, decimal=decimal)
 
 
 def _text(cell: Any) -> str:
     """Return a cell as a CSV file holds it; 3.0 is 3."""
-    if isinstance(cell, float) and cell.is_integer():
+    if isinstance(cell, (float, Decimal)) and math.isfinite(cell) and cell == int(cell):
         return str(int(cell))
     return str(cell)
 
 
-def _number(cell: Any, *, whole: bool) -> float:
+def _number(cell: Any, *, whole: bool, decimal: str) -> float:
     text = str(cell)
+    if isinstance(cell, str) and decimal != ".":
+        text = "" if "." in text else text.replace(decimal, ".")
     if isinstance(cell, bool) or (whole and not _INTEGER.fullmatch(text)):
         return math.nan
     try:
@@ -219,18 +256,13 @@ def _number(cell: Any, *, whole: bool) -> float:
     return value if math.isfinite(value) else math.nan
 
 
-def _days(cell: Any, field: Field) -> float:
-    if cell is None:
-        return math.nan
-    try:
-        if isinstance(cell, datetime.datetime):
-            day = cell.date()
-        elif isinstance(cell, datetime.date):
-            day = cell
-        elif field.format:
-            day = datetime.datetime.strptime(str(cell), field.format).date()
-        else:
-            day = datetime.date.fromisoformat(str(cell))
-    except ValueError:
-        return math.nan
-    return float((day - datetime.date.fromisoformat(field.origin)).days)
+def _moments(cells: pd.Series, field: Field) -> np.ndarray:
+    """Return the days of texts and of native values; NaN for what is neither."""
+    native = np.array([is_native(cell) for cell in cells], dtype=bool)
+    is_text = ~native & cells.notna().to_numpy(bool)
+    days = np.full(len(cells), math.nan)
+    if is_text.any():
+        days[is_text] = field.times.read(cells[is_text].map(_text).reset_index(drop=True))
+    if native.any():
+        days[native] = field.times.read_native(cells[native].reset_index(drop=True))
+    return days

@@ -12,7 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from synthgen.dialect import TEXT_ENDINGS, Dialect
 from synthgen.fields import Field, labels_of
+from synthgen.release._checks import format_of
 from synthgen.schema import Schema
 
 PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"
@@ -52,13 +54,13 @@ def slug(text: str) -> str:
 
 def _resource(name: str, path: Path, schema: Schema) -> dict[str, Any]:
     content = path.read_bytes()
-    kind = path.suffix.removeprefix(".")
+    kind, dialect = format_of(path), schema.dialect or Dialect()
     found = {
         "name": slug(name),
         "path": f"data/{name}",
         "format": kind,
         "mediatype": MEDIA_TYPES[kind],
-        **({"encoding": "utf-8"} if kind == "csv" else {}),
+        **(_text_form(path, dialect) if kind == "csv" else {}),
         "bytes": len(content),
         "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
     }
@@ -68,7 +70,7 @@ def _resource(name: str, path: Path, schema: Schema) -> dict[str, Any]:
         **found,
         "schema": {
             "fields": [
-                *(_field(field) for field in schema.public().fields if field.role != "drop"),
+                *(_field(field, dialect) for field in schema.public().fields if field.role != "drop"),
                 *({"name": name, "type": "string"} for name in schema.added_columns),
             ],
             "missingValues": list(schema.missing_values),
@@ -76,7 +78,16 @@ def _resource(name: str, path: Path, schema: Schema) -> dict[str, Any]:
     }
 
 
-def _field(field: Field) -> dict[str, Any]:
+def _text_form(path: Path, dialect: Dialect) -> dict[str, Any]:
+    """Return encoding, compression and Table Dialect of a text file; what is usual is not said."""
+    usual = {"delimiter": ",", "lineTerminator": "\n"}
+    words = {"delimiter": dialect.delimiter, "lineTerminator": dialect.line_terminator}
+    other = {key: word for key, word in words.items() if word != usual[key]}
+    compression = {} if path.suffix.lower() in TEXT_ENDINGS else {"compression": path.suffix[1:]}
+    return {"encoding": dialect.encoding, **compression, **({"dialect": other} if other else {})}
+
+
+def _field(field: Field, dialect: Dialect) -> dict[str, Any]:
     """Return a column in Table Schema words; what only synthgen knows is in ``schema.yaml``."""
     found: dict[str, Any] = {"name": field.name, "type": field.type}
     texts = {"title": field.title, "description": field.description}
@@ -86,8 +97,12 @@ def _field(field: Field) -> dict[str, Any]:
         return found | {"constraints": {"required": True}}
     if field.type == "boolean":
         found |= {"trueValues": list(field.true_values), "falseValues": list(field.false_values)}
-    if field.type == "date":
-        found["format"] = field.format or "default"
+    if field.is_moment:
+        found["format"] = field.format or (
+            "default" if field.times.per_day <= 86_400 else field.times.pattern
+        )
+    if field.type == "number" and dialect.decimal_char != ".":
+        found["decimalChar"] = dialect.decimal_char
     if field.missing_values is not None:
         found["missingValues"] = list(field.missing_values)
     limits = field.constraints.model_dump(mode="json", exclude_defaults=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.errors import ConfigError
-from synthgen.release._checks import data_problems
+from synthgen.release._checks import FORMATS, data_problems, format_of
 from synthgen.release._claims import claim_problems
 from synthgen.release._datapackage import data_package
 from synthgen.release.record import check_record, record_digest, record_text
@@ -188,7 +188,7 @@ def _against_schema(
         found = data_problems(path, schema, records=counts[name])
         problems += [Problem(f"data/{name}", message) for message in found]
     if PACKAGE in intact and set(known) == set(counts):
-        readable = all(path.suffix in (".csv", ".parquet", ".zip") for path in known.values())
+        readable = all(format_of(path) in (*FORMATS, "zip") for path in known.values())
         expected = data_package(known, schema=schema, record=record) if readable else ""
         if (folder / PACKAGE).read_bytes() != expected.encode():
             problems.append(Problem(PACKAGE, "does not agree with data, schema and privacy record"))

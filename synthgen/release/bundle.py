@@ -25,7 +25,7 @@ from typing import Any
 from synthgen.errors import ConfigError, DataError, GateRefused, OperationError
 from synthgen.image_records import SyntheticImages
 from synthgen.records import SyntheticTable
-from synthgen.release._checks import FORMATS
+from synthgen.release._checks import FORMATS, format_of
 from synthgen.release._datapackage import data_package
 from synthgen.release._verify import (
     CARD,
@@ -106,7 +106,7 @@ def _require_release(record: Mapping[str, Any]) -> None:
 def _require_names(data_files: Mapping[str, SyntheticTable | Path]) -> None:
     for name, value in data_files.items():
         plain = name == Path(name).name and not name.startswith(".") and name.isprintable()
-        if not plain or "\\" in name or Path(name).suffix.removeprefix(".") not in (*FORMATS, ARCHIVE):
+        if not plain or "\\" in name or format_of(Path(name)) not in (*FORMATS, ARCHIVE):
             raise ConfigError(f"Expected a plain file name of {list(FORMATS)}.", where="data_files")
         if not isinstance(value, (SyntheticTable, Path)):
             raise ValueError(f"Expected a SyntheticTable or a Path, got {type(value).__name__}.")

@@ -238,13 +238,24 @@ def test_every_violation_is_listed_by_column_and_count(tmp_path):
         Violation("sex", "not among the categories", 1),
         Violation("ward", "not among the categories; put under other", 2, "information"),
         Violation("died", "no boolean", 1),
+        Violation("died", "read, and written in another spelling", 2, "information"),
+        Violation("back", "read, and written in another spelling", 4, "information"),
         Violation("back, died", "rule: died implies not back", 2),
     ]
     assert not any(cell in repr(found) for cell in ("zebra", "much", "130", "maybe"))
 
 
 def test_a_table_that_keeps_to_its_schema_has_no_violation(tmp_path):
-    cells = {"gone": "x", "pid": "a", "age": 1, "dose": 0.5, "sex": "F", "ward": "A", "died": 1, "back": 0}
+    cells = {
+        "gone": "x",
+        "pid": "a",
+        "age": 1,
+        "dose": 0.5,
+        "sex": "F",
+        "ward": "A",
+        "died": "true",
+        "back": "false",
+    }
     path = table(tmp_path, {name: [cell] for name, cell in cells.items()})
     assert check(path, schema_of(SCHEMA)) == []
 

@@ -236,14 +236,31 @@ def test_integers_take_whole_decimals_and_refuse_others():
         (["31.12.2019", "02.01.2020"], {"date_format": "%d.%m.%Y"}, [-1, 1]),
         (["20200102"], {"date_format": "%Y%m%d"}, [1]),
         (np.array([20200102]), {"date_format": "%Y%m%d"}, [1]),
-        (["2020-01-02 23:59+0200"], {"date_format": "%Y-%m-%d %H:%M%z"}, [1]),
         ([datetime.date(2020, 1, 3), None], {}, [2, np.nan]),
-        (pd.to_datetime(["2020-01-02 23:59", None]), {}, [1, np.nan]),
-        (pd.to_datetime(["2020-01-02 23:59"]).tz_localize("America/New_York"), {}, [1]),
+        (pd.to_datetime(["2020-01-02", None]), {}, [1, np.nan]),
     ],
 )
 def test_dates_become_days_from_the_public_origin(cells, options, expected):
     np.testing.assert_allclose(one(cells, DATE, **options)[0].to_numpy(), expected)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pd.to_datetime(["2020-01-02 23:59"]),
+        pd.to_datetime(["2020-01-02"]).tz_localize("America/New_York"),
+        ["2020-01-02T23:59:00"],
+        ["2020-01-02+01:00"],
+    ],
+)
+def test_a_time_of_day_or_a_zone_is_refused_in_a_date_and_not_lost(cells):
+    assert "1 cells that are no date" in str(refusal(one, cells, DATE))
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M%z", "%Y-%m-%d %Z", "%Y-%m", "%y"])
+def test_a_date_format_that_cannot_give_back_the_day_is_refused_before_anything_is_read(form):
+    with pytest.raises(ConfigError, match="format"):
+        one(["2020-01-02"], DATE, date_format=form)
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,7 @@ UNSEEN: dict[str, dict[str, Any]] = {
     },
     "boolean": {"trueValues": [f"{MARK} yes"], "falseValues": [f"{MARK} no"]},
     "number": {"decimals": 7, "constraints": {"minimum": 91827361.5, "maximum": 91827368.5}},
+    "datetime": {"timezone": f"{MARK}/zone"},
 }
 CODED: dict[str, Any] = {"codes": "prefix:7", "constraints": {"enum": [f"{MARK} code"]}}
 COUNTED: dict[str, Any] = {"since": f"{MARK}start", "constraints": {"minimum": 91827360, "maximum": 91827367}}
@@ -168,6 +169,7 @@ def unseen_cells(n: int, rng: np.random.Generator) -> dict[str, Any]:
         "gone_date": f"1931 {MARK}",
         "gone_boolean": rng.choice([f"{MARK} yes", f"{MARK} no"], n),
         "gone_number": rng.uniform(91827361, 91827369, n),
+        "gone_datetime": f"1931-02-03T04:05:06 {MARK}",
         "gone_code": f"{MARK} code",
         "gone_since": "1931-02-03",
     }

@@ -48,13 +48,15 @@ def read_images(bundle: Path) -> SyntheticImages:
             next_step="Run `synthgen verify` to see them.",
         )
     schema = load_schema(bundle / SCHEMA)
-    tables = [path for end in FORMATS for path in sorted((bundle / "data").glob(f"*.{end}"))]
+    tables = [path for end in FORMATS for path in sorted((bundle / "data").glob(f"*.{end}*"))]
     archives = sorted((bundle / "data").glob("*.zip"))
     if schema.images is None or not tables or not archives:
         raise ConfigError("Expected a bundle of images, got one of a table.", where=str(bundle))
-    cells = read_frame(tables[0])
+    cells = read_frame(tables[0], schema.dialect)
+    decimal = "." if schema.dialect is None else schema.dialect.decimal_char
     columns = {
-        one.name: _canonical(cells[one.name], one, schema.tokens(one.field))[0] for one in schema.columns
+        one.name: _canonical(cells[one.name], one, schema.tokens(one.field), decimal=decimal)[0]
+        for one in schema.columns
     }
     pixels = _pixels(archives[0], len(cells))
     images = schema.images.model_copy(update={"size": pixels.shape[-1]})

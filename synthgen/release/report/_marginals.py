@@ -64,7 +64,7 @@ def _marginal(column: Column, values: pd.Series, weight: np.ndarray) -> Marginal
     shares, _ = np.histogram(np.clip(numbers[known], edges[0], edges[-1]), bins=edges, weights=weight[known])
     return Marginal(
         column.name,
-        column.kind,
+        "date" if column.field.type == "datetime" and column.field.since is None else column.kind,
         (),
         tuple(edges.tolist()),
         tuple(shares.tolist()),

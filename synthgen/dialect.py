@@ -1,0 +1,164 @@
+"""How a table's file is written, so that what is drawn can replace it: dialect of text, types of Parquet.
+
+The words are those of Frictionless Table Dialect where it has one. `synthgen.ingest.form` reads them off a
+file.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import lzma
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from pydantic import Field as Key
+
+from synthgen.settings import Settings
+
+TEXT_ENDINGS = (".csv", ".tsv", ".txt")
+PARQUET_ENDINGS = (".parquet", ".pq")
+COMPRESSED_ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zip")
+
+
+class Dialect(Settings):
+    """How a table is written.
+
+    Attributes:
+        delimiter: one character between cells.
+        line_terminator: what ends a line.
+        quoting: which cells stand in quotes: ``minimal`` those that need it, ``text`` all but numbers, or
+            ``all``.
+        encoding: of text.
+        bom: whether a UTF-8 file begins with a byte order mark.
+        decimal_char: decimal sign of numbers.
+        compression: ending of a compressed file, such as ``gz``.
+        storage: Parquet type of each column, as Arrow writes it; empty for text.
+    """
+
+    delimiter: str = Key(default=",", min_length=1, max_length=1)
+    line_terminator: Literal["\n", "\r\n", "\r"] = Key(default="\n", alias="lineTerminator")
+    quoting: Literal["minimal", "text", "all"] = "minimal"
+    encoding: str = "utf-8"
+    bom: bool = False
+    decimal_char: Literal[".", ","] = Key(default=".", alias="decimalChar")
+    compression: Literal["gz", "bz2", "xz", "zst", "zip"] | None = None
+    storage: Mapping[str, str] = {}
+
+
+def ending(path: Path) -> str:
+    """Return the lower-case ending of a table's file, that of its compression included.
+
+    Example:
+        >>> ending(Path("cohort.v2.CSV.gz")), ending(Path("cohort.parquet"))
+        ('.csv.gz', '.parquet')
+    """
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    return "".join(suffixes[-2:] if suffixes[-1:] and suffixes[-1] in COMPRESSED_ENDINGS else suffixes[-1:])
+
+
+def is_text(path: Path) -> bool:
+    """Return whether a file's name says text in cells, compressed or not."""
+    first, _, rest = ending(path)[1:].partition(".")
+    return f".{first}" in TEXT_ENDINGS and (not rest or f".{rest}" in COMPRESSED_ENDINGS)
+
+
+def is_parquet(path: Path) -> bool:
+    """Return whether a file's name says Parquet."""
+    return ending(path) in PARQUET_ENDINGS
+
+
+@contextmanager
+def writing(path: Path, *, compression: str | None, name: str) -> Iterator[IO[bytes]]:
+    """Yield a stream into a file, compressed without times and paths, so that equal content has equal bytes.
+
+    Args:
+        path: the file to write.
+        compression: see `Dialect`.
+        name: name of the only member of a zip archive.
+    """
+    with path.open("wb") as raw:
+        if compression == "gz":
+            with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as stream:
+                yield stream  # type: ignore[misc]
+        elif compression == "bz2":
+            with bz2.BZ2File(raw, "wb") as packed:
+                yield packed
+        elif compression == "xz":
+            with lzma.LZMAFile(raw, "wb") as packed_xz:
+                yield packed_xz
+        elif compression == "zst":
+            import pyarrow as pa
+
+            with pa.CompressedOutputStream(pa.PythonFile(raw, mode="w"), "zstd") as packed_zst:
+                yield packed_zst
+        elif compression == "zip":
+            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with zipfile.ZipFile(raw, "w") as archive, archive.open(info, "w", force_zip64=True) as member:
+                yield member
+        else:
+            yield raw
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[IO[bytes]]:
+    """Yield the content of a file that `writing` wrote."""
+    kind = path.suffix.lower()
+    with path.open("rb") as raw:
+        if kind == ".zip":
+            with zipfile.ZipFile(raw) as archive, archive.open(archive.namelist()[0]) as member:
+                yield member
+        elif kind == ".zst":
+            import pyarrow as pa
+
+            with pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd") as stream:
+                yield io.BytesIO(stream.read())
+        elif kind in (".gz", ".bz2", ".xz"):
+            module: Any = {".gz": gzip, ".bz2": bz2, ".xz": lzma}[kind]
+            with module.open(raw, "rb") as packed:
+                yield packed
+        else:
+            yield raw
+
+
+def arrow_type(text: str) -> Any:
+    """Return the Arrow type of its text, or None for one that tables of records do not have.
+
+    Example:
+        >>> str(arrow_type("timestamp[us, tz=Europe/Berlin]")), arrow_type("list<item: int64>")
+        ('timestamp[us, tz=Europe/Berlin]', None)
+    """
+    import pyarrow as pa
+
+    plain = {
+        "float": pa.float32(),
+        "double": pa.float64(),
+        "halffloat": pa.float16(),
+        "bool": pa.bool_(),
+        "string": pa.string(),
+        "large_string": pa.large_string(),
+        "date32[day]": pa.date32(),
+        "date64[ms]": pa.date64(),
+    }
+    if text in plain:
+        return plain[text]
+    if text.startswith("dictionary<values=string"):
+        return pa.dictionary(pa.int32(), pa.string())
+    name, _, rest = text.partition("[")
+    unit, _, zone = rest.rstrip("]").partition(", tz=")
+    if name == "timestamp" and unit:
+        return pa.timestamp(unit, tz=zone or None)
+    if name in ("time32", "time64") and unit:
+        return getattr(pa, name)(unit)
+    if text.startswith("decimal128("):
+        precision, scale = text[len("decimal128(") : -1].split(",")
+        return pa.decimal128(int(precision), int(scale))
+    signed = text.removeprefix("u")
+    if signed.startswith("int") and signed[3:].isdigit():
+        return getattr(pa, text)()
+    return None
