@@ -268,10 +268,11 @@ class Column:
         return np.asarray(steps / unit if unit >= 1.0 else np.round(steps * np.round(1.0 / unit)))
 
     def snapped(self, values: np.ndarray) -> np.ndarray:
-        """Return numbers at the nearest value that the column can hold, within its bounds."""
+        """Return numbers at the nearest value that the column can hold, within its bounds, as far as these are known."""
         if self.per_unit is None:
             return np.asarray(np.clip(values, self.minimum, self.maximum))
-        low, high = self.ends
+        low = -math.inf if math.isnan(self.minimum) else self.first_step(self.minimum)
+        high = math.inf if math.isnan(self.maximum) else self.last_step(self.maximum)
         return self.of_steps(np.clip(np.round(values * self.per_unit), low, high))
 
     def is_finer(self, values: np.ndarray) -> np.ndarray:

@@ -16,12 +16,15 @@ from synthgen.ingest._redcap_dictionary import TITLES, Variable
 from synthgen.ingest._redcap_logic import box_name
 
 BOUNDS = "declare constraints.{} from medical knowledge, or `bounds: paid`, or `role: drop`"
+ZERO_ONE = {"trueValues": ["1"], "falseValues": ["0"]}
+"""REDCap exports yes and no as digits."""
+
 FREE = "free text: list public categories as constraints.enum, or `categories: paid`, or `role: drop`"
 NAMED = "its name says {}: `role: drop`, or `identifier: false` if it identifies nobody"
 STATUS = {"0": "Incomplete", "1": "Unverified", "2": "Complete"}
 IDENTIFYING = re.compile(r"e?mail|phone|ssn|zipcode|postal|v?mrn")
 """Starts of the validation types whose texts identify a person."""
-A = {"integer": "an integer", "number": "a number", "date": "a date"}
+A = {"integer": "an integer", "number": "a number", "date": "a date", "datetime": "a datetime"}
 LONGEST = 300
 
 
@@ -107,7 +110,8 @@ def _columns(variable: Variable, path: Path) -> list[Drafted]:
     if variable.type == "checkbox":
         title = texts.get("title", name)
         contents = {
-            c: {"type": "boolean", "title": f"{title}: {_clean(label)}"} for c, label in names.items()
+            c: {"type": "boolean", "title": f"{title}: {_clean(label)}", **ZERO_ONE}
+            for c, label in names.items()
         }
         return [Drafted(c, content, logic=variable.logic, box=True) for c, content in contents.items()]
     content, todo, hint = _content(variable, path)
@@ -128,8 +132,6 @@ def _why_dropped(variable: Variable) -> str:
     if variable.type == "text":
         if IDENTIFYING.match(variable.validation):
             return f"its validation, {variable.validation}, says that it identifies a person"
-        if variable.validation.startswith("time"):
-            return "a time of day, which a schema has no type for"
     return ""
 
 
@@ -137,7 +139,7 @@ def _content(variable: Variable, path: Path) -> tuple[dict[str, Any], str, str]:
     """Return the keys of a column, what is to be decided, and what else to know."""
     kind, validation = variable.type, variable.validation
     if kind in ("yesno", "truefalse"):
-        return {"type": "boolean"}, "", ""
+        return {"type": "boolean", **ZERO_ONE}, "", ""
     if kind in ("dropdown", "radio"):
         if len(variable.choices) > MAX_CATEGORIES:
             return {"type": "string"}, f"over {MAX_CATEGORIES} choices: group them, or `role: drop`", ""
@@ -154,15 +156,16 @@ def _content(variable: Variable, path: Path) -> tuple[dict[str, Any], str, str]:
         comma = "written with a decimal comma: export with one sign for all, and name it as `decimal`"
         return content, todo, comma if "comma" in validation else hint
     if kind == "text" and validation.startswith("date"):
-        content, todo, hint = _bounded("date", variable, path)
-        if validation.startswith("datetime"):
+        kind = "datetime" if validation.startswith("datetime") else "date"
+        content, todo, hint = _bounded(kind, variable, path)
+        if kind == "datetime":
             seconds = ":%S" if "seconds" in validation else ""
-            return (
-                {**content, "format": f"%Y-%m-%d %H:%M{seconds}"},
-                todo,
-                hint or "the time of day is not kept",
-            )
+            return {**content, "format": f"%Y-%m-%d %H:%M{seconds}"}, todo, hint
         return content, todo, hint
+    if kind == "text" and validation.startswith("time"):
+        forms = {"time_mm_ss": "", "time_hh_mm_ss": "%H:%M:%S"}
+        form = forms.get(validation, "%H:%M")
+        return {"type": "time", "format": form} if form else {"type": "string"}, "" if form else FREE, ""
     return {"type": "string"}, "a list from a query: " + FREE[11:] if kind == "sql" else FREE, ""
 
 
@@ -205,12 +208,14 @@ def _refusal(message: str, variable: Variable, key: str, path: Path) -> ConfigEr
 
 
 def _bound(text: str, kind: str, validation: str) -> int | float | str:
-    if kind == "date":
-        day = text.split(" ")[0].replace("/", "-")
+    if kind in ("date", "datetime"):
+        day, _, clock = text.replace("/", "-").partition(" ")
         if not re.match(r"\d{4}-", day):  # as the field shows it; a dictionary mostly keeps years first
             a, b, year = day.split("-")
             day = f"{year}-{b}-{a}" if "dmy" in validation else f"{year}-{a}-{b}"
-        return datetime.date.fromisoformat(day).isoformat()
+        if kind == "date" or not clock:
+            return datetime.date.fromisoformat(day).isoformat()
+        return datetime.datetime.fromisoformat(f"{day}T{clock}").isoformat()
     number = float(text.replace(",", ".") if "comma" in validation else text)
     if number != number or abs(number) == float("inf"):
         raise ValueError("no number")

@@ -144,7 +144,7 @@ def test_every_diagnosis_of_a_real_cohort_has_a_public_category(read):
     assert not {text for text in texts if codes.category("icd9", text) not in public}
 
 
-def test_timestamps_become_public_days_and_dates_keep_their_order_on_the_way_out():
+def test_moments_keep_their_time_of_day_and_their_order_on_the_way_out():
     from synthgen.ingest.table import canonical
     from synthgen.records import SyntheticTable
 
@@ -153,14 +153,15 @@ def test_timestamps_become_public_days_and_dates_keep_their_order_on_the_way_out
         {"name": "id", "type": "string", "role": "id"},
         {
             "name": "out",
-            "type": "date",
+            "type": "datetime",
             "since": "in",
             "format": form,
             "constraints": {"minimum": 0, "maximum": 30},
         },
         {
             "name": "in",
-            "type": "date",
+            "type": "datetime",
+            "format": form,
             "origin": "2000-01-01",
             "constraints": {"minimum": "2010-01-01", "maximum": "2020-01-01"},
         },
@@ -169,15 +170,16 @@ def test_timestamps_become_public_days_and_dates_keep_their_order_on_the_way_out
     raw = pd.DataFrame(
         {
             "out": ["05.03.2012 23:59", "04.03.2012 00:00", "", "01.01.2012 08:00"],
-            "in": ["2012-03-01", "2012-03-04", "2012-03-04", ""],
+            "in": ["01.03.2012 22:59", "04.03.2012 00:00", "04.03.2012 01:00", ""],
         }
     )
     table, _ = canonical(raw, np.array(["a", "b", "c", "d"], dtype=object), schema)
-    assert table.frame["out"].tolist()[:2] == [4.0, 0.0]
+    np.testing.assert_allclose(table.frame["out"].tolist()[:2], [4 + 1 / 24, 0.0])
     assert table.frame["out"].isna().tolist() == [False, False, True, True]  # no start, no interval
-    assert table.frame["in"].tolist()[0] == (pd.Timestamp("2012-03-01") - pd.Timestamp("2000-01-01")).days
+    start = pd.Timestamp("2012-03-01 22:59") - pd.Timestamp("2000-01-01")
+    assert table.frame["in"].tolist()[0] == start / pd.Timedelta(days=1)
     out = SyntheticTable(schema, table.frame).to_pandas()
-    assert out["out"].tolist()[:2] == ["05.03.2012 00:00", "04.03.2012 00:00"]
+    assert out["out"].tolist()[:2] == ["05.03.2012 23:59", "04.03.2012 00:00"]
     assert list(out.columns) == ["id", "out", "in"]
     with pytest.raises(DataError, match="outside the bounds"):
         canonical(raw.assign(out="01.03.2011 00:00"), np.array(["a", "b", "c", "d"], dtype=object), schema)
