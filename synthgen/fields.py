@@ -268,7 +268,7 @@ class Column:
         return np.asarray(steps / unit if unit >= 1.0 else np.round(steps * np.round(1.0 / unit)))
 
     def snapped(self, values: np.ndarray) -> np.ndarray:
-        """Return numbers at the nearest value that the column can hold, within its bounds, as far as these are known."""
+        """Return numbers at the nearest value that the column can hold, within its bounds as far as known."""
         if self.per_unit is None:
             return np.asarray(np.clip(values, self.minimum, self.maximum))
         low = -math.inf if math.isnan(self.minimum) else self.first_step(self.minimum)
