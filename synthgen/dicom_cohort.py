@@ -17,9 +17,12 @@ import pandas as pd
 from synthgen.data_config import ImageSource
 from synthgen.deidentify import dicom as deidentify
 from synthgen.errors import ConfigError, DataError
-from synthgen.image_spec import Dicom
+from synthgen.image_spec import USUAL, Dicom
+from synthgen.ingest import _draft
 from synthgen.ingest import dicom as ingest
+from synthgen.ingest.drafts import Draft
 from synthgen.ingest.image_check import WORD
+from synthgen.ingest.image_draft import with_images
 from synthgen.ingest.images import RawImages, require_enough, too_many_left_out
 from synthgen.ingest.inspect import Violation, check_frame
 from synthgen.ingest.omop import ID, flatten
@@ -30,6 +33,9 @@ from synthgen.unit import Unit
 
 Tell = Callable[[str, float], None]
 Keep = Callable[[np.ndarray], np.ndarray]
+DICOM_HEAD = """Draft for DICOM files. Headers fill the columns below, and nothing else of a header comes in.
+The categories are the standard's own words. A table with a row a patient is joined by `data.images.table`.
+"""
 NO_ROW = "no row of its patient in the table"
 _BLANK = ""
 
@@ -129,6 +135,55 @@ def check(path: Path, schema: Schema) -> list[Violation]:
     reasons = ingest.summary(found, left, 0)["quarantined"]
     violations += [Violation(WORD, f"left out: {why}", n, "information") for why, n in reasons.items()]
     return violations + [Violation(WORD, text, n, "information") for text, n in sorted(notes.items())]
+
+
+def draft(path: Path, *, suggest: bool) -> Draft:
+    """Return the draft of a schema of DICOM files: the columns that headers fill.
+
+    Args:
+        path: a folder.
+        suggest: read headers and keep the words that occur, each field with ``confirmed: false``; else sex
+            and age with the standard's own words, which are public.
+
+    Raises:
+        DataError: no image can be used.
+    """
+    words = {"sex": deidentify.SEX, "view": (*deidentify.VIEWS, *deidentify.VIEWS_BREAST)}
+    words |= {"body_part": deidentify.BODY_PARTS, "laterality": deidentify.LATERALITY}
+    columns = ["sex", "age"]
+    dicom: dict[str, Any] = {"attributes": {}, "modality": []}
+    if suggest:
+        found = ingest.index(path, Dicom(), without="leave_out")
+        told = {
+            name: Counter(deidentify.attribute(one.values, kind) or "" for one in found.frames)
+            for name, kind in USUAL.items()
+        }
+        columns = [
+            name for name in ("sex", "age", "view", "body_part", "laterality") if set(told[name]) - {""}
+        ]
+        dicom["modality"] = sorted(set(told["modality"]) - {""})
+        words = {name: tuple(word for word in words[name] if word in told[name]) for name in words}
+    dicom["attributes"] = {name: USUAL[name] for name in columns}
+    unsure: dict[str, Any] = {"confirmed": False} if suggest else {}
+    fields: list[tuple[str, dict[str, Any], str]] = [
+        ("patient", {"type": "string", "role": "id"}, "PatientID")
+    ]
+    for name in columns:
+        limits: dict[str, Any] = (
+            {"enum": list(words[name])} if name in words else {"minimum": 0, "maximum": 90}
+        )
+        keys: dict[str, Any] = {"type": "integer" if name == "age" else "string"}
+        keys |= {"role": "protected"} if name in ("sex", "age") else {}
+        fields.append((name, {**keys, "constraints": limits, **unsure}, f"from the header's {USUAL[name]}"))
+    text = _draft.document(
+        head=DICOM_HEAD,
+        unit={"column": "patient", "max_records": 1},
+        unit_hint="how many images of a patient may be used",
+        missing=[""],
+        fields=fields,
+    )
+    form: dict[str, Any] = {"channels": 1, "bits": 8, "dicom": dicom}
+    return Draft(with_images(text, form, None, needs_file=False))
 
 
 def _intended(left: tuple[tuple[str, str], ...]) -> Counter[str]:

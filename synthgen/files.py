@@ -41,7 +41,7 @@ def schema_init(
     """Write the draft of a schema.
 
     Args:
-        table: the table's file.
+        table: the table's file, or a folder or array file of images.
         output: the schema to write.
         suggest: read the values too, see `synthgen.ingest.inspect.init`.
         dialect: how the table is written.
@@ -52,11 +52,18 @@ def schema_init(
         ConfigError: the output exists.
         DataError: the table cannot be read.
     """
+    from synthgen.ingest import image_draft
     from synthgen.ingest.drafts import NOTHING
     from synthgen.ingest.inspect import init
 
     _require_new(output, force=force)
-    draft = init(table, suggest=suggest, named=named or NOTHING, **dialect)
+    if image_draft.holds_dicom(table):
+        from synthgen import dicom_cohort
+
+        draft = dicom_cohort.draft(table, suggest=suggest)
+    else:
+        make = image_draft.draft if image_draft.is_images(table) else init
+        draft = make(table, suggest=suggest, named=named or NOTHING, **dialect)
     _write_new(output, draft.text, force=force)
     schema = load_schema(output, complete=False)
     identifiers = [{"column": f.column, "kind": f.kind, "cells": f.cells} for f in draft.identifiers]

@@ -83,7 +83,7 @@ def read_images(
     attributes = None if table is None else _table(table, delimiter, encoding, decimal)
     if path.is_dir():
         if attributes is None:
-            attributes = _table(_only_table(path), delimiter, encoding, decimal)
+            attributes = _table(only_table(path), delimiter, encoding, decimal)
         return _collect(_of_folder(path, attributes, spec, str(path)), attributes, spec, str(path))
     frame, images = _of_npz(path, attributes, spec, schema.others)
     return _collect(images, frame, spec, str(path))
@@ -163,11 +163,11 @@ def _of_folder(folder: Path, frame: pd.DataFrame, spec: Images, where: str) -> F
             where=where,
             next_step="Name it in the schema's `images: {file: COLUMN}`, and give it `role: id`.",
         )
-    known = _index(folder)
-    named = [known.get(name, []) for name in _names(frame[spec.file])]
+    known = index_of(folder)
+    named = [known.get(name, []) for name in names_in(frame[spec.file])]
     used = [files[0] for files in named if files]
     _require_one_each(sum(len(files) > 1 for files in named) + len(used) - len(set(used)), where)
-    for row, (name, files) in enumerate(zip(_names(frame[spec.file]), named, strict=True)):
+    for row, (name, files) in enumerate(zip(names_in(frame[spec.file]), named, strict=True)):
         decode = partial(_decode.decode_file, files[0], spec) if files else partial(_refuse, NO_FILE)
         yield row, name, decode
     every = {path for paths in known.values() for path in paths}
@@ -175,7 +175,7 @@ def _of_folder(folder: Path, frame: pd.DataFrame, spec: Images, where: str) -> F
         yield UNKNOWN, path.name, partial(_refuse, NO_FILE)
 
 
-def _names(values: pd.Series) -> list[str]:
+def names_in(values: pd.Series) -> list[str]:
     """Return the names in a column of any type as text; a missing one is empty."""
     texts = [text.strip().replace("\\", "/") for text in texts_of(values)]
     return [text.removeprefix("./") for text in texts]
@@ -199,7 +199,7 @@ def _refuse(reason: str) -> np.ndarray:
     raise Unusable(reason)
 
 
-def _index(folder: Path) -> dict[str, list[Path]]:
+def index_of(folder: Path) -> dict[str, list[Path]]:
     """Return image files by every name that a table may use: path, file name, with or without ending."""
     exact: dict[str, list[Path]] = {}
     loose: dict[str, list[Path]] = {}
@@ -250,7 +250,7 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 def _places(names: pd.Series, wanted: pd.Series, where: str) -> list[int]:
     """Return the row of the table that speaks of each image."""
-    images, rows = _names(names), _names(wanted)
+    images, rows = names_in(names), names_in(wanted)
     filled = [name for name in rows if name]
     _require_one_each(len(images) - len(set(images)) + len(filled) - len(set(filled)), where)
     known = {name: row for row, name in enumerate(rows) if name}
@@ -261,7 +261,12 @@ def _table(path: Path, delimiter: str, encoding: str, decimal: str) -> pd.DataFr
     return read_raw(path, delimiter=delimiter, encoding=encoding, decimal=decimal)
 
 
-def _only_table(folder: Path) -> Path:
+def only_table(folder: Path) -> Path:
+    """Return the only table of a folder.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
     tables = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in TABLES]
     if len(tables) != 1:
         raise ConfigError(
