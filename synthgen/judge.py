@@ -74,7 +74,7 @@ def evaluate_run(
 
     Each look is an entry of the ledger, written before the holdout is used.
     """
-    ledger = Ledger.connect(loaded.config.budget.ledger, base=loaded.base)
+    ledger = Ledger.connect(loaded.config.budget.ledger, base=loaded.base, create=False)
     device = _device_of_paid_fit(ledger, loaded, folder)
     policy = load_policy(loaded.policy)
     results: tuple[MetricResult, ...] = ()

@@ -244,7 +244,8 @@ def read_cohort(
         noise: the reservation's source, for it.
         tell: told how far the reading of images is.
     """
-    key = Ledger.connect(loaded.config.budget.ledger, base=loaded.base).cohort(loaded.config.cohort).key
+    ledger = Ledger.connect(loaded.config.budget.ledger, base=loaded.base, create=False)
+    key = ledger.cohort(loaded.config.cohort).key
     loaded = replace(loaded, schema=_written_as(loaded))
     source = loaded.config.data.table
     if source is None:
