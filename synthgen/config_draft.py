@@ -207,7 +207,7 @@ def _budget(schema: Schema, patients: int | None, epsilon: float) -> str:
     return (
         "budget:\n"
         f"  ledger: {_text(BudgetSection.model_fields['ledger'].default)}"
-        "  # all releases of a cohort are composed here; keep one for the organisation\n"
+        "  # what a cohort spends is composed here; keep one for the organisation\n"
         f"  epsilon: {_number(epsilon)}  # privacy loss of this fit; below 1 is strong, above 10 is weak\n"
         f"  delta: {_number(suggested_delta(patients))}  # probability of failure; below .1 / patients\n"
         f"  patients: {FILL_IN if patients is None else patients}"
