@@ -305,8 +305,10 @@ class TimeForm:
 
     def _moments(self, days: np.ndarray) -> np.ndarray:
         known = ~np.isnan(days)
-        microseconds = np.round(np.where(known, days, 0.0) * _DAY_US).astype("int64")
-        moments = self._origin + microseconds.astype("m8[us]")
+        steps = np.round(np.where(known, days, 0.0) * self.per_day).astype(
+            "int64"
+        )  # a float of days is a hair off
+        moments = self._origin + (steps * (_DAY_US // self.per_day)).astype("m8[us]")
         return np.where(known, moments, np.datetime64("NaT", "us"))
 
     def _days(self, moments: np.ndarray) -> np.ndarray:

@@ -7,12 +7,13 @@ as `since`, unconfirmed like every domain, and a comparison or a sum as a commen
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 MIN_RECORDS = 30
 """A relation is looked for where so many records have all of its values."""
@@ -43,37 +44,36 @@ class Interval:
     most: int
 
 
-def intervals(moments: Mapping[str, pd.Series]) -> list[Interval]:
+def intervals(days: Mapping[str, np.ndarray], kinds: Mapping[str, Any]) -> list[Interval]:
     """Return for each date the nearest date that it can count from.
 
     A date counts from another one only if, in every record that has it, the other one is there and not later:
     an interval without a start would be missing. A start counts from no other date itself.
 
     Args:
-        moments: each date column's values, NaT where missing. Sensitive.
+        days: each date column's values, NaN where missing. Sensitive.
+        kinds: of each; dates count from dates only, and moments from moments.
     """
-    names = sorted(moments, key=lambda name: (moments[name].mean(), list(moments).index(name)))
+    order = list(days)
+    names = sorted(days, key=lambda name: (np.nanmean(days[name]), order.index(name)))
     found: list[Interval] = []
     counted: set[str] = set()
     for place, name in enumerate(names):
-        usable = [other for other in names[:place] if other not in counted]
-        fitting = [one for one in (_interval(moments, name, other) for other in usable) if one is not None]
+        usable = [n for n in names[:place] if n not in counted and kinds[n] == kinds[name]]
+        fitting = [one for one in (_interval(days, name, other) for other in usable) if one is not None]
         if fitting:
             found.append(min(fitting, key=lambda one: one.most - one.least))
             counted.add(name)
-    order = list(moments)
     return sorted(found, key=lambda one: order.index(one.column))
 
 
-def _interval(moments: Mapping[str, pd.Series], name: str, base: str) -> Interval | None:
-    later, first = moments[name], moments[base]
-    there = later.notna()
-    if int(there.sum()) < MIN_RECORDS or bool((there & first.isna()).any()):
+def _interval(days: Mapping[str, np.ndarray], name: str, base: str) -> Interval | None:
+    there = np.isfinite(days[name])
+    if int(there.sum()) < MIN_RECORDS or np.isnan(days[base][there]).any():
         return None
-    days = (later[there].dt.normalize() - first[there].dt.normalize()).dt.days
-    if bool((later[there] < first[there]).any()) or days.min() < 0 or days.min() == days.max():
-        return None
-    return Interval(name, base, int(days.min()), int(days.max()))
+    gaps = np.round((days[name] - days[base])[there], 9)
+    least, most = math.floor(gaps.min()), math.ceil(gaps.max())
+    return Interval(name, base, least, most) if gaps.min() >= 0 and least < most else None
 
 
 def rules(numbers: Mapping[str, np.ndarray], decimals: Mapping[str, int]) -> list[str]:
@@ -95,21 +95,17 @@ def rules(numbers: Mapping[str, np.ndarray], decimals: Mapping[str, int]) -> lis
     return shown[:MOST_RULES]
 
 
-def orders(moments: Mapping[str, pd.Series], counted: Sequence[Interval]) -> list[str]:
+def orders(moments: Mapping[str, np.ndarray], counted: Sequence[Interval]) -> list[str]:
     """Return orders of dates that no `since` keeps already, as rules of the schema.
 
     Args:
-        moments: each date column's values, NaT where missing. Sensitive.
+        moments: each date column's days, NaN where missing. Sensitive.
         counted: dates that count from another one.
     """
     kept = {frozenset((one.column, one.base)) for one in counted}
-    days = {name: _as_days(values) for name, values in moments.items() if _can_stand(name)}
+    days = {name: values for name, values in moments.items() if _can_stand(name)}
     pairs = [pair for pair in itertools.combinations(days, 2) if frozenset(pair) not in kept]
     return [rule for pair in pairs for rule in _comparison(*pair, days)][:MOST_RULES]
-
-
-def _as_days(moments: pd.Series) -> np.ndarray:
-    return np.asarray((moments - pd.Timestamp("1970-01-01")) / pd.Timedelta(days=1), dtype=float)
 
 
 def _comparison(first: str, second: str, numbers: Mapping[str, np.ndarray]) -> list[str]:

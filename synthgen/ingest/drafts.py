@@ -153,13 +153,16 @@ def _rows_of_patients(units: pd.Series) -> str:
 def _related(frame: pd.DataFrame, fields: dict[str, _suggest.Suggestion], decimal: str) -> list[str]:
     """Count dates from those that they never precede, in place; return what else held in every record."""
     modelled = {name: field for name, field in fields.items() if field.is_modelled}
-    moments = {name: field.days.of(frame[name]) for name, field in modelled.items() if field.days is not None}
+    dated = {name: field.days for name, field in modelled.items() if field.days is not None}
+    dated = {name: days for name, days in dated.items() if days.form.kind != "time"}
+    moments = {name: days.of(frame[name]) for name, days in dated.items()}
+    zoned = {name: (days.form.kind, days.form.timezone is None) for name, days in dated.items()}
     numbers, decimals = {}, {}
     for name, field in modelled.items():
         if field.keys["type"] in ("integer", "number") and "minimum" in field.keys.get("constraints", {}):
             numbers[name] = _suggest.numbers_of(frame[name], decimal)
             decimals[name] = int(field.keys.get("decimals", 0 if field.keys["type"] == "integer" else 9))
-    counted = _relations.intervals(moments)
+    counted = _relations.intervals(moments, zoned)
     for one in counted:
         limits = {"minimum": one.least, "maximum": one.most}
         why = f"never before {one.base}: days since it, so that no drawn one is"

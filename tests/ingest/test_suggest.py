@@ -123,6 +123,51 @@ def test_dates_are_dates_also_without_signs(tmp_path, form, iso):
     assert found.constraints.minimum == "2019-01-01"
 
 
+MOMENTS = [pd.Timestamp("2019-02-27 23:59:01") + pd.Timedelta(hours=37 * i, seconds=i) for i in range(N)]
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "keys"),
+    [
+        ("%Y-%m-%d %H:%M:%S", "datetime", {"format": "%Y-%m-%d %H:%M:%S"}),
+        ("%Y-%m-%dT%H:%M:%S", "datetime", {"format": None}),
+        ("%Y-%m-%dT%H:%M:%SZ", "datetime", {"format": "%Y-%m-%dT%H:%M:%SZ", "timezone": None}),
+        ("%d.%m.%Y %H:%M", "datetime", {"format": "%d.%m.%Y %H:%M"}),
+        ("%m/%d/%Y %I:%M %p", "datetime", {}),
+        ("%Y%m%d%H%M%S", "datetime", {"format": "%Y%m%d%H%M%S"}),
+        ("%H:%M:%S", "time", {"format": None}),
+        ("%H:%M", "time", {"format": "%H:%M"}),
+        ("%-d.%-m.%Y", "date", {"format": "%-d.%-m.%Y"}),
+    ],
+)
+def test_times_of_day_and_moments_keep_their_parts(tmp_path, form, kind, keys):
+    path = table(tmp_path, {"filler": spread("123"), "x": [moment.strftime(form) for moment in MOMENTS]})
+    _, schema = confirmed(tmp_path, path)
+    found = schema.column("x").field
+    assert found.type == kind
+    assert {key: getattr(found, key) for key in keys} == keys
+    assert files.schema_check(tmp_path / "s.yaml", path, dialect={})["violations"] == []
+
+
+def test_moments_far_from_the_origin_are_not_a_second_off(tmp_path):
+    start = pd.Timestamp("2160-01-31 06:55:00")
+    cells = [str(start + pd.Timedelta(minutes=7919 * i)) for i in range(400)]
+    path = table(tmp_path, {"filler": ["1", "2"] * 200, "admittime": cells})
+    _, schema = confirmed(tmp_path, path)
+    assert schema.column("admittime").field.type == "datetime"
+    assert files.schema_check(tmp_path / "s.yaml", path, dialect={})["violations"] == []
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "UTC", "America/New_York", "Etc/GMT-7"])
+def test_offsets_become_a_zone(tmp_path, zone):
+    instants = pd.Series(MOMENTS).dt.tz_localize("UTC") + pd.to_timedelta(range(0, 5 * N, 5), unit="D")
+    cells = [moment.isoformat() for moment in instants.dt.tz_convert(zone)]
+    path = table(tmp_path, {"filler": spread("123"), "x": cells})
+    _, schema = confirmed(tmp_path, path)
+    assert (schema.column("x").field.type, schema.column("x").field.timezone) == ("datetime", zone)
+    assert files.schema_check(tmp_path / "s.yaml", path, dialect={})["violations"] == []
+
+
 @pytest.mark.parametrize("value", ["0", "1.5", "136.00", "x", "2020-01-31", "007", "-3"])
 @pytest.mark.parametrize("missing", [[], [""], ["NA"]])
 def test_one_value_in_every_record_is_a_category_of_one(tmp_path, value, missing):
@@ -341,6 +386,14 @@ KINDS = {
     "numbers": FREE,
     "few numbers": column(NUMBERS | TOKENS),
     "iso": st.lists(DAYS.map(str), min_size=N, max_size=N),
+    "clock": st.lists(st.times().map(lambda time: time.strftime("%H:%M")), min_size=N, max_size=N),
+    "seconds": st.lists(
+        st.datetimes(pd.Timestamp("1950-01-01"), pd.Timestamp("2030-01-01")).map(
+            lambda t: t.strftime("%d.%m.%Y %H:%M:%S")
+        ),
+        min_size=N,
+        max_size=N,
+    ),
     "compact": st.lists(DAYS.map(lambda day: day.strftime("%Y%m%d")), min_size=N, max_size=N),
     "german": column(DAYS.map(lambda day: day.strftime("%d.%m.%Y")) | TOKENS),
     "boolean": st.sampled_from(
@@ -428,7 +481,16 @@ NATIVE = {
     "number": st.lists(st.floats(-1e6, 1e6).map(lambda v: round(v, 3)), min_size=N, max_size=N),
     "boolean": st.lists(st.none() | st.booleans(), min_size=N, max_size=N),
     "date": st.lists(st.none() | DAYS, min_size=N, max_size=N),
-    "moment": st.lists(DAYS.map(pd.Timestamp), min_size=N, max_size=N),
+    "midnight": st.lists(DAYS.map(pd.Timestamp), min_size=N, max_size=N),
+    "moment": st.lists(
+        st.datetimes(pd.Timestamp("1950-01-01"), pd.Timestamp("2030-01-01")), min_size=N, max_size=N
+    ),
+    "instant": st.lists(
+        st.datetimes(pd.Timestamp("1950-01-01"), pd.Timestamp("2030-01-01"), timezones=st.just(datetime.UTC)),
+        min_size=N,
+        max_size=N,
+    ),
+    "time": st.lists(st.none() | st.times(), min_size=N, max_size=N),
     "text": column(st.none() | st.text("NA n0.", max_size=3)),
     "constant": st.sampled_from([0, 1.5, "x", datetime.date(2020, 1, 1), True]).map(
         lambda value: [value] * N
