@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from synthgen.rules import Domain, Rule
 
 MOST_CLAUSES = 64
-MOST_CHECKS = 2000
+MOST_CHECKS = 500
 """Combinations of alternatives that are tried before rules pass as not proven to contradict each other."""
 SECONDS = 1.0
 """Seconds that one system of whole numbers may take to be solved."""

@@ -75,16 +75,33 @@ def settle(
     rules = [rule for rule in (schema.parsed_rules if rules is None else rules) if rule.columns <= set(frame)]
     if not rules or not len(frame):
         return frame
-    broken = [rule.violated(frame) for rule in rules]
+    grids = Encoder.of(schema).grids
+    columns = {str(name): frame[name].reset_index(drop=True) for name in frame}
+    for name in frozenset[str]().union(*(rule.columns for rule in rules)) - set(fixed):
+        columns[name] = _on_steps(columns[name], grids[name])
+    broken = [rule.violated(columns) for rule in rules]
     if not any(mask.any() for mask in broken):
         return frame
-    columns = {str(name): frame[name].reset_index(drop=True) for name in frame}
-    grids = Encoder.of(schema).grids
     for group in _groups(rules):
         if any(broken[i].any() for i in group):
             held = _Group([rules[i] for i in group], grids, columns, frozenset(fixed), within or {}, rng)
             held.settle(exchange=exchange)
     return pd.DataFrame(columns).set_axis(frame.index)
+
+
+def _on_steps(values: pd.Series, grid: Grid) -> pd.Series:
+    """Return a number's values with its declared decimals, as they are written: rounding later breaks rules."""
+    decimals = grid.column.field.decimals
+    if grid.column.kind != "number" or decimals is None:
+        return values
+    step = 10.0**-decimals
+    low, high = _ceiling(grid.column.minimum, step), -_ceiling(-grid.column.maximum, step)
+    rounded = np.round(values.to_numpy(float), decimals)
+    return pd.Series(np.round(np.clip(rounded, low, high), decimals), name=values.name)
+
+
+def _ceiling(value: float, step: float) -> float:
+    return math.ceil(value / step - NEAR) * step
 
 
 def _groups(rules: Sequence[Rule]) -> list[list[int]]:
