@@ -45,7 +45,7 @@ _TOKEN = re.compile(
     |(?P<number>\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]))|(?P<word>[^\W\d][\w.\-]*))""",
     re.VERBOSE,
 )
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2})?)?")
 _MAX_WORDS = 500
 _MAX_DEPTH = 20
 _WORDS = {"implies", "and", "or", "not", "in", "is", "missing"}
@@ -538,6 +538,7 @@ def _bind_linear(linear: Linear, domains: Mapping[str, Domain]) -> Node:
 
 def _days(text: str) -> float:
     try:
-        return float((datetime.date.fromisoformat(text) - datetime.date(1970, 1, 1)).days)
+        moment = datetime.datetime.fromisoformat(text) - datetime.datetime(1970, 1, 1)
+        return moment / datetime.timedelta(days=1)
     except ValueError:
         raise ValueError("a rule names a date that is not in the calendar") from None

@@ -80,8 +80,6 @@ def settle(
     for name in frozenset[str]().union(*(rule.columns for rule in rules)) - set(fixed):
         columns[name] = _on_steps(columns[name], grids[name])
     broken = [rule.violated(columns) for rule in rules]
-    if not any(mask.any() for mask in broken):
-        return frame
     for group in _groups(rules):
         if any(broken[i].any() for i in group):
             held = _Group([rules[i] for i in group], grids, columns, frozenset(fixed), within or {}, rng)
@@ -90,18 +88,10 @@ def settle(
 
 
 def _on_steps(values: pd.Series, grid: Grid) -> pd.Series:
-    """Return a number's values with its declared decimals, as they are written: rounding later breaks rules."""
-    decimals = grid.column.field.decimals
-    if grid.column.kind != "number" or decimals is None:
+    """Return a number's values as they are written: rounding them later would break rules."""
+    if not grid.edges or grid.column.per_unit is None:
         return values
-    step = 10.0**-decimals
-    low, high = _ceiling(grid.column.minimum, step), -_ceiling(-grid.column.maximum, step)
-    rounded = np.round(values.to_numpy(float), decimals)
-    return pd.Series(np.round(np.clip(rounded, low, high), decimals), name=values.name)
-
-
-def _ceiling(value: float, step: float) -> float:
-    return math.ceil(value / step - NEAR) * step
+    return pd.Series(grid.column.snapped(values.to_numpy(float)), name=values.name)
 
 
 def _groups(rules: Sequence[Rule]) -> list[list[int]]:
@@ -206,9 +196,10 @@ class _Group:
         """Return the ends between which a movable column may be moved: its public bounds, or its cell."""
         column, values = self.grids[name].column, self.columns[name].to_numpy(float)[rows]
         if wide:
-            whole = self._whole(name)
-            low = np.full(len(rows), np.ceil(column.minimum) if whole else column.minimum)
-            high = np.full(len(rows), np.floor(column.maximum) if whole else column.maximum)
+            ends = np.array([column.minimum, column.maximum])
+            if column.per_unit is not None:
+                ends = column.of_steps(np.array(column.ends, dtype=float))
+            low, high = np.full(len(rows), ends[0]), np.full(len(rows), ends[1])
         else:
             low, high = self._cell(name, values)
         if name in self.within:
@@ -242,9 +233,6 @@ class _Group:
             edges, counts = np.unique(marks, return_counts=True)
             out[name] = edges, edges[counts > 1]
         return out
-
-    def _whole(self, name: str) -> bool:
-        return self.grids[name].column.kind != "number"
 
     # Step 1: exchange
 
@@ -332,6 +320,7 @@ class _Group:
         for name, (low, high) in ends.items():
             now = self.columns[name].to_numpy(float)[rows]
             broken |= (now < low) | (now > high)  # no way was left, and the rules hold by chance
+            broken |= np.isin(now, self.grids[name].reserved)  # its text would be read as missing
         for name, values in before.items():
             self._write(name, rows[broken], values[broken])
         return np.asarray(rows[broken])
@@ -411,12 +400,11 @@ class _Group:
         )
         place = np.minimum(first + (u * (last - first)).astype(np.int64), len(pool) - 1)
         seen = pool[place] if len(pool) else low
-        step = self._step(name)
+        column = self.grids[name].column
         even = low + u * (high - low)
-        if step:
-            even = np.round(
-                (np.ceil(low / step - NEAR) + np.floor(u * (_steps(low, high, step) + 1))) * step, 9
-            )
+        if column.per_unit is not None:
+            first_step, last_step = _ceiling(low * column.per_unit), -_ceiling(-high * column.per_unit)
+            even = column.of_steps(first_step + np.floor(u * (last_step - first_step + 1)))
         else:
             near = np.round(even, self._decimals(name))
             even = np.where((near >= low) & (near <= high), near, even)
@@ -437,8 +425,12 @@ class _Group:
         return domain_of(self.grids[name].column.field).step
 
 
-def _steps(low: np.ndarray, high: np.ndarray, step: float) -> np.ndarray:
-    return np.asarray(np.floor(high / step + NEAR) - np.ceil(low / step - NEAR))
+def _ceiling(steps: np.ndarray) -> np.ndarray:
+    """Return numbers of steps rounded up, those that are whole but for the error of a float as they are."""
+    near = np.round(steps)
+    with np.errstate(invalid="ignore"):  # no end at all
+        whole = np.abs(steps - near) <= 1e-4 + 2.0 * np.spacing(np.abs(steps))
+    return np.asarray(np.where(whole, near, np.ceil(steps)))
 
 
 def _at(values: Any, rows: np.ndarray) -> Any:
@@ -515,4 +507,4 @@ class _System:
 
     def _up(self, values: np.ndarray, column: int) -> np.ndarray:
         step = self.steps[column]
-        return np.ceil(values / step - NEAR) * step if step else values
+        return _ceiling(values / step) * step if step else values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 
 from synthgen.encode.settle import settle
 from synthgen.encode.simulate import simulate
+from synthgen.release._checks import data_problems
+from synthgen.sample import write_table
 from synthgen.schema import Schema
 
 
@@ -146,6 +149,52 @@ def test_fixed_columns_intervals_and_records_that_hold_stay() -> None:
     assert not broken(schema, kept).any()
     assert kept["a"].dropna().between(20, 60).all()
     assert kept["b"].dropna().between(40, 50).all()
+
+
+def test_rules_hold_in_the_texts_that_are_written(tmp_path: Path) -> None:
+    """Declared decimals, moments to the second, dates by a format, and a token that a sum must not give."""
+    limits = {"minimum": 0, "maximum": 99}
+    dates = {"minimum": "2010-01-01", "maximum": "2020-12-31"}
+    fields = [
+        {"name": "start", "type": "date", "constraints": {**dates, "required": True}},
+        {"name": "stop", "type": "date", "since": "start", "constraints": {"minimum": 0, "maximum": 60}},
+        {"name": "seen", "type": "date", "format": "%d.%m.%Y", "origin": "2010-01-01", "constraints": dates},
+        {"name": "stay", "type": "integer", "constraints": {"minimum": 0, "maximum": 60}},
+        {"name": "in", "type": "datetime", "constraints": dates},
+        {"name": "out", "type": "datetime", "format": "%Y-%m-%d %H:%M", "constraints": dates},
+        {"name": "ward", "type": "number", "decimals": 2, "constraints": limits},
+        {"name": "drugs", "type": "number", "decimals": 1, "constraints": limits, "missingValues": ["7"]},
+        {
+            "name": "cost",
+            "type": "number",
+            "decimals": 1,
+            "missingValues": ["99", "98"],
+            "constraints": limits,
+        },
+        {"name": "half", "type": "number", "constraints": limits},
+    ]
+    rules = [
+        "start <= stop <= seen",
+        "stay = stop - start",
+        "`in` < out <= `in` + 30",
+        "cost = ward + drugs",
+        "half = cost / 2",
+        "out >= '2011-01-01 12:00'",
+    ]
+    schema = schema_of(*rules, fields=fields)
+    table = simulate(schema, 1500, rng=np.random.default_rng(0))
+    assert not broken(schema, table.frame).any()
+    for name in ("t.csv", "t.parquet"):
+        write_table(table, tmp_path / name)
+        assert data_problems(tmp_path / name, schema, records=1500) == []
+    text = pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)
+    full = text[(text[["ward", "drugs", "cost"]] != "").all(axis=1) & ~text["cost"].isin(["99", "98"])]
+    full = full[full["drugs"] != "7"]
+    off = full["cost"].astype(float) - full["ward"].astype(float) - full["drugs"].astype(float)
+    assert len(full) > 1000
+    assert off.abs().max() <= 0.05 + 1e-9
+    known = text[(text["in"] != "") & (text["out"] != "")]
+    assert (pd.to_datetime(known["in"]) < pd.to_datetime(known["out"])).all()
 
 
 def test_a_missing_operand_holds_and_stays_missing() -> None:
