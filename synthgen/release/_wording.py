@@ -11,15 +11,16 @@ _RANDOMNESS = (
     "Privacy noise, and every draw that decides which patients and records a step sees, come from the "
     "operating system's CSPRNG (or a generator keyed from it) and are drawn on the CPU, whatever device "
     "computes. They are in no config, checkpoint, log or bundle; noised answers are in the run's internal "
-    "folder. "
+    "folder. What a patient's own loss draws in a step follows from a fresh key of that patient. "
     "The run's seed serves what sees no record: initial weights, pretraining on public or paid material, and "
     "synthetic records."
 )
 _DEVICES = {
     "cpu": "The fit computed on the CPU.",
     "cuda": (
-        "The fit computed on a GPU. Its sums are rounded in an order that is not fixed, which the claim "
-        "covers by the slack of its clipping and not by a test: the tests of this version run on CPUs."
+        "The fit computed on a GPU. The clip covers the rounding of its sums, which are taken in float64; "
+        "that of a patient's own gradient, whose last bits may depend on the batch, no proof covers. The "
+        "tests of this version run on CPUs."
     ),
     None: "Which device the fit computed on was not recorded.",
 }
