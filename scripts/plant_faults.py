@@ -131,43 +131,64 @@ def _write(path: Path, content: bytes) -> None:
     os.utime(path, (_clock[0], _clock[0]))
 
 
-def run(names: Sequence[str], *, tell: Any = print) -> list[dict[str, Any]]:
-    """Plant defects one by one and return what became of each."""
+def run(names: Sequence[str], *, workers: int, tell: Any = print) -> list[dict[str, Any]]:
+    """Plant defects one by one, in as many processes, and return what became of each."""
     for name in HEAVY:
         __import__(name)
     sys.path.insert(0, str(ROOT))
     from tests.faults.package_faults import FAULTS  # a list: it imports nothing of the package
 
-    faults = [fault for fault in FAULTS if not names or fault.name in names]
     unknown = set(names) - {fault.name for fault in FAULTS}
     if unknown:
         raise SystemExit(f"Expected some of the faults listed, got {sorted(unknown)}.")
+    faults = [fault for fault in FAULTS if not names or fault.name in names]
     for module in [module for module in sys.modules if module.partition(".")[0] in ("synthgen", "tests")]:
         del sys.modules[module]
     sys.path.remove(str(ROOT))
+    found: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory(prefix="synthgen-faults-") as text:
+        place, children = Path(text).resolve(), []
+        for worker in range(workers):
+            child = os.fork()
+            if not child:
+                try:
+                    results = _share(faults[worker::workers], place / f"copy{worker}", tell)
+                    (place / f"{worker}.json").write_text(json.dumps(results))
+                except BaseException:
+                    traceback.print_exc()
+                os._exit(0)
+            children.append(child)
+        for worker, child in enumerate(children):
+            os.waitpid(child, 0)
+            if (place / f"{worker}.json").exists():
+                found |= {one["name"]: one for one in json.loads((place / f"{worker}.json").read_text())}
+    lost = {"caught": False, "why": "the process that planted it died"}
+    return [found.get(fault.name, {"name": fault.name, **lost}) for fault in faults]
+
+
+def _share(faults: Sequence[Any], copy: Path, tell: Any) -> list[dict[str, Any]]:
+    """Plant some of the defects in a copy of their own."""
+    copy_of_the_package(copy)
+    plain = outcomes(copy, sorted({test for fault in faults for test in fault.tests}), at_most=3600.0)
     results = []
-    with tempfile.TemporaryDirectory(prefix="synthgen-faults-") as place:
-        copy = copy_of_the_package(Path(place).resolve() / "copy")
-        tests = sorted({test for fault in faults for test in fault.tests})
-        plain = outcomes(copy, tests, at_most=1800.0)
-        for fault in faults:
-            start = time.monotonic()
-            try:
-                kept = planted(copy, fault)
-            except ValueError as error:
-                results.append({"name": fault.name, "caught": False, "why": str(error)})
-                tell(f"NOT PLANTED  {error}")
-                continue
-            found = outcomes(copy, fault.tests)
-            for path, content in kept:
-                _write(path, content)
-            bad = [f"{test}: {plain[test]} without it" for test in fault.tests if plain[test] != "passed"]
-            bad += [f"{test}: {found[test]} with it" for test in fault.tests if found[test] != "failed"]
-            results.append({"name": fault.name, "caught": not bad, "why": "; ".join(bad)})
-            seconds = f"{time.monotonic() - start:4.0f} s"
-            tell(f"{'NOT CAUGHT' if bad else 'caught    '}  {seconds}  {fault.name}: {fault.breaks}")
-            if bad:
-                tell(f"             {'; '.join(bad)}")
+    for fault in faults:
+        start = time.monotonic()
+        try:
+            kept = planted(copy, fault)
+        except ValueError as error:
+            results.append({"name": fault.name, "caught": False, "why": str(error)})
+            tell(f"NOT PLANTED         {error}")
+            continue
+        found = outcomes(copy, fault.tests)
+        for path, content in kept:
+            _write(path, content)
+        bad = [f"{test}: {plain[test]} without it" for test in fault.tests if plain[test] != "passed"]
+        bad += [f"{test}: {found[test]} with it" for test in fault.tests if found[test] != "failed"]
+        results.append({"name": fault.name, "caught": not bad, "why": "; ".join(bad)})
+        seconds = f"{time.monotonic() - start:4.0f} s"
+        tell(f"{'NOT CAUGHT' if bad else 'caught    '}  {seconds}  {fault.name}: {fault.breaks}")
+        if bad:
+            tell(f"                    {'; '.join(bad)}")
     return results
 
 
@@ -175,8 +196,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", help="names of defects; all of them if none is given")
     parser.add_argument("--json", type=Path, help="write the results there, too")
+    parser.add_argument("--workers", type=int, default=2, help="processes, each with a copy of its own")
     given = parser.parse_args()
-    results = run(given.names, tell=lambda text: print(text, flush=True))
+    results = run(given.names, workers=max(1, given.workers), tell=lambda text: print(text, flush=True))
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
     missed = [result["name"] for result in results if not result["caught"]]
