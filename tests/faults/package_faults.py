@@ -93,8 +93,7 @@ FAULTS = (
           'uniform = np.array(_uniforms(distinct, bytes(32), "part:"), dtype=float)',
           "tests/privacy/test_parts.py::test_another_key_draws_other_parts_and_other_records"),
     fault("ids-with-blanks", "splits", "a blank beside an id makes two patients of one",
-          "records.py", '.where(values.notna(), "").astype(str).str.strip()',
-          '.where(values.notna(), "").astype(str)',
+          "records.py", "index=values.index, dtype=object).str.strip()", "index=values.index, dtype=object)",
           "tests/deidentify/test_table.py::"
           "test_units_are_text_without_blanks_around_and_missing_ones_are_empty"),
     # Limits on records.
@@ -170,8 +169,8 @@ FAULTS = (
           "models/_votes.py", "chances = [_chances(counts[c,",
           "counts = exact.reshape(len(shown), most) / LATTICE\n        chances = [_chances(counts[c,", f"{PART}[votes]"),
     fault("brightness-exact", "exact sums", "shares of brightness are of the exact number of images",
-          "models/_brightness.py", "total = max(float(noisy.sum()) / channels, LATTICE * pixels)",
-          "total = float(exact.sum()) / channels", f"{PART}[brightness]"),
+          "models/_brightness.py", "/ max(float(noisy.sum()), LATTICE * pixels))",
+          "/ float(_counts(data, cells).sum()))", f"{PART}[brightness]"),
     # Noise: its scale, its reuse, its source.
     fault("half-noise", "noise", "marginals have half the noise of the plan",
           "models/_select.py", "sigma=sigma * LATTICE) / LATTICE", "sigma=sigma * LATTICE / 2) / LATTICE",
@@ -200,9 +199,9 @@ FAULTS = (
           f"{PART}[votes]"),
     fault("spectrum-noise", "noise", "the spectrum's noise covers half of a patient",
           "models/_spectrum.py", "sigma = LATTICE", "sigma = 0.5 * LATTICE", f"{PART}[spectrum]"),
-    fault("brightness-channels", "noise", "the noise of brightness covers one pixel of a patient",
-          "models/_brightness.py", "sigma = LATTICE * pixels * math.sqrt(channels / (2.0 * rho))",
-          "sigma = LATTICE * math.sqrt(channels / (2.0 * rho))", f"{PART}[brightness]"),
+    fault("brightness-of-a-pixel", "noise", "the noise of brightness covers one pixel of a patient",
+          "models/_brightness.py", "sigma = LATTICE * pixels * math.sqrt(1.0 / (2.0 * rho))",
+          "sigma = LATTICE * math.sqrt(1.0 / (2.0 * rho))", f"{PART}[brightness]"),
     fault("intensity-of-the-data", "noise", "the range of pixels follows from the brightest image",
           "image_records.py", "np.asarray(pixels, dtype=np.float32) / np.float32(schema.images.largest)",
           "np.asarray(pixels, dtype=np.float32) / np.float32(max(pixels.max(initial=0), 1))",
