@@ -56,6 +56,7 @@ class Query:
 class FixedAnswers(NoiseSource):
     """Answers the n-th query with the n-th answer, whatever the exact values are, and remembers them."""
 
+    size: float = 40.0  # of the answers, in standard deviations of the noise
     queries: list[Query] = field(default_factory=list)
     gradients: list[tuple[int, float]] = field(default_factory=list)
     is_private = True
@@ -80,7 +81,7 @@ class FixedAnswers(NoiseSource):
 
     def _gaussian(self, values: Any, sigma: float) -> Any:
         rng = self._next("gaussian", values, float(sigma), 0)
-        return np.rint(rng.exponential(40.0 * sigma, values.size)).astype(np.int64)
+        return np.rint(rng.exponential(self.size * sigma, values.size)).astype(np.int64)
 
     def _select(self, lattice: Any, epsilon: float, units: int) -> int:
         return int(self._next("select", lattice, float(epsilon), units).integers(lattice.size))

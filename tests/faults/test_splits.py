@@ -23,6 +23,7 @@ from synthgen.errors import BudgetExceeded
 from synthgen.privacy.accountant import epsilon_of, from_json
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
+from synthgen.spending import ledger_unit
 from tests.faults.fixed_answers import FixedAnswers, Query
 from tests.phantoms import attributes, picture, schema_of
 
@@ -251,8 +252,10 @@ def whole_run(place: Path, frame: pd.DataFrame) -> tuple[dict[str, Any], dict[st
     (place / "run.yaml").write_text(config)
     ledger = Ledger.connect("sqlite:///ledger.db", base=place)
     ledger.open_cohort("c", epsilon=50.0, delta=1e-6)
-    ledger.reserve("c", EARLIER, purpose="an earlier release", run="earlier")
-    pipeline.run(load_config(place / "run.yaml"), place / "run")
+    loaded = load_config(place / "run.yaml")
+    unit = ledger_unit(loaded.schema)
+    ledger.reserve("c", EARLIER, purpose="an earlier release", run="earlier", unit=unit)
+    pipeline.run(loaded, place / "run")
     pipeline.evaluate_public(place / "run", 0.5)
     public = place / "run" / "public"
     files = {str(path.relative_to(public)): path.read_bytes() for path in public.rglob("*") if path.is_file()}

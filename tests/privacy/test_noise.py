@@ -191,3 +191,16 @@ def test_noise_of_different_counts_is_independent() -> None:
     drawn = NoiseSource.system().discrete_gaussian(np.zeros(2000, dtype=np.int64), sigma=50.0)
     assert drawn.std() == pytest.approx(50.0, rel=0.1)
     assert abs(np.corrcoef(drawn[:-1], drawn[1:])[0, 1]) < 0.14  # six deviations
+
+
+def test_words_masks_and_gaussians_of_the_system_repeat_in_no_other_source_or_draw() -> None:
+    sources = [NoiseSource.system(), NoiseSource.system()]
+    for draw in (
+        lambda source: source._words(64).tolist(),
+        lambda source: source.poisson_mask(512, rate=0.5).tolist(),
+        lambda source: source.gaussian(64, sigma=1.0).tolist(),
+        lambda source: source.pick(np.full(64, 1000)).tolist(),
+    ):
+        drawn = [draw(source) for source in (*sources, sources[0])]
+        assert drawn[0] != drawn[1]
+        assert drawn[0] != drawn[2]
