@@ -9,6 +9,7 @@ that misses those counts as missing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,18 @@ import pandas as pd
 
 from synthgen.evaluate._auc import delong
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._design import partitions
-from synthgen.evaluate._intervals import insufficient
+from synthgen.evaluate._intervals import exactly, insufficient
 from synthgen.evaluate._patients import maximum_by_patient, sample_patients
-from synthgen.evaluate._rates import advantage, halves, needed, true_positive_rates
+from synthgen.evaluate._rates import (
+    RATES,
+    advantage,
+    expected_advantage,
+    halves,
+    needed,
+    true_positive_rates,
+)
 from synthgen.records import RealTable
 
 MAX_MEMBERS = 4_000
@@ -197,6 +206,40 @@ def report(
         details=details,
         note=note,
     )
+
+
+def expect(
+    declared: Declared, *, name: str, title: str, definition: str, tested: float = 1.0
+) -> MetricResult:
+    """Return what an attack would find at a generator that knows no patient better than any other.
+
+    Args:
+        declared: the numbers of patients.
+        name: the metric's name.
+        title: its title.
+        definition: its formula or source.
+        tested: the part of the patients that it is tested on.
+    """
+    found = expected(declared, tested=tested)
+    if found is None:
+        note = f"The attack needs {MIN_PATIENTS} patients a side, a reference, and synthetic records."
+        return _result(name, title, definition, {"advantage": insufficient(0)}, note=note)
+    rates = {
+        f"beyond_claim_{rate}": exactly(-1.0, n=declared.holdout)
+        if declared.holdout >= needed()[f"beyond_claim_{rate}"]
+        else insufficient(declared.holdout)
+        for rate in RATES
+    }
+    details = {"needs": needed()}
+    return _result(name, title, definition, {"advantage": found, **rates}, details=details)
+
+
+def expected(declared: Declared, *, tested: float = 1.0) -> Estimate | None:
+    """Return the advantage of an attack that finds nothing; None if it has too few patients to be tried."""
+    members, others = min(declared.train, MAX_MEMBERS), min(declared.holdout, MAX_OTHERS)
+    if min(members, others) < MIN_PATIENTS or not declared.synthetic or not declared.reference:
+        return None
+    return expected_advantage(math.floor(members * tested), math.floor(others * tested))
 
 
 def _by_patient(scores: np.ndarray, table: RealTable) -> np.ndarray:

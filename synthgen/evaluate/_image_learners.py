@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Inputs
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._encoder import encode, thumbnails
 from synthgen.evaluate._images import NO_IMAGES, of_images, one_each, some
 from synthgen.evaluate._learners import SEED, Predictions, remembered, spread
@@ -22,7 +23,7 @@ SIDE = 28
 STEPS, BATCH, RATE = 400, 64, 3e-3
 
 
-def applicable(inputs: Inputs) -> str:
+def applicable(inputs: Inputs | Declared) -> str:
     """Return why there is no comparison, or an empty text."""
     if not of_images(inputs):
         return NO_IMAGES

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from synthgen.evaluate._base import Inputs
+from synthgen.evaluate._declared import Declared
 from synthgen.image_records import RealImages, SyntheticImages
 from synthgen.records import RealTable
 
@@ -17,8 +18,10 @@ MIN_PATIENTS = 50
 NO_IMAGES = "These records are no images."
 
 
-def of_images(inputs: Inputs) -> bool:
+def of_images(inputs: Inputs | Declared) -> bool:
     """Return whether all that is judged is images."""
+    if isinstance(inputs, Declared):
+        return inputs.of_images
     real = (inputs.train, inputs.holdout, inputs.reference)
     return isinstance(inputs.synthetic, SyntheticImages) and all(
         isinstance(part, RealImages) for part in real

@@ -17,6 +17,7 @@ import pandas as pd
 
 from synthgen.evaluate._auc import weighted_auc
 from synthgen.evaluate._base import Estimate, Inputs
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._design import euclidean, ordinal
 from synthgen.evaluate._intervals import from_draws
 from synthgen.evaluate._memo import remembered as remembered
@@ -109,7 +110,7 @@ class Predictions:
             }
 
 
-def applicable(inputs: Inputs) -> str:
+def applicable(inputs: Inputs | Declared) -> str:
     """Return why there is no train-synthetic-test-real comparison, or an empty text."""
     if inputs.target is None:
         return "No target column was named, so downstream utility was not measured."

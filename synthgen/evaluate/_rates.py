@@ -68,6 +68,17 @@ def advantage(members: np.ndarray, others: np.ndarray, *, rng: np.random.Generat
     )
 
 
+def expected_advantage(members: int, others: int) -> Estimate:
+    """Return the advantage of an attack that finds nothing, with the interval that so few patients leave.
+
+    Args:
+        members: training patients that it is tried on.
+        others: holdout patients.
+    """
+    value, low, high = difference_of_shares(members / 2, members, others / 2, others)
+    return Estimate(value, value - _reach(value, low), value + _reach(value, high), n=members + others)
+
+
 def _reach(value: float, step: float) -> float:
     """Return how far from an advantage the last truth lies that is not rejected.
 

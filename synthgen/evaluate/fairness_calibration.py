@@ -14,6 +14,7 @@ import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._by_group import groups_of, named, patients, sums
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._learners import LEARNERS, Predictions, applicable, fifths, predictions
 from synthgen.evaluate._patients import half_samples
@@ -84,6 +85,12 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         "worst": without_interval(known[worst].value, n=known[worst].n),
     }
     return _result(estimates, groups, details={"worst_group": worst, "bins": BINS})
+
+
+def expect(declared: Declared) -> MetricResult | None:
+    """Return why there would be no answer; None if patients alone decide whether there is one."""
+    why = applicable(declared) or ("" if declared.groups else "No protected column was named.")
+    return _result({}, {}, status="not-applicable", note=why) if why else None
 
 
 def calibration_error(

@@ -14,6 +14,7 @@ import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluate._by_group import MIN_PATIENTS, decisions, groups_of, named, patients, sums
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._learners import ARMS, LEARNERS, Predictions, applicable, fifths, predictions
 from synthgen.evaluate._refits import from_fifths, parts
@@ -67,6 +68,12 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         rates,
         details={"worst_group": group, "worst_rate": key},
     )
+
+
+def expect(declared: Declared) -> MetricResult | None:
+    """Return why there would be no answer; None if patients alone decide whether there is one."""
+    why = applicable(declared) or ("" if declared.groups else "No protected column was named.")
+    return _result({}, {}, status="not-applicable", note=why) if why else None
 
 
 def _called(found: Predictions, label: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._design import partitions
 from synthgen.evaluate._intervals import insufficient, log_ratio_of_shares, without_interval
 
@@ -60,6 +61,20 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         ratios,
         {"worst_group": worst, "shares": shares},
     )
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return whether any group can have patients enough; which ones have is not known before."""
+    if not declared.groups:
+        return _result({}, {}, {}, status="not-applicable", note="No protected column was named.")
+    if min(declared.train, declared.synthetic) == 0:
+        note = "There are no records to compare."
+        return _result({"worst": insufficient(0)}, {}, {}, status="insufficient", note=note)
+    one = _ratio(declared.synthetic, declared.synthetic, declared.train, declared.train)
+    if one.status != "ok":
+        note = f"No group has {MIN_PATIENTS} patients."
+        return _result({"worst": one}, {"every group": one}, {}, status="insufficient", note=note)
+    return _result({"worst": one}, {"every group": one}, {})
 
 
 def _ratio(drawn: float, n_synthetic: int, held: float, n_real: int) -> Estimate:

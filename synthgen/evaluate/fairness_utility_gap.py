@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._design import partitions
 from synthgen.evaluate._intervals import from_draws, insufficient, without_interval
 from synthgen.evaluate._learners import Predictions, applicable, predictions
@@ -36,6 +37,12 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     if why:
         return _result({}, {}, {}, status="not-applicable", note=why)
     return by_group(inputs, predictions(inputs), rng=rng)
+
+
+def expect(declared: Declared) -> MetricResult | None:
+    """Return why there would be no answer; None if patients alone decide whether there is one."""
+    why = applicable(declared) or ("" if declared.groups else "No protected column was named.")
+    return _result({}, {}, {}, status="not-applicable", note=why) if why else None
 
 
 def by_group(inputs: Inputs, found: Predictions, *, rng: np.random.Generator) -> MetricResult:

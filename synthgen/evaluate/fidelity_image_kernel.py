@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._discrepancy import (
     DEGREE,
     Square,
@@ -25,7 +26,7 @@ from synthgen.evaluate._discrepancy import (
 )
 from synthgen.evaluate._encoders import ENCODERS, WORDS, described, keyed
 from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, sides
-from synthgen.evaluate._intervals import insufficient, not_applicable, of_square
+from synthgen.evaluate._intervals import exactly, insufficient, not_applicable, of_square
 
 MAX_ROWS = 2_000
 LEAST = 20
@@ -67,6 +68,21 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         estimates |= {keyed(key, name): estimate for key, estimate in found.items()}
         used[name] = int((features["holdout"].std(axis=0) > CONSTANT).sum())
     return _answer(estimates, details={"rows": rows, "encoders": described(), "features": used})
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return whether there would be an answer; how far labels lie apart is not known before."""
+    rows = min(declared.compared, declared.holdout)
+    if not of_images(declared):
+        return _answer({}, status="not-applicable", note=NO_IMAGES)
+    labelled = declared.target is not None and declared.schema.column(declared.target).kind == "category"
+    keys = [keyed("relative", name) for name in ENCODERS]
+    if rows < MIN_PATIENTS or not labelled:
+        note = (
+            "Too few patients or images." if labelled else "There is no label to compare the distance with."
+        )
+        return _answer({key: insufficient(rows) for key in keys}, status="insufficient", note=note)
+    return _answer({key: exactly(0.0, n=rows) for key in keys})
 
 
 def _labels(inputs: Inputs, holdout: Any) -> np.ndarray | None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
+from synthgen.evaluate._declared import NOISE, Declared, around, enough, spread
 from synthgen.evaluate._encoders import ENCODERS, WORDS, described, keyed
 from synthgen.evaluate._images import MIN_PATIENTS, NO_IMAGES, of_images, sides
 from synthgen.evaluate._intervals import insufficient
@@ -61,6 +62,17 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
             found = intervals(part, synthetic, real, rows)
             estimates |= {keyed(f"{part}.{key}", name): value for key, value in found.items()}
     return _answer(estimates, details={"rows": rows, "neighbours": NEIGHBOURS, "encoders": described()})
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return what so few patients would leave of a perfect generator's figures."""
+    if not of_images(declared):
+        return _answer({}, status="not-applicable", note=NO_IMAGES)
+    rows = min(declared.compared, declared.holdout, MAX_ROWS)
+    one = enough(around(1.0, spread(rows, NOISE["share"]), rows), rows, MIN_PATIENTS)
+    keys = [keyed(f"{part}.ratio", name) for name in ENCODERS for part in PARTS]
+    note = "" if rows >= MIN_PATIENTS else "Too few patients or images."
+    return _answer(dict.fromkeys(keys, one), status=one.status, note=note)
 
 
 def _draws(points: Mapping[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:

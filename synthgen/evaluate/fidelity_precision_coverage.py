@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult
+from synthgen.evaluate._declared import NOISE, Declared, around, enough, spread
 from synthgen.evaluate._design import euclidean, group_codes
 from synthgen.evaluate._intervals import insufficient
 from synthgen.evaluate._manifold import (
@@ -75,6 +76,15 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         estimates |= {f"{part}.{key}": estimate for key, estimate in found.items()}
     details = {"rows": rows, "neighbours": NEIGHBOURS}
     return _result(estimates, _by_group(inputs, frames, distances, rng), details)
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return what so few patients would leave of a perfect generator's figures."""
+    rows = min(declared.compared, declared.holdout, MAX_ROWS)
+    one = enough(around(1.0, spread(rows, NOISE["share"]), rows), rows, MIN_PATIENTS)
+    groups = {part: {"every group": one} for part in GATED} if declared.groups else {}
+    note = "" if rows >= MIN_PATIENTS else _FEW
+    return _result({f"{part}.ratio": one for part in PARTS}, groups, {}, note=note)
 
 
 _FEW = "Too few patients or rows."

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult
+from synthgen.evaluate._declared import NOISE, Declared, around, enough, spread
 from synthgen.evaluate._design import cell_codes, n_cells
 from synthgen.evaluate._intervals import from_halves, insufficient
 from synthgen.evaluate._patients import one_record_each, sample_rows
@@ -68,6 +69,16 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         "unweighted": {"tvd1": float(unweighted[0, 0]), "ceiling1": float(unweighted[1, 0])},
     }
     return _result(estimates, details)
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return what so few patients would leave of a perfect generator's figures."""
+    patients = min(declared.compared, declared.holdout)
+    noise = spread(patients * len(declared.schema.columns), NOISE["tvd"])
+    keys = ("excess1", "excess2") if len(declared.schema.columns) > 1 else ("excess1",)
+    found = {key: insufficient(patients) for key in _KEYS}
+    found |= {key: enough(around(0.0, noise, patients), patients, MIN_PATIENTS) for key in keys}
+    return _result(found, {}, note="" if patients >= MIN_PATIENTS else "Too few patients or rows.")
 
 
 _KEYS = ("tvd1", "ceiling1", "excess1", "tvd2", "ceiling2", "excess2")

@@ -7,6 +7,7 @@ whom the generator never saw as well. The leak is the difference between members
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
+from synthgen.evaluate._declared import NOISE, Declared, around, largest_of, spread
 from synthgen.evaluate._design import euclidean
 from synthgen.evaluate._intervals import difference_of_means, insufficient, largest
 from synthgen.evaluate._neighbours import k_nearest
@@ -72,6 +74,19 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     worst = largest(list(found.values()))
     note = "" if worst.status == "ok" else "Strangers' values are guessed as well as any could be."
     return _result({"worst": worst}, found, {"columns_tried": shares, "synthetic": len(drawn)}, note=note)
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return the largest difference that would be found at a perfect generator, by chance alone."""
+    members, strangers = min(declared.train, MAX_PATIENTS), min(declared.holdout, MAX_PATIENTS)
+    hidden = min(len(declared.schema.columns), ATTRIBUTES)
+    fewest = min(members, strangers)
+    if fewest < MIN_PATIENTS or hidden < 2 or not declared.synthetic:
+        note = f"It takes {MIN_PATIENTS} patients a side, synthetic records, and two columns."
+        return _result({"worst": insufficient(fewest)}, {}, {}, note=note)
+    noise = math.hypot(spread(members, NOISE["guess"]), spread(strangers, NOISE["guess"]))
+    worst = largest_of(around(0.0, noise, members + strangers), hidden)
+    return _result({"worst": worst}, {}, {})
 
 
 def _hidden(inputs: Inputs, rng: np.random.Generator) -> list[Column]:

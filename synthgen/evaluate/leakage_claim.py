@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._intervals import exactly
 
 DEFINITION = (
@@ -34,6 +35,14 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         numbers["mu"] = claim.mu
     details = {"odds": math.exp(min(proven, 700.0)), "has_curve": claim.event is not None}
     return _result({key: exactly(value) for key, value in numbers.items()}, details=details)
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return the claim of the cohort's ledger with this release."""
+    if declared.epsilon is None:
+        return _result({}, status="not-applicable", note="No privacy guarantee is known.")
+    numbers = {"epsilon": declared.epsilon, "looks": float(declared.looks)}
+    return _result({key: exactly(value) for key, value in numbers.items()})
 
 
 def _result(estimates: Mapping[str, Estimate], **more: Any) -> MetricResult:

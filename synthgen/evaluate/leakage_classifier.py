@@ -13,6 +13,7 @@ import pandas as pd
 
 from synthgen.evaluate import _attack
 from synthgen.evaluate._base import Inputs, MetricResult
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._evidence import (
     FOREST_ROWS,
     MAX_REFERENCE,
@@ -60,6 +61,14 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
             "trees": TREES,
         },
         rng=rng,
+    )
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return what the attack would find at a perfect generator."""
+    name, title = "leakage_classifier", "Attack by a classifier"
+    return _attack.expect(
+        declared, name=name, title=title, definition=DEFINITION, tested=1 - 1 / _attack.PARTS
     )
 
 

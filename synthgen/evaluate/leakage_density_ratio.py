@@ -12,6 +12,7 @@ import numpy as np
 
 from synthgen.evaluate import _attack
 from synthgen.evaluate._base import Inputs, MetricResult
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._evidence import FOREST_ROWS, TREES, evidence
 from synthgen.evaluate._memo import remembered
 
@@ -42,6 +43,12 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         limits={"synthetic": FOREST_ROWS, "reference": FOREST_ROWS, "trees": TREES},
         rng=rng,
     )
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return what the attack would find at a perfect generator."""
+    name, title = "leakage_density_ratio", "Attack by density ratio"
+    return _attack.expect(declared, name=name, title=title, definition=DEFINITION)
 
 
 @remembered

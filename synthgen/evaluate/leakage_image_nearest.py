@@ -13,6 +13,7 @@ import pandas as pd
 
 from synthgen.evaluate import _attack, _encoder
 from synthgen.evaluate._base import Inputs, MetricResult, result
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._encoder import encode, thumbnails
 from synthgen.evaluate._images import NO_IMAGES, as_points, components, of_images, some
 from synthgen.evaluate._memo import remembered
@@ -46,6 +47,13 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     return _attack.report(
         inputs, scores(inputs), name=NAME, title=TITLE, definition=DEFINITION, limits=limits, rng=rng
     )
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return what the attack would find at a perfect generator."""
+    if not of_images(declared):
+        return result(NAME, TITLE, DEFINITION, {}, better="lower", status="not-applicable", note=NO_IMAGES)
+    return _attack.expect(declared, name=NAME, title=TITLE, definition=DEFINITION)
 
 
 @remembered

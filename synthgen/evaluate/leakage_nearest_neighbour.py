@@ -11,6 +11,7 @@ import pandas as pd
 
 from synthgen.evaluate import _attack
 from synthgen.evaluate._base import Inputs, MetricResult
+from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._evidence import MAX_REFERENCE, MAX_SYNTHETIC, evidence
 from synthgen.evaluate._memo import remembered
 from synthgen.evaluate._neighbours import k_nearest
@@ -44,6 +45,12 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         limits={"synthetic": MAX_SYNTHETIC, "reference": MAX_REFERENCE},
         rng=rng,
     )
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return what the attack would find at a perfect generator."""
+    name, title = "leakage_nearest_neighbour", "Attack by nearest neighbour"
+    return _attack.expect(declared, name=name, title=title, definition=DEFINITION)
 
 
 @remembered

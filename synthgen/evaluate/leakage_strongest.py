@@ -12,9 +12,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from synthgen import plugins
-from synthgen.evaluate._attack import Scores, by_groups
+from synthgen.evaluate._attack import Scores, by_groups, expected
 from synthgen.evaluate._auc import delong
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status, result
+from synthgen.evaluate._declared import Declared, largest_of
 from synthgen.evaluate._intervals import insufficient, largest
 from synthgen.evaluate._rates import advantage, needed, true_positive_rates
 
@@ -67,6 +68,19 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         "needs": needed(),
     }
     return _result(estimates, details, groups=groups)
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return the largest advantage that all attacks would find at a perfect generator, by chance alone."""
+    names = [name for name in plugins.names("synthgen.evaluate") if name.startswith("leakage_")]
+    modules = {name: plugins.load("synthgen.evaluate", name) for name in names}
+    tried = [n for n, module in modules.items() if hasattr(module, "scores")]
+    tried = [name for name in tried if declared.of_images or name.split("_")[1] != "image"]
+    one = expected(declared)
+    if one is None or not tried:
+        note = "No attack had patients, a reference and synthetic records enough."
+        return _result({"advantage": insufficient(0)}, {}, status="insufficient", note=note)
+    return _result({"advantage": largest_of(one, len(tried))}, {"needs": needed()})
 
 
 def attacks(inputs: Inputs) -> dict[str, Scores]:

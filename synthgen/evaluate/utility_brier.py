@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._declared import NOISE, Declared, around, enough, spread
 from synthgen.evaluate._intervals import from_draws, insufficient
 from synthgen.evaluate._learners import LEARNERS, Predictions, applicable, predictions
 from synthgen.evaluate._patients import multiplicities
@@ -52,6 +53,17 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         "unweighted": {f"{learner}.{arm}": float(loss.mean()) for (learner, arm), loss in losses.items()},
     }
     return _result(_estimates(means, found.n_units), details)
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return what so few patients would leave of a perfect generator's figures."""
+    why = applicable(declared)
+    if why:
+        return _result({}, {}, status="not-applicable", note=why)
+    n = declared.holdout
+    gap = enough(around(0.0, spread(n, NOISE["brier"]), n), n, MIN_PATIENTS)
+    note = "" if n >= MIN_PATIENTS else "Too few patients with a known outcome."
+    return _result({"mean.gap": gap}, {}, status=gap.status, note=note)
 
 
 def squared_loss(probability: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
+from synthgen.evaluate._declared import NOISE, Declared, around, enough, spread
 from synthgen.evaluate._image_learners import MAX_ROWS, applicable, learners, predictions
 from synthgen.evaluate._intervals import from_draws, insufficient
 from synthgen.evaluate._learners import MIN_PATIENTS, Predictions, estimates_of, gaps_of
@@ -52,6 +53,17 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     estimates |= {f"{key}.accuracy": estimate for key, estimate in accuracy.items()}
     details = {"training_images": found.n_rows, "cap": MAX_ROWS, "target": inputs.target}
     return _answer(estimates, groups=_by_label(inputs, found, draws), details=details)
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return what so few patients would leave of a perfect generator's figures; labels equally common."""
+    why = applicable(declared)
+    if why:
+        return _answer({}, status="not-applicable", note=why)
+    each = declared.holdout // 2
+    gap = enough(around(0.0, spread(each, NOISE["auc"]), declared.holdout), each, MIN_PATIENTS)
+    note = "" if each >= MIN_PATIENTS else "Under 50 positive or negative patients in the holdout."
+    return _answer({"mean.gap": gap}, status=gap.status, note=note)
 
 
 def _by_label(inputs: Inputs, found: Predictions, draws: np.ndarray) -> dict[str, dict[str, Estimate]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
+from synthgen.evaluate._declared import NOISE, Declared, around, enough, spread
 from synthgen.evaluate._design import euclidean, ordinal
 from synthgen.evaluate._intervals import from_draws, insufficient
 from synthgen.evaluate._patients import multiplicities, one_record_each, sample_rows
@@ -58,7 +59,19 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     return _result({"target.gap": nothing, **found}, details={"r_squared": learners, "caps": CAPS})
 
 
-def _columns(inputs: Inputs) -> list[Column]:
+def expect(declared: Declared) -> MetricResult:
+    """Return what so few patients would leave of a perfect generator's figures."""
+    columns = _columns(declared)
+    if not any(column.name == declared.target for column in columns):
+        nothing = Estimate(np.nan, np.nan, np.nan, n=0, status="not-applicable")
+        return _result({"target.gap": nothing})
+    n = min(declared.compared, declared.holdout)
+    gap = enough(around(0.0, spread(n, NOISE["r_squared"]), n), n, MIN_PATIENTS)
+    note = "" if gap.status == "ok" else f"Fewer than {MIN_PATIENTS} patients or rows with a known value."
+    return _result({"target.gap": gap}, status=gap.status, note=note)
+
+
+def _columns(inputs: Inputs | Declared) -> list[Column]:
     numbers = [column for column in inputs.schema.columns if column.kind != "category"]
     if len(inputs.schema.columns) < 2:
         return []

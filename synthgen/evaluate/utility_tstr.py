@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
+from synthgen.evaluate._declared import NOISE, Declared, around, enough, spread
 from synthgen.evaluate._intervals import insufficient
 from synthgen.evaluate._learners import (
     LEARNERS,
     MAX_ROWS,
+    MIN_PATIENTS,
     TREE_ROWS,
     applicable,
     estimates_of,
@@ -63,6 +65,17 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         "unweighted": {f"{learner}.{arm}": float(value[0]) for (learner, arm), value in flat.items()},
     }
     return _result(estimates_of(auc, found.n_units), details)
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return what so few patients would leave of a perfect generator's figures; labels equally common."""
+    why = applicable(declared)
+    if why:
+        return _result({}, {}, status="not-applicable", note=why)
+    each = declared.holdout // 2
+    gap = enough(around(0.0, spread(each, NOISE["auc"]), declared.holdout), each, MIN_PATIENTS)
+    note = "" if each >= MIN_PATIENTS else "Under 50 positive or negative patients in the holdout."
+    return _result({"mean.gap": gap}, {}, status=gap.status, note=note)
 
 
 def _mean_gap(auc: Mapping[tuple[str, str], np.ndarray]) -> float:
