@@ -20,7 +20,10 @@ Encoding = Annotated[str, typer.Option(help="Encoding of a CSV table, such as ut
 Decimal = Annotated[str, typer.Option(help="Decimal sign of a CSV table, a point or a comma.")]
 DateFormat = Annotated[str | None, typer.Option(help="strptime format of dates; ISO if not given.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")]
-LedgerUrl = Annotated[str, typer.Option("--ledger", help="URL of the ledger.")]
+LedgerUrl = Annotated[
+    str | None,
+    typer.Option("--ledger", help="URL; else the cohort's own ledger, or the only one here."),
+]
 
 
 class Refused(Exception):  # noqa: N818 - an outcome, not an error
@@ -165,7 +168,7 @@ def config_init(
 @schema_app.command("simulate")
 def schema_simulate(
     schema: Path,
-    records: Annotated[int, typer.Option("-n", "--records", min=0, help="Records to make.")],
+    records: Annotated[int, typer.Option("-n", "--records", min=1, help="Records to make.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="FILE.csv or FILE.parquet.")],
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
@@ -183,7 +186,7 @@ def ledger_open(
     cohort: str,
     epsilon: Annotated[float, typer.Option(help="The cohort's cap.")],
     delta: Annotated[float, typer.Option(help="At this probability of failure.")],
-    ledger: LedgerUrl = "sqlite:///ledger.db",
+    ledger: LedgerUrl = None,
     disjoint_from: Annotated[list[str] | None, typer.Option(help="A cohort that shares no patient.")] = None,
     reason: Annotated[str, typer.Option(help="Why: recorded.")] = "",
     json_: Json = False,
@@ -199,7 +202,7 @@ def ledger_open(
 @ledger_app.command("show")
 def ledger_show(
     cohort: Annotated[str | None, typer.Argument()] = None,
-    ledger: LedgerUrl = "sqlite:///ledger.db",
+    ledger: LedgerUrl = None,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Show caps, entries and what is left, by cohort."""
@@ -212,7 +215,7 @@ def ledger_show(
 def ledger_resolve(
     reservation: int,
     reason: Annotated[str, typer.Option(help="Why it is an orphan: recorded.")],
-    ledger: LedgerUrl = "sqlite:///ledger.db",
+    ledger: LedgerUrl = None,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Write off an orphaned reservation. The spend is kept."""
@@ -227,7 +230,7 @@ def ledger_unit(
     level: Annotated[str, typer.Option(help="patient or row: what the older entries protect.")],
     reason: Annotated[str, typer.Option(help="How it is known: recorded.")],
     column: Annotated[str | None, typer.Option(help="The column that names the patient.")] = None,
-    ledger: LedgerUrl = "sqlite:///ledger.db",
+    ledger: LedgerUrl = None,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Record the privacy unit of entries that an older version made without one."""
@@ -248,7 +251,7 @@ def ledger_unit(
 def ledger_same_unit(
     columns: Annotated[list[str], typer.Argument(help="Columns that name the same patients.")],
     reason: Annotated[str, typer.Option(help="How it is known: recorded.")],
-    ledger: LedgerUrl = "sqlite:///ledger.db",
+    ledger: LedgerUrl = None,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Record that columns of several tables name the same patients, so that their releases compose."""
@@ -259,7 +262,7 @@ def ledger_same_unit(
 
 @ledger_app.command("verify")
 def ledger_verify(
-    ledger: LedgerUrl = "sqlite:///ledger.db",
+    ledger: LedgerUrl = None,
     head: Annotated[str | None, typer.Option(help="What a bundle carries.")] = None,
     backup: Annotated[str | None, typer.Option(help="New file, or URL: a copy that verifies.")] = None,
     json_: Json = False,

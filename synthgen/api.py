@@ -16,7 +16,7 @@ from synthgen.config import (
 )
 from synthgen.data_config import DataSection, ImageSource, TableSource, sized
 from synthgen.models._base import TableModel
-from synthgen.models._model import load_model, save_model
+from synthgen.models._model import load_model, model_folder, save_model
 from synthgen.models._where import resolved
 from synthgen.records import SyntheticTable
 from synthgen.sample import draw
@@ -76,7 +76,7 @@ def fit(
     delta: float,
     patients: int | None = None,
     preprocessing: float | None = None,
-    ledger: str = "sqlite:///ledger.db",
+    ledger: str | None = None,
     cohort: str | None = None,
     size: int | None = None,
 ) -> Model:
@@ -96,7 +96,8 @@ def fit(
         delta: probability of failure.
         patients: public number of patients; counted, and then not protected, if None.
         preprocessing: share of the budget for domains that the schema marks as paid.
-        ledger: URL of the ledger; relative paths start from the current folder.
+        ledger: URL of the ledger; relative paths start from the current folder. None is the cohort's own,
+            ``ledger_<cohort>.db``; recommended is one for the organisation.
         cohort: the ledger's name for these patients; the table's name without its ending if None.
         size: pixels a side that images are brought to; None for a table.
 
@@ -145,7 +146,10 @@ def _data(path: Path, schema: Path, size: int | None) -> DataSection:
 def load(folder: str | Path) -> Model:
     """Read a model that `Model.save` or a run wrote.
 
+    Args:
+        folder: of the model, or of the run.
+
     Raises:
         ConfigError: the folder holds no model.
     """
-    return Model(*load_model(Path(folder)))
+    return Model(*load_model(model_folder(Path(folder))))

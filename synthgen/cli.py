@@ -203,7 +203,12 @@ def plan(
 def run(
     config: Path,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="The run's folder.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a partial run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a partial run, or with later choices.")
+    ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Go on although the release cannot be signed; recorded.")
+    ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, replaces a key.")] = None,
     json_: Json = False,
 ) -> dict[str, Any]:
@@ -214,14 +219,20 @@ def run(
     loaded = load_config(config, overrides=set_ or [])
     folder = output or Path("runs") / f"{config.stem}-{loaded.digest[:8]}"
     require_folder(folder)
-    return _judged(pipeline.run(loaded, folder.resolve(), overrides=set_ or [], resume=resume, tell=_tell()))
+    options: dict[str, Any] = {"overrides": set_ or [], "resume": resume, "anyway": anyway, "tell": _tell()}
+    return _judged(pipeline.run(loaded, folder.resolve(), **options))
 
 
 @app.command()
 def fit(
     config: Path,
     output: Annotated[Path, typer.Option("--output", "-o", help="The run's folder.")],
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a partial run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a partial run, or with later choices.")
+    ] = False,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Go on although the release cannot be signed; recorded.")
+    ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", help="a.b=value, replaces a key.")] = None,
     json_: Json = False,
 ) -> dict[str, Any]:
@@ -231,7 +242,8 @@ def fit(
 
     require_folder(output)
     loaded = load_config(config, overrides=set_ or [])
-    return pipeline.fit(loaded, output.resolve(), overrides=set_ or [], resume=resume, tell=_tell())
+    options: dict[str, Any] = {"overrides": set_ or [], "resume": resume, "anyway": anyway, "tell": _tell()}
+    return pipeline.fit(loaded, output.resolve(), **options)
 
 
 @app.command()

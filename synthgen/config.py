@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +35,8 @@ class BudgetSection(Settings):
     """What may be spent. All public.
 
     Attributes:
-        ledger: URL of the organisation's ledger.
+        ledger: URL of the organisation's ledger. None is a file of this cohort alone, next to the config: see
+            `own_ledger`.
         epsilon: of this fit, at ``delta``.
         delta: probability of failure.
         patients: declared number of patients of the cohort; without it they are counted, and the
@@ -42,7 +44,7 @@ class BudgetSection(Settings):
         preprocessing: part of it, as zCDP's rho, for what the schema marks as paid.
     """
 
-    ledger: str = Field(default="sqlite:///ledger.db", min_length=1)
+    ledger: str | None = Field(default=None, min_length=1)
     epsilon: float = Field(gt=0, le=1000)
     delta: float = Field(gt=0, lt=1)
     patients: int | None = Field(default=None, ge=1, le=10**10)
@@ -86,9 +88,23 @@ class ReleaseSection(Settings):
 
 
 class RunConfig(Settings):
-    """A whole run."""
+    """A whole run.
+
+    Attributes:
+        cohort: the ledger's name for these patients.
+        rehearsal: the table was made by ``synthgen schema simulate``, which is checked; the run books into a
+            ledger of its own, and nothing of it can be released.
+        seed: of initial weights and of what is drawn in the open.
+        data: what goes in.
+        budget: what may be spent.
+        generator: its name and options.
+        sample: how much is drawn.
+        evaluate: how the release is judged; None holds nothing out.
+        release: how it is decided and written.
+    """
 
     cohort: str = Field(min_length=1, max_length=200)
+    rehearsal: bool = False
     seed: int = Field(default=0, ge=0, lt=2**63)
     data: DataSection
     budget: BudgetSection
@@ -109,7 +125,8 @@ class Loaded:
         generator: the generator's own settings (see `synthgen.models._base.TableConfig`).
         table: resolved path of the table, or of the images.
         policy: name of a shipped policy, or resolved path of a file.
-        digest: SHA-256 over config, schema, policy and version: the run folder belongs to it.
+        digest: SHA-256 over all that fixes the fit, with schema and version: the run folder belongs to it.
+        choices: what follows the fit, by key of the config: it can be changed later without a new spend.
     """
 
     config: RunConfig
@@ -119,6 +136,12 @@ class Loaded:
     table: Path
     policy: str
     digest: str
+    choices: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ledger(self) -> str:
+        """URL of the ledger: the config's, or the cohort's own."""
+        return self.config.budget.ledger or own_ledger(self.config.cohort)
 
     @property
     def base(self) -> Path:
@@ -161,9 +184,22 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
     policy = "images" if policy == "default" and schema.images is not None else policy
     kind: Kind = "tabular_" if schema.images is None else "imaging_"
     generator = generator_settings(document.get("generator", config.generator), path=path, prefix=kind)
-    digest = _digest(config, schema, generator, policy)
+    digest = _digest(config, schema, generator)
     table = path.parent / config.data.source.path
-    return Loaded(config, path, schema, generator, table, policy, digest)
+    return Loaded(config, path, schema, generator, table, policy, digest, _choices(config, policy))
+
+
+def own_ledger(cohort: str) -> str:
+    """Return the URL of a cohort's own ledger: a file named after it.
+
+    Example:
+        >>> own_ledger("icu-2024"), own_ledger("ward/7")
+        ('sqlite:///ledger_icu-2024.db', 'sqlite:///ledger_ward_7-aae8d949.db')
+    """
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "_", cohort)[:80]
+    if plain != cohort:
+        plain += f"-{hashlib.sha256(cohort.encode()).hexdigest()[:8]}"
+    return f"sqlite:///ledger_{plain}.db"
 
 
 def generator_settings(
@@ -331,32 +367,45 @@ def _override(document: Any, overrides: Sequence[str]) -> None:
             ) from None
 
 
-def _digest(config: RunConfig, schema: Schema, generator: Any, policy: str) -> str:
+FOLLOWING = {"sample": None, "release": None, "evaluate": ("target", "groups", "canaries")}
+"""What follows the fit: sections of the config, or keys of one. All else fixes the fit."""
+
+
+def _digest(config: RunConfig, schema: Schema, generator: Any) -> str:
+    """Return the hash of all that fixes the fit. Keys at their defaults do not count: new ones can come."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
         release = version("synthgen-medical")
     except PackageNotFoundError:
         release = "not installed"
-    is_file = Path(policy).suffix in (".yaml", ".yml")
+    fixed = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    fixed.pop("generator", None)
+    for section, keys in FOLLOWING.items():
+        if keys is None:
+            fixed.pop(section, None)
+    if config.evaluate is not None:
+        fixed["evaluate"] = {"holdout": config.evaluate.holdout}
     content = {
-        "config": _told(config),
+        "config": fixed,
         "generator": generator.model_dump(mode="json"),
         "schema": schema.digest(),
-        "policy": Path(policy).read_text(encoding="utf-8") if is_file and Path(policy).is_file() else policy,
         "version": release,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _told(settings: RunConfig) -> dict[str, Any]:
-    """Leave out keys that came later and say nothing, so that older runs keep their folders."""
-    config = settings.model_dump(mode="json", by_alias=True)
-    config["release"]["formats"] = list(formats_of(settings))
-    images = config["data"]["images"]
-    if images is not None and images["patients"] is None and images["without_id"] == "error":
-        images.pop("patients")
-        images.pop("without_id")
-    if config["evaluate"] is not None and config["evaluate"]["canaries"] is None:
-        config["evaluate"].pop("canaries")
-    return config
+def _choices(config: RunConfig, policy: str) -> dict[str, Any]:
+    """Return what follows the fit by its key, as JSON values; a policy's file with its hash."""
+    shown = policy
+    if Path(policy).suffix in (".yaml", ".yml") and Path(policy).is_file():
+        shown = f"{Path(policy).name} {hashlib.sha256(Path(policy).read_bytes()).hexdigest()[:12]}"
+    found: dict[str, Any] = {
+        "sample.records": config.sample.records,
+        "release.formats": list(formats_of(config)),
+        "release.policy": shown,
+    }
+    if config.evaluate is not None:
+        section = config.evaluate.model_dump(mode="json")
+        found |= {f"evaluate.{key}": section[key] for key in FOLLOWING["evaluate"] or ()}
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.errors import ConfigError
-from synthgen.models._model import load_model
+from synthgen.models._model import load_model, model_folder
 from synthgen.models._where import column_named, parse_where
 from synthgen.outputs import TABLES, require_file, require_folder
 from synthgen.sample import draw, write_shards, write_table
@@ -46,8 +46,7 @@ def sample(
     Raises:
         ConfigError: the run, a condition or the output is not usable.
     """
-    folder = run / "public" / "model" if (run / "public" / "model").is_dir() else run
-    model, schema, _ = load_model(folder)
+    model, schema, _ = load_model(model_folder(run))
     _require_output(output, schema, shards=shards, force=force)
     held = parse_where(where, schema)
     balance = None if balance is None else column_named(balance, schema)

@@ -330,12 +330,10 @@ def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) 
 
 
 def schema_simulate(schema_path: Path, n_records: int, output: Path, *, seed: int) -> dict[str, Any]:
-    """Write a fake table from the schema alone."""
-    from synthgen.encode.simulate import simulate
-    from synthgen.sample import write_table
+    """Write a fake table from the schema alone, and beside it how it was drawn, for a rehearsal."""
+    from synthgen.rehearsal import write_simulated
 
-    table = simulate(load_schema(schema_path), n_records, rng=np.random.default_rng(seed))
-    write_table(table, output)
+    write_simulated(schema_path, n_records, output, seed=seed)
     return {"records": n_records, "files": [str(output)], "seed": seed}
 
 

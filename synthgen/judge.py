@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime
 import getpass
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,10 @@ from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
 from synthgen.privacy.ledger import Ledger
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import Cohort, SyntheticTable
+from synthgen.rehearsal import NOTICE
 from synthgen.release._deviations import Facts, deviations, override_deviation
 from synthgen.release._nearest import real_sheets
-from synthgen.release.gate import Policy, Verdict, decide, load_policy
+from synthgen.release.gate import Policy, Reason, Verdict, decide, load_policy
 from synthgen.release.record import (
     Composition,
     Deployment,
@@ -74,7 +75,7 @@ def evaluate_run(
 
     Each look is an entry of the ledger, written before the holdout is used.
     """
-    ledger = Ledger.connect(loaded.config.budget.ledger, base=loaded.base, create=False)
+    ledger = Ledger.connect(loaded.ledger, base=loaded.base, create=False)
     device = _device_of_paid_fit(ledger, loaded, folder)
     policy = load_policy(loaded.policy)
     results: tuple[MetricResult, ...] = ()
@@ -107,10 +108,13 @@ def evaluate_run(
             )
         )
     verdict = decide(results, policy)
+    if loaded.config.rehearsal:
+        verdict = rehearsed(verdict)
     patients = loaded.config.budget.patients or cohort.n_units
     record = _record(
         loaded, plan, ledger, table, verdict, policy,
         cohort_patients=patients, looks=looks, mu=mu, audit=audit, inference=inference, device=device,
+        against=folder.state.get("anyway", []), changes=folder.changes,
     )  # fmt: skip
     judged = Judged(verdict, results, record, looks)
     evaluation = {"verdict": verdict.to_json(), "results": results_to_json(results)}
@@ -146,6 +150,15 @@ def _device_of_paid_fit(ledger: Ledger, loaded: Loaded, folder: RunFolder) -> st
             next_step="Restore the model, or choose another --output: a new fit is a new spend.",
         )
     return mine[-1].device if mine else None
+
+
+def rehearsed(verdict: Verdict) -> Verdict:
+    """Return the verdict of a rehearsal: it is never signed."""
+    reason = Reason("leakage", "leakage", "cannot-sign", f"{NOTICE.strip()}")
+    refused = verdict.verdict == "refuse"
+    return replace(
+        verdict, verdict="refuse" if refused else "cannot-sign", reasons=(reason, *verdict.reasons)
+    )
 
 
 def _look(ledger: Ledger, loaded: Loaded, policy: Policy) -> None:
@@ -219,6 +232,11 @@ def release(
     from synthgen.release.card import data_card
     from synthgen.release.report import PublicContent, render_public
 
+    if loaded.config.rehearsal:
+        raise GateRefused(
+            "Expected a run on patients, got a rehearsal: nothing of it can be released.",
+            next_step="Run the real table, without `rehearsal: true`.",
+        )
     record: Mapping[str, Any] = judged.record
     if judged.verdict.verdict != "release" and override and override.strip():
         record = _overridden(record, override.strip())
@@ -255,6 +273,8 @@ def _record(
     audit: TwinAudit | None,
     inference: TwinInference | None,
     device: str | None,
+    against: Sequence[str],
+    changes: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     spent = ledger.spent(loaded.config.cohort)
     counted = replace_one_epsilon(lambda delta: epsilon_of([plan.event], delta), plan.delta)
@@ -275,9 +295,9 @@ def _record(
     title = loaded.schema.title or loaded.config.cohort
     return privacy_record(
         deployment=Deployment(
-            name=f"Synthetic {title}",
+            name=f"{_stamp(loaded)}Synthetic {title}",
             publication_date=today,
-            deviations=deviations(Facts(loaded, plan, ledger.entries())),
+            deviations=deviations(Facts(loaded, plan, ledger.entries(), against=against, changes=changes)),
         ),
         plan=plan,
         event=to_json(plan.event),
@@ -291,6 +311,11 @@ def _record(
         inference=None if inference is None else {**inference.to_json(), "stamp": inference.stamp},
         device=device,
     )
+
+
+def _stamp(loaded: Loaded) -> str:
+    """Return what a title begins with, if nothing of the run may be released."""
+    return "REHEARSAL: " if loaded.config.rehearsal else ""
 
 
 def _files(loaded: Loaded, table: SyntheticTable) -> list[str]:
@@ -311,7 +336,7 @@ def _reports(
     from synthgen.release.report import ReportContent, marginals, write_report
 
     content = ReportContent(
-        title=f"Synthetic {loaded.schema.title or loaded.config.cohort}",
+        title=f"{_stamp(loaded)}Synthetic {loaded.schema.title or loaded.config.cohort}",
         table=table,
         verdict=judged.verdict,
         results=judged.results,

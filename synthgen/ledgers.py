@@ -6,22 +6,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from synthgen.config import own_ledger
 from synthgen.errors import ConfigError
 from synthgen.privacy.ledger import Ledger, LedgerUnit, shown_unit
 
 
 def open_cohort(
-    url: str, cohort: str, *, epsilon: float, delta: float, disjoint_from: Sequence[str], reason: str
+    url: str | None, cohort: str, *, epsilon: float, delta: float, disjoint_from: Sequence[str], reason: str
 ) -> dict[str, Any]:
     """Open a cohort, or change its cap for a recorded reason."""
-    ledger = Ledger.connect(url, base=Path.cwd())
+    ledger = Ledger.connect(url or own_ledger(cohort), base=Path.cwd())
     ledger.open_cohort(cohort, epsilon=epsilon, delta=delta, disjoint_from=disjoint_from, reason=reason)
     return {"ledger_created": ledger.created, **_cohort(ledger, cohort)}
 
 
-def show(url: str, cohort: str | None) -> dict[str, Any]:
+def show(url: str | None, cohort: str | None) -> dict[str, Any]:
     """Return caps, what is spent and left, and the entries."""
-    ledger = Ledger.connect(url, base=Path.cwd(), create=False)
+    ledger = Ledger.connect(url_of(url, cohort), base=Path.cwd(), create=False)
     names = [ledger.cohort(cohort).name] if cohort else ledger.cohorts()
     entries = [
         {"seq": e.seq, "time": e.time, "cohort": e.cohort, "kind": e.kind, "content": dict(e.content)}
@@ -33,16 +34,16 @@ def show(url: str, cohort: str | None) -> dict[str, Any]:
     return shown | ({"migrated": ledger.migrated} if ledger.migrated else {})
 
 
-def resolve(url: str, reservation: int, reason: str) -> dict[str, Any]:
+def resolve(url: str | None, reservation: int, reason: str) -> dict[str, Any]:
     """Write off an orphaned reservation; its spend is kept."""
-    ledger = Ledger.connect(url, base=Path.cwd(), create=False)
+    ledger = Ledger.connect(url_of(url), base=Path.cwd(), create=False)
     ledger.write_off(reservation, reason)
     return {"resolved": reservation, "spend": "kept"}
 
 
-def verify(url: str, head: str | None, backup: str | None = None) -> dict[str, Any]:
+def verify(url: str | None, head: str | None, backup: str | None = None) -> dict[str, Any]:
     """Return every sign that the ledger was edited; copy it to ``backup`` if there is none."""
-    ledger = Ledger.connect(url, base=Path.cwd(), create=False)
+    ledger = Ledger.connect(url_of(url), base=Path.cwd(), create=False)
     problems = [{"seq": problem.seq, "message": problem.message} for problem in ledger.verify(head=head)]
     outcome = {"verified": not problems, "problems": problems}
     if problems or backup is None:
@@ -51,17 +52,39 @@ def verify(url: str, head: str | None, backup: str | None = None) -> dict[str, A
     return {**outcome, "backup": "made", "head": ledger.head()}
 
 
-def declare_unit(url: str, cohort: str, unit: LedgerUnit, reason: str) -> dict[str, Any]:
+def declare_unit(url: str | None, cohort: str, unit: LedgerUnit, reason: str) -> dict[str, Any]:
     """Record the privacy unit of reservations that an older version made without one."""
-    ledger = Ledger.connect(url, base=Path.cwd(), create=False)
+    ledger = Ledger.connect(url_of(url, cohort), base=Path.cwd(), create=False)
     return {"cohort": cohort, "unit": str(unit), "entries": ledger.declare_unit(cohort, unit, reason=reason)}
 
 
-def declare_same_unit(url: str, columns: Sequence[str], reason: str) -> dict[str, Any]:
+def declare_same_unit(url: str | None, columns: Sequence[str], reason: str) -> dict[str, Any]:
     """Record that columns of several tables name the same patients."""
-    ledger = Ledger.connect(url, base=Path.cwd(), create=False)
+    ledger = Ledger.connect(url_of(url), base=Path.cwd(), create=False)
     ledger.declare_same_unit(columns, reason=reason)
     return {"same_unit": sorted(set(columns))}
+
+
+def url_of(url: str | None, cohort: str | None = None) -> str:
+    """Return the ledger that is meant: the named one, the cohort's own, or the only one in this folder.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    if url is not None:
+        return url
+    here = Path.cwd()
+    if cohort is not None and (here / own_ledger(cohort).removeprefix("sqlite:///")).is_file():
+        return own_ledger(cohort)
+    found = sorted(path.name for path in here.glob("ledger*.db"))
+    if len(found) == 1:
+        return f"sqlite:///{found[0]}"
+    got = f"found {', '.join(found)}" if found else "found none in this folder"
+    raise ConfigError(
+        f"Expected --ledger URL, or one file ledger*.db in this folder, {got}.",
+        where="--ledger",
+        next_step=f"Name one, such as --ledger sqlite:///{found[0] if found else 'ledger_COHORT.db'}.",
+    )
 
 
 def _cohort(ledger: Ledger, name: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ table opened. What is decided, drawn or judged is decided, drawn or judged in th
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,22 +18,33 @@ from typing import Any
 from synthgen.audits import canaries_of
 from synthgen.config import Loaded, formats_of, holdout_of, load_config, tables_of
 from synthgen.encode.table import coarse_bins
-from synthgen.errors import ConfigError
+from synthgen.errors import ConfigError, SynthgenError
 from synthgen.models._base import Progress
 from synthgen.models._missing import empty_cell_warning
 from synthgen.models._model import load_model
 from synthgen.picture_files import write_cohort
+from synthgen.prechecks import outlook, over_the_cap, require_signable
 from synthgen.preprocess import provisional
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort, SyntheticTable
+from synthgen.rehearsal import NOTICE, rehearsing, require_simulated
 from synthgen.release._power import few_patients, loose_delta, typical_noise
 from synthgen.release.export.dicom import write_dicom
 from synthgen.release.policy import load_policy
 from synthgen.runs import RunFolder, source_digest, write_json
 from synthgen.sample import draw
-from synthgen.spending import Stopwatch, ledger_unit, make_plan, open_ledger, quiet, read_cohort, spend
+from synthgen.spending import (
+    Stopwatch,
+    forget,
+    ledger_unit,
+    make_plan,
+    open_ledger,
+    quiet,
+    read_cohort,
+    spend,
+)
 
 SYNTHETIC = "synthetic"
 
@@ -43,6 +55,7 @@ def run(
     *,
     overrides: Sequence[str] = (),
     resume: bool = False,
+    anyway: bool = False,
     tell: Progress = quiet,
 ) -> dict[str, Any]:
     """Run the whole line into a folder. A finished run is not run again.
@@ -51,7 +64,8 @@ def run(
         loaded: the config.
         output: the run's folder.
         overrides: how ``loaded`` was overridden, for later verbs.
-        resume: go on with a partial run.
+        resume: go on with a partial run, or with choices that changed after the fit.
+        anyway: go on, although the release is known to be unsignable; recorded.
         tell: told what is being done and the part done.
 
     Returns:
@@ -62,7 +76,8 @@ def run(
     """
     from synthgen import judge
 
-    folder = _folder(loaded, output, overrides, resume)
+    folder = _folder(loaded, output, overrides, resume, anyway=anyway)
+    loaded = rehearsing(loaded, folder)
     if (finished := folder.done("finished")) is not None:
         _require_same_data(folder, loaded)
         return finished
@@ -80,7 +95,7 @@ def run(
         judged = judge.stored(folder)
     with clock("release"):
         tell("release", 0.0)
-        passed = judged.verdict.verdict == "release"
+        passed = judged.verdict.verdict == "release" and not loaded.config.rehearsal
         bundle = str(judge.release(loaded, judged, table, folder.public / "bundle")) if passed else None
     seconds = {**(folder.done("fit") or {}).get("seconds", {}), **clock.seconds}
     outcome = {**judge.outcome(loaded, judged), "run": str(folder.path), "bundle": bundle, "seconds": seconds}
@@ -95,10 +110,12 @@ def fit(
     *,
     overrides: Sequence[str] = (),
     resume: bool = False,
+    anyway: bool = False,
     tell: Progress = quiet,
 ) -> dict[str, Any]:
     """Fit and save the model only; `run` on the same folder goes on from there."""
-    folder = _folder(loaded, output, overrides, resume, goal="fit")
+    folder = _folder(loaded, output, overrides, resume, anyway=anyway, goal="fit")
+    loaded = rehearsing(loaded, folder)
     clock = Stopwatch()
     _fit(loaded, folder, clock, tell)
     plan = folder.done("fit") or {}
@@ -115,11 +132,42 @@ def fit(
 
 
 def _folder(
-    loaded: Loaded, output: Path, overrides: Sequence[str], resume: bool, *, goal: str = "finished"
+    loaded: Loaded,
+    output: Path,
+    overrides: Sequence[str],
+    resume: bool,
+    *,
+    anyway: bool,
+    goal: str = "finished",
 ) -> RunFolder:
+    """Make the run's folder, or go on with it. What is known to be in vain stops here, before any spend."""
     load_policy(loaded.policy)  # one that cannot be read must not cost budget
+    if loaded.config.rehearsal:
+        require_simulated(loaded)
+    known = _precheck(loaded, output, anyway=anyway)
     source = {"config": str(loaded.path), "overrides": list(overrides)}
-    return RunFolder.create(output, digest=loaded.digest, source=source, resume=resume, goal=goal)
+    folder = RunFolder.create(
+        output, digest=loaded.digest, source=source, resume=resume, goal=goal, choices=loaded.choices
+    )
+    if folder.anew:
+        forget(rehearsing(loaded, folder), folder.answers)
+    if known:
+        folder.note("anyway", known)
+    return folder
+
+
+def _precheck(loaded: Loaded, output: Path, *, anyway: bool) -> list[str]:
+    """Return what stands against a run that goes on anyway; refuse one that does not.
+
+    A fit that is paid for is not asked again: what follows it costs nothing.
+    """
+    if RunFolder.started(output):
+        return []
+    plan = make_plan(loaded, patients=1000)
+    if not anyway:
+        require_signable(loaded, plan, output)
+        return []
+    return [one.because for one in outlook(loaded, plan, output=output).hindrances]
 
 
 def _fit(loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Progress) -> Cohort | None:
@@ -129,9 +177,13 @@ def _fit(loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Progress) ->
     if folder.done("fit") is not None:
         _require_same_data(folder, loaded)
         return None
-    _, plan, cohort = spend(
-        loaded, clock, run=loaded.digest[:16], keep=folder.model, answers=folder.answers, tell=tell
-    )
+    try:
+        _, plan, cohort = spend(
+            loaded, clock, run=loaded.digest[:16], keep=folder.model, answers=folder.answers, tell=tell
+        )
+    except SynthgenError:
+        folder.discard()  # a refused try leaves nothing behind
+        raise
     folder.write("ingest.json", dict(cohort.counts))
     folder.write("data.json", {"sha256": cohort.digest})
     counted = cohort.n_units if plan.patients_counted else None
@@ -149,6 +201,8 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     n_records = int(noted["plan"]["patients"]) if n_records is None else n_records
     table = draw(model, schema, n_records, seed=loaded.config.seed, progress=tell)
     if folder.done("sample") is None:
+        if loaded.config.rehearsal:
+            (folder.public / "REHEARSAL.txt").write_text(NOTICE, encoding="utf-8")
         write_cohort(table, folder.public, SYNTHETIC, tables_of(loaded.config))
         if "dicom" in formats_of(loaded.config):
             write_dicom(table, folder.public / "dicom", model=source_digest((folder.model,)), again=True)
@@ -173,6 +227,7 @@ def evaluate(run_path: Path, *, tell: Progress = quiet) -> dict[str, Any]:
     table = _sample(loaded, folder, tell)
     with clock("evaluate"):
         judged = judge.evaluate_run(loaded, folder, plan_of(loaded, folder), cohort, table, tell)
+        folder.mark("evaluate")
     return {
         **judge.outcome(loaded, judged),
         "run": str(folder.path),
@@ -199,7 +254,7 @@ def evaluate_public(run_path: Path, epsilon: float, *, tell: Progress = quiet) -
         raise ConfigError("Expected a run that holds patients out.", where=str(loaded.path))
     plan, delta = plan_of(loaded, folder), loaded.config.budget.delta
     rho = calibrate_rho(epsilon, delta)
-    ledger = open_ledger(loaded)
+    ledger, _ = open_ledger(loaded)
     event = dp_event.ZCDpEvent(rho)
     run_id = loaded.digest[:16]
     purpose, unit = "evaluate --public", ledger_unit(loaded.schema)
@@ -225,6 +280,12 @@ def release(run_path: Path, output: Path, *, override: str | None = None) -> dic
 
     loaded, folder = reload(run_path)
     judged = judge.stored(folder)
+    if folder.done("evaluate") is None:
+        raise ConfigError(
+            "Expected a run whose evaluation is of its latest choices, found one with other choices since.",
+            where=str(folder.path),
+            next_step="Run `synthgen evaluate` again; it costs no budget.",
+        )
     table = _sample(loaded, folder, quiet)
     bundle = judge.release(loaded, judged, table, output, override=override)
     return {
@@ -246,21 +307,23 @@ def _require_same_data(folder: RunFolder, loaded: Loaded) -> None:
 
 
 def reload(run_path: Path) -> tuple[Loaded, RunFolder]:
-    """Return the config and folder of an existing run.
+    """Return the config and folder of an existing run, with what was chosen anew since its fit.
 
     Raises:
-        ConfigError: there is no run, or its config, schema or policy has changed since.
+        ConfigError: there is no run, or its config or schema has changed since in what fixes the fit.
     """
     folder = RunFolder.open(run_path)
     state = folder.state
     loaded = load_config(state["source"]["config"], overrides=state["source"]["overrides"])
     if loaded.digest != state["digest"]:
         raise ConfigError(
-            "Expected the config of this run, found that it, its schema or its policy has changed.",
+            "Expected the config of this run, found that it or its schema has changed in what fixes the fit.",
             where=str(loaded.path),
             next_step="Restore it, or run into another folder.",
         )
-    return _with_paid(loaded, folder), folder
+    if loaded.choices != state["choices"]:
+        folder.choose(loaded.choices)
+    return rehearsing(_with_paid(loaded, folder), folder), folder
 
 
 def _with_paid(loaded: Loaded, folder: RunFolder) -> Loaded:
@@ -287,7 +350,11 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
     noise = typical_noise(stage.noise for stage in plan.stages[n_paid:])
     budget = loaded.config.budget
     n_records = loaded.config.sample.records
+    seen = outlook(loaded, plan)
+    over = over_the_cap(loaded, plan)
+    against = [*seen.hindrances, *([over] if over else [])]
     return {
+        "cannot_be_signed": [one.to_json() for one in against],
         "cohort": loaded.config.cohort,
         "generator": plan.generator,
         "unit": plan.unit,
@@ -313,5 +380,13 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
         + loose_delta(plan.patients, plan.delta)
         + empty_cell_warning(provisional(loaded.schema), plan.parameters)
         + _coarse_bins(loaded, plan),
+        "notices": list(seen.notices),
+        "chance_of_a_perfect_generator": None if seen.chance is None else round(seen.chance, 2),
+        "ledger": _without_password(loaded.ledger),
+        "memory_gib": None if seen.memory is None else round(seen.memory, 1),
         "seconds": round(8 + (0.9 + 2e-6 * plan.patients) * len(loaded.schema.columns), 0),
     }
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"://[^/@]*@", "://...@", url)

@@ -3,14 +3,17 @@
     internal/   mode 0700: state, ingest counts, evaluation, the steward's report. Never leaves.
     public/     the model, the synthetic records, the public report, the bundle
 
-The folder belongs to the hash of the resolved config, schema, policy and version. A finished stage is
+The folder belongs to the hash of all that fixes the fit: config, schema and version. A finished stage is
 not run again; a partial run goes on with ``--resume``, from the noised answers that it stored; another
-hash, or changed data, is refused. What the state file says of stages saves time and decides nothing about
-noise: whether a fit may draw is in the ledger alone (`synthgen.privacy.reservation`).
+hash, or changed data, is refused, unless nothing was drawn yet: then the folder begins anew. What follows the
+fit (`synthgen.config.Loaded.choices`) can be changed: the stages that rest on it run again, and each change
+is kept. What the state file says of stages saves time and decides nothing about noise: whether a fit may draw
+is in the ledger alone (`synthgen.privacy.reservation`).
 """
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import os
@@ -20,13 +23,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthgen.errors import ConfigError, OperationError
+from synthgen.errors import ConfigError, OperationError, SynthgenError
 from synthgen.outputs import replacing
 from synthgen.privacy._ledger_copy import sync_folder
 
 STATE = "state.json"
 ANSWERS = "answers.journal"
-FORMAT = 1
+FORMAT = 2
+DRAWN = ("sample.records", "release.formats")
+"""Choices that the synthetic records' files rest on; the evaluation rests on all."""
 
 
 @dataclass(frozen=True)
@@ -35,30 +40,51 @@ class RunFolder:
 
     Attributes:
         path: the folder.
+        fresh: made by this process.
+        anew: begun anew for another config or schema, since nothing had been drawn.
     """
 
     path: Path
+    fresh: bool = False
+    anew: bool = False
 
     @classmethod
     def create(
-        cls, path: Path, *, digest: str, source: Mapping[str, Any], resume: bool, goal: str = "finished"
+        cls,
+        path: Path,
+        *,
+        digest: str,
+        source: Mapping[str, Any],
+        resume: bool,
+        goal: str = "finished",
+        choices: Mapping[str, Any] | None = None,
     ) -> RunFolder:
         """Make a folder for a config, or go on with the one that is there.
 
         Args:
             path: the folder.
-            digest: hash of all that the run depends on.
+            digest: hash of all that fixes the fit.
             source: how to read the config again: path and overrides.
-            resume: go on with a partial run.
+            resume: go on with a partial run, or with choices that changed after the fit.
             goal: the stage without which the run is partial for the caller.
+            choices: what follows the fit, by key of the config.
 
         Raises:
             ConfigError: the folder belongs to another config, is partial, or holds something else.
             OperationError: the disk refused.
         """
         folder = cls(path)
+        content = {"format": FORMAT, "digest": digest, "source": dict(source), "stages": {}}
+        content["choices"] = dict(choices or {})
         if folder._state_file.exists():
+            state = folder.state
+            if state["digest"] != digest and not folder.drawn:
+                folder._write(content)
+                return cls(path, anew=True)
             folder._require(digest, resume, goal)
+            fitted = "fit" in state["stages"]
+            if goal != "fit" or not fitted:
+                folder._choose(choices or {}, source, resume=resume or not fitted)
             return folder
         if path.exists() and not folder._unborn():
             raise ConfigError(
@@ -72,8 +98,8 @@ class RunFolder:
             folder.public.mkdir(exist_ok=True)
         except OSError as error:
             raise OperationError.of(error, "make the run's folder", where=str(path)) from error
-        folder._write({"format": FORMAT, "digest": digest, "source": dict(source), "stages": {}})
-        return folder
+        folder._write(content)
+        return cls(path, fresh=True)
 
     @classmethod
     def open(cls, path: Path) -> RunFolder:
@@ -90,6 +116,14 @@ class RunFolder:
                 next_step="Check the path, or run first.",
             )
         return folder
+
+    @classmethod
+    def started(cls, path: Path) -> bool:
+        """Return whether a folder holds a run for which noise was drawn, or that went on anyway."""
+        folder = cls(path)
+        if not folder._state_file.is_file():
+            return False
+        return "anyway" in folder.state or folder.drawn
 
     @property
     def internal(self) -> Path:
@@ -118,7 +152,50 @@ class RunFolder:
             content: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise OperationError("Expected a readable state file.", where=str(self._state_file)) from error
+        if content.get("format") != FORMAT:
+            raise ConfigError(
+                "Expected a run of this version of synthgen, found one of another.",
+                where=str(self.path),
+                next_step="Its model can still be drawn from: synthgen sample RUN. To evaluate it, use the "
+                "version that made it.",
+            )
         return content
+
+    @property
+    def drawn(self) -> bool:
+        """Whether noise may have been drawn for this run."""
+        from synthgen.privacy.answers import Journal
+
+        if "fit" in self.state["stages"] or self.model.exists():
+            return True
+        if not self.answers.exists():
+            return False
+        try:
+            journal = Journal(self.answers)
+        except SynthgenError:  # damaged, a copy, or in use: nobody knows
+            return True
+        try:
+            return journal.drawn
+        finally:
+            journal.close()
+
+    def discard(self) -> None:
+        """Remove a folder that this process made, if nothing was drawn for it."""
+        if self.fresh and not self.drawn:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep a fact about the whole run."""
+        self._write({**self.state, key: value})
+
+    @property
+    def changes(self) -> list[dict[str, Any]]:
+        """Choices that were changed after the fit: key, from, to, and when (UTC)."""
+        return list(self.state.get("changes", []))
+
+    def choose(self, choices: Mapping[str, Any]) -> None:
+        """Take other choices than those that the run has; what rests on them is done again."""
+        self._choose(choices, self.state["source"], resume=True)
 
     def done(self, stage: str) -> dict[str, Any] | None:
         """Return what a finished stage noted, or None."""
@@ -151,11 +228,37 @@ class RunFolder:
         ours = {self.internal, self.public, partial_of(self._state_file)}
         return self.path.is_dir() and ours.issuperset(self.path.rglob("*"))
 
+    def _choose(self, choices: Mapping[str, Any], source: Mapping[str, Any], *, resume: bool) -> None:
+        state = self.state
+        before = state["choices"]
+        changed = [key for key in {**before, **choices} if before.get(key) != choices.get(key)]
+        if not changed:
+            return
+        if not resume:
+            raise ConfigError(
+                f"Expected the choices that this run was made with, found others of {', '.join(changed)}.",
+                where=str(self.path),
+                next_step="Add --resume: what follows the fit is done again, without a new spend, and the "
+                "change is recorded.",
+            )
+        if "fit" in state["stages"]:
+            now = datetime.datetime.now(tz=datetime.UTC).isoformat(timespec="seconds")
+            made = [
+                {"key": key, "from": before.get(key), "to": choices.get(key), "when": now} for key in changed
+            ]
+            state["changes"] = [*state.get("changes", []), *made]
+        for stage in ("evaluate", "finished", *(["sample"] if set(changed) & set(DRAWN) else [])):
+            state["stages"].pop(stage, None)
+        bundle = self.public / "bundle"
+        if bundle.exists():
+            bundle.replace(self.public / f"bundle-{1 + len(list(self.public.glob('bundle-*')))}")
+        self._write({**state, "choices": dict(choices), "source": dict(source)})
+
     def _require(self, digest: str, resume: bool, goal: str) -> None:
         state = self.state
         if state["digest"] != digest:
             raise ConfigError(
-                "Expected this config's folder, found that of another config, schema, policy or version.",
+                "Expected this config's folder, found that of another config, schema or version.",
                 where=str(self.path),
                 next_step="Choose another --output.",
             )

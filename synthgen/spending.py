@@ -10,14 +10,14 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from synthgen import image_cohort, preprocess
 from synthgen.config import Loaded, holdout_of
 from synthgen.deidentify import table as deidentify
-from synthgen.errors import ConfigError, DataError
+from synthgen.errors import ConfigError, DataError, SynthgenError
 from synthgen.ingest import table as ingest
 from synthgen.ingest.form import written_as
 from synthgen.ingest.linked import kept_in_order
@@ -25,7 +25,9 @@ from synthgen.models._base import Progress, TableModel
 from synthgen.models._device import device_of
 from synthgen.models._longitudinal import for_schema
 from synthgen.models._model import load_model, save_model
+from synthgen.privacy._ledger_caps import cap_of
 from synthgen.privacy._ledger_copy import sync_folder
+from synthgen.privacy.answers import Journal
 from synthgen.privacy.ledger import Ledger, LedgerUnit
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.parts import keep_records, part_of
@@ -34,6 +36,9 @@ from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort
 from synthgen.runs import partial_of, saved_digest, source_digest, sync_tree
 from synthgen.schema import Schema
+
+BEFORE = "sqlite:///ledger.db"
+"""Ledger of a config that named none, in version 0.1.0 as it was first tried."""
 
 
 def quiet(what: str, done: float) -> None:
@@ -90,19 +95,62 @@ def make_plan(loaded: Loaded, *, patients: int | None = None) -> PrivacyPlan:
     return replace(plan, patients_counted=budget.patients is None)
 
 
-def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None) -> Ledger:
-    """Open the config's ledger; make it, and open the cohort, where they are not there, and say so."""
+def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None) -> tuple[Ledger, bool]:
+    """Open the config's ledger; make it, and open the cohort, where they are not there, and say so.
+
+    Returns:
+        The ledger, and whether the cohort was opened now.
+
+    Raises:
+        ConfigError: no ledger is named, and one that earlier versions made has spends of this cohort.
+    """
     budget = loaded.config.budget
-    ledger = Ledger.connect(budget.ledger, base=loaded.base)
+    cap_of(loaded.config.cohort, budget.epsilon, budget.delta)  # a name that is refused makes no ledger
+    require_named(loaded)
+    ledger = Ledger.connect(loaded.ledger, base=loaded.base)
     if ledger.created:
         warn("A new ledger was made.")
     if ledger.migrated:
         warn(ledger.migrated)
-    if loaded.config.cohort not in ledger.cohorts():
+    opened = loaded.config.cohort not in ledger.cohorts()
+    if opened:
         ledger.open_cohort(loaded.config.cohort, epsilon=budget.epsilon, delta=budget.delta)
         cap = f"epsilon {budget.epsilon:g} at delta {budget.delta:g}"
         warn(f"Cohort {loaded.config.cohort!r} was opened with a cap of {cap}.")
-    return ledger
+    return ledger, opened
+
+
+def require_named(loaded: Loaded) -> None:
+    """Refuse a cohort's own ledger where its spends stand in ``ledger.db``, the earlier default.
+
+    Raises:
+        ConfigError: they do.
+    """
+    own = loaded.base / loaded.ledger.removeprefix("sqlite:///")
+    before = loaded.base / "ledger.db"
+    if loaded.config.budget.ledger is not None or own.exists() or not before.is_file():
+        return
+    if loaded.config.cohort in Ledger.connect(BEFORE, base=loaded.base, create=False).cohorts():
+        raise ConfigError(
+            f"Expected budget.ledger to name the ledger that knows the cohort {loaded.config.cohort!r}, "
+            "found ledger.db next to the config, and no ledger named.",
+            where=str(loaded.path),
+            next_step=f'Add `ledger: "{BEFORE}"` to budget, so that its spends count.',
+        )
+
+
+def forget(loaded: Loaded, answers: Path) -> None:
+    """Give up what a killed run reserved and never drew, so that a corrected config can begin anew."""
+    if not answers.exists():
+        return
+    journal = Journal(answers)
+    journal.close()
+    with suppress(SynthgenError):  # the ledger is another now, or refuses: the reservation stays
+        ledger = Ledger.connect(loaded.ledger, base=loaded.base, create=False)
+        for number in ledger.keyed(journal.id).values():
+            if ledger.status(number) == "open":
+                ledger.void(number, "config or schema were changed before any noise was drawn")
+    answers.unlink()
 
 
 def spend(
@@ -140,13 +188,40 @@ def spend(
             raise DataError(f"Expected {what}.", where=str(path), next_step=step)
     with clock("plan"):
         plan = make_plan(loaded, patients=1000)
-        ledger = open_ledger(loaded, lambda text: tell(text, -1.0))
-        purpose = f"fit {loaded.generator.name}"
+        ledger, opened = open_ledger(loaded, lambda text: tell(text, -1.0))
+    with _closing_again(ledger, loaded.config.cohort, opened=opened):
+        return _spend(loaded, clock, ledger, plan, run=run, keep=keep, answers=answers, tell=tell)
+
+
+@contextmanager
+def _closing_again(ledger: Ledger, cohort: str, *, opened: bool) -> Iterator[None]:
+    """Close a cohort that was opened for a try which is refused before anything is drawn."""
+    try:
+        yield
+    except SynthgenError:
+        if opened:
+            with suppress(SynthgenError):
+                ledger.close_cohort(cohort, "the try that opened it was refused; nothing was drawn")
+        raise
+
+
+def _spend(
+    loaded: Loaded,
+    clock: Stopwatch,
+    ledger: Ledger,
+    plan: PrivacyPlan,
+    *,
+    run: str,
+    keep: Path | None,
+    answers: Path | None,
+    tell: Progress,
+) -> tuple[TableModel, PrivacyPlan, Cohort]:
+    with clock("plan"):
         held = Reservation.make(
             ledger,
             loaded.config.cohort,
             plan.event,
-            purpose=purpose,
+            purpose=f"fit {loaded.generator.name}",
             run=run,
             answers=answers,
             unit=ledger_unit(loaded.schema),
@@ -244,7 +319,7 @@ def read_cohort(
         noise: the reservation's source, for it.
         tell: told how far the reading of images is.
     """
-    ledger = Ledger.connect(loaded.config.budget.ledger, base=loaded.base, create=False)
+    ledger = Ledger.connect(loaded.ledger, base=loaded.base, create=False)
     key = ledger.cohort(loaded.config.cohort).key
     loaded = replace(loaded, schema=_written_as(loaded))
     source = loaded.config.data.table

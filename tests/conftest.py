@@ -105,3 +105,13 @@ def postgresql() -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+
+
+@pytest.fixture(autouse=True)
+def small_cohorts_may_run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let cohorts run that are too small to be signed, as `--anyway` does, but with no deviation in records.
+
+    Tests marked ``prechecks`` meet the real check (`synthgen.prechecks`).
+    """
+    if "prechecks" not in request.keywords:
+        monkeypatch.setattr("synthgen.pipeline._precheck", lambda *_, **__: [])

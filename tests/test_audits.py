@@ -29,7 +29,7 @@ fields:
 CONFIG = """
 cohort: tiny
 data: {table: {path: tiny.csv, schema: tiny.schema.yaml}}
-budget: {epsilon: 1.0, delta: 1e-6, patients: 600}
+budget: {ledger: 'sqlite:///ledger.db', epsilon: 1.0, delta: 1e-6, patients: 600}
 generator: {name: marginal, iterations: 50}
 sample: {records: 300}
 evaluate: {holdout: 0.3}

@@ -23,7 +23,7 @@ CONFIG = """
 cohort: tiny
 seed: 3
 data: {table: {path: tiny.csv, schema: tiny.schema.yaml}}
-budget: {epsilon: 1.0, delta: 1e-6, patients: 600}
+budget: {ledger: 'sqlite:///ledger.db', epsilon: 1.0, delta: 1e-6, patients: 600}
 generator: {name: marginal, iterations: 50}
 sample: {records: 500}
 release: {formats: [csv]}

@@ -25,7 +25,7 @@ CONFIG = """
 cohort: drawn
 seed: 3
 data: {images: {path: p/dicom, table: p/clinical.csv, schema: s.yaml, size: 16}}
-budget: {epsilon: 10.0, delta: 1e-5, patients: 100}
+budget: {ledger: 'sqlite:///ledger.db', epsilon: 10.0, delta: 1e-5, patients: 100}
 generator: {name: embedding, attributes: {name: marginal, share: 0.2, iterations: 50}}
 sample: {records: 40}
 release: {policy: images, formats: [csv, dicom]}
@@ -190,7 +190,7 @@ fields:
 SMALL = """
 cohort: small
 data: {images: {path: d, schema: s.yaml, size: 8}}
-budget: {epsilon: 10.0, delta: 1e-5, patients: 20}
+budget: {ledger: 'sqlite:///ledger.db', epsilon: 10.0, delta: 1e-5, patients: 20}
 generator: {name: embedding, attributes: {name: marginal, share: 0.2, iterations: 50}}
 sample: {records: 4}
 release: {policy: images, formats: [csv]}

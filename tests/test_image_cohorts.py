@@ -32,7 +32,7 @@ CONFIG = """
 cohort: phantoms
 seed: 3
 data: {images: {path: scans/, schema: scans.schema.yaml, size: 16}}
-budget: {epsilon: 8.0, delta: 1e-5, patients: 300}
+budget: {ledger: 'sqlite:///ledger.db', epsilon: 8.0, delta: 1e-5, patients: 300}
 generator: {name: embedding, attributes: {name: marginal, share: 0.2, iterations: 50}}
 sample: {records: 120}
 release: {formats: [csv]}
@@ -352,7 +352,7 @@ def test_a_share_of_pictures_left_out_fails_the_check_and_stops_a_fit_before_a_s
     )
     (tmp_path / "run.yaml").write_text(
         "cohort: small\ndata: {images: {path: d, schema: s.yaml, size: 8}}\n"
-        "budget: {epsilon: 10.0, delta: 1e-5, patients: 20}\n"
+        "budget: {ledger: 'sqlite:///ledger.db', epsilon: 10.0, delta: 1e-5, patients: 20}\n"
         "generator: {name: embedding, attributes: {name: marginal, share: 0.2, iterations: 50}}\n"
     )
 

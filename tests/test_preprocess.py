@@ -106,7 +106,13 @@ def write(folder, frame, fields=FIELDS, **changes):
     config = {
         "cohort": "c",
         "data": {"table": {"path": "t.csv", "schema": "s.yaml"}},
-        "budget": {"epsilon": EPSILON, "delta": DELTA, "patients": N_PATIENTS, "preprocessing": SHARE}
+        "budget": {
+            "ledger": "sqlite:///ledger.db",
+            "epsilon": EPSILON,
+            "delta": DELTA,
+            "patients": N_PATIENTS,
+            "preprocessing": SHARE,
+        }
         | changes,
         "generator": {"name": "marginal", "iterations": 50, "rounds": 1, "cliques": 0.5},
         "sample": {"records": 500},

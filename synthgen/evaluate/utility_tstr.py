@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
-from synthgen.evaluate._declared import NOISE, Declared, around, enough, spread
+from synthgen.evaluate._declared import NOISE, Declared, around, enough, n_labels, spread
 from synthgen.evaluate._intervals import insufficient
 from synthgen.evaluate._learners import (
     LEARNERS,
@@ -72,7 +72,7 @@ def expect(declared: Declared) -> MetricResult:
     why = applicable(declared)
     if why:
         return _result({}, {}, status="not-applicable", note=why)
-    each = declared.holdout // 2
+    each = declared.holdout // 2 if n_labels(declared) > 1 else 0
     gap = enough(around(0.0, spread(each, NOISE["auc"]), declared.holdout), each, MIN_PATIENTS)
     note = "" if each >= MIN_PATIENTS else "Under 50 positive or negative patients in the holdout."
     return _result({"mean.gap": gap}, {}, status=gap.status, note=note)

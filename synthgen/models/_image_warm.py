@@ -21,13 +21,13 @@ from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages, SyntheticImages, from_intensities, intensities
 from synthgen.models import _brightness, _spectrum, _votes, imaging_embedding
 from synthgen.models import _embedding_fit as embedding_fit
-from synthgen.models._base import Progress, TableModel
+from synthgen.models._base import Progress, TableModel, image_memory
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._device import Device, device_of
 from synthgen.models._embedding import FittedEmbedding
 from synthgen.models._extras import require
 from synthgen.models._imaging import ImagingSettings, fit_attributes, with_attributes
-from synthgen.models._votes import Voted
+from synthgen.models._votes import RENDERED_PIXELS, Voted
 from synthgen.models._warm import steps_beside, steps_stage
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of, epsilon_of_rho
 from synthgen.privacy.noise import NoiseSource
@@ -45,6 +45,9 @@ REFILL = 0.3
 """Half of what an embedding alone fills in; the network draws the rest. With `diffusion` on PneumoniaMNIST at
 epsilon 10: AUC .933 and coverage .51 beside .918 and .45 with all of it."""
 TRIAL = 1000
+MEMORY = {"phantom": 420.0, "pool": 7000 * 20.0, "network": 0.6 * 2**30}
+"""Bytes of a rendered pixel of a phantom while it is drawn, of a pixel of the images of pretraining in all
+copies, and of the network in training at 32 channels: measured at 28, 128 and 256 pixels."""
 
 
 class WarmImaging(ImagingSettings):
@@ -108,6 +111,16 @@ class WarmImaging(ImagingSettings):
     def further(self, *, rho: float, patients: int) -> dict[str, Any]:
         """Return the plan's parameters that only this generator has: public, JSON values."""
         return {}
+
+    def memory(self, schema: Schema, patients: int) -> float:
+        """Return the GiB that a run is estimated to need: `MEMORY` says what for."""
+        if schema.images is None or schema.images.size is None:
+            return 0.0
+        channels, size, _ = schema.images.shape
+        phantoms_at_once = min(4000 * size**2, RENDERED_PIXELS)
+        taken = phantoms_at_once * MEMORY["phantom"] + MEMORY["pool"] * channels * size**2
+        network = MEMORY["network"] * (self.width / 32) * (1.0 + channels * (size / 16) ** 2 / 64)
+        return image_memory(schema, patients) + (taken + network) / 2**30
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         """Fix every number of the guarantee from public facts.

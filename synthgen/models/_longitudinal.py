@@ -20,7 +20,7 @@ from synthgen import plugins
 from synthgen.encode.settle import settle
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
-from synthgen.models._base import GivenModel, Progress, TableConfig, TableModel
+from synthgen.models._base import GivenModel, Progress, TableConfig, TableModel, memory_of
 from synthgen.models._conditions import conditions
 from synthgen.models._flat import GAP, ROWS, START, Layout
 from synthgen.privacy.noise import NoiseSource
@@ -41,6 +41,10 @@ class Longitudinal:
     """
 
     inner: TableConfig
+
+    def memory(self, schema: Schema, patients: int) -> float:
+        """Return the GiB that a run is estimated to need: twice the generator's."""
+        return 2.0 * (memory_of(self.inner, schema, patients) or 0.0)
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         """Fix every number of the guarantee: the generator's plan of the flat table. Reads no record.

@@ -26,6 +26,12 @@ def save_model(model: TableModel, schema: Schema, generator: str, folder: Path) 
     (folder / KIND_FILE).write_text(json.dumps({"generator": generator}) + "\n", encoding="utf-8")
 
 
+def model_folder(path: Path) -> Path:
+    """Return the folder of a model: in a run's folder its public one, else the folder itself."""
+    of_run = path / "public" / "model"
+    return of_run if of_run.is_dir() else path
+
+
 def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
     """Read a model where the data never was.
 
@@ -42,7 +48,7 @@ def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
         raise ConfigError(
             "Expected the folder of a saved model.",
             where=str(folder),
-            next_step="Name a folder that `save` wrote.",
+            next_step="Name the folder of a run that was fitted, or one that `save` wrote.",
         ) from None
     prefix = "tabular_" if schema.images is None else "imaging_"
     module = plugins.load("synthgen.models", generator, prefix=prefix)

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from synthgen.models import _marginal_fit as fitting
 from synthgen.models import tabular_marginal
-from synthgen.models._base import Progress
+from synthgen.models._base import Progress, table_memory
 from synthgen.models._extras import require
 from synthgen.models._fitted import FittedMarginal
 from synthgen.models._groups import Groups
@@ -67,6 +67,10 @@ class WarmSettings(Settings):
     width: int = Field(default=128, ge=8, le=4096)
     pretraining: int = Field(default=1000, ge=0, le=1_000_000)
     seed: int = 0
+
+    def memory(self, schema: Schema, patients: int) -> float:
+        """Return the GiB that a run is estimated to need: the table twice, torch and a network."""
+        return 2.0 * table_memory(schema, patients) + 0.9
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         """Fix every number of the guarantee from public facts.

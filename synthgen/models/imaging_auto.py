@@ -26,6 +26,7 @@ from synthgen.models._base import (
     Progress,
     TableModel,
     columns_of_a_quick_twin,
+    memory_of,
 )
 from synthgen.models._choice import read_choice, write_choice
 from synthgen.models._conditioning import Conditioning
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "Fitted", "choose", "load"]
 SIGNAL, SIGNAL_CLASS, HELD = 4000.0, 2000.0, 0.3
+MEMORY_GIB = 8.0
+"""Estimated memory of `diffusion` beyond which `embedding` is taken: a fixed number, since what a machine has
+left at a moment must not change a plan."""
 DEEP = ("torch", "pytorch_lightning", "diffusers")
 
 
@@ -57,7 +61,10 @@ def choose(schema: Schema, *, epsilon: float, delta: float, patients: int) -> st
     held = imaging_embedding.cosines_of(signal) / (height * width)
     enough = signal >= SIGNAL and signal / Conditioning.of(schema).n_classes >= SIGNAL_CLASS
     there = all(importlib.util.find_spec(name) for name in DEEP)
-    return "diffusion" if there and enough and held < HELD else "embedding"
+    if not (there and enough and held < HELD):
+        return "embedding"
+    fits = _module("diffusion").Config().memory(schema, patients) <= MEMORY_GIB
+    return "diffusion" if fits else "embedding"
 
 
 def _module(name: str) -> Any:
@@ -81,6 +88,12 @@ class Config(ImagingSettings):
         """Spend the plan, by the generator that it names: the guarantee is that generator's."""
         name = str(plan.parameters["chosen"])
         return FittedAuto(name, self._chosen(name).fit(data, plan, noise=noise, progress=progress))
+
+    def memory(self, schema: Schema, patients: int) -> float:
+        """Return the GiB that a run is estimated to need: by the largest that may be chosen."""
+        names = ("diffusion", "embedding")
+        deep, plain = (memory_of(self._chosen(name), schema, patients) or 0.0 for name in names)
+        return deep if deep <= MEMORY_GIB else plain
 
     def twin_columns(self, plan: PrivacyPlan) -> int:
         """Return what the chosen generator says of itself: see `synthgen.audits`."""

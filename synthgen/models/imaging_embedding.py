@@ -23,7 +23,7 @@ from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages
 from synthgen.models import _brightness, _merf, _moments
 from synthgen.models import _embedding_fit as fitting
-from synthgen.models._base import Progress, columns_of_a_quick_twin
+from synthgen.models._base import Progress, columns_of_a_quick_twin, image_memory
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding import FittedEmbedding, load
 from synthgen.models._extras import require
@@ -82,6 +82,11 @@ class Config(ImagingSettings):
                 "share_centre + share_lengths + share_brightness must leave at least 0.05 for the moments"
             )
         return self
+
+    def memory(self, schema: Schema, patients: int) -> float:
+        """Return the GiB that a run is estimated to need: images, and 4,096 of them in cosines at once."""
+        values = math.prod(schema.images.shape) if schema.images and schema.images.size else 0
+        return image_memory(schema, patients) + min(patients, 4096) * values * 24.0 / 2**30
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         """Fix every number of the guarantee from public facts.

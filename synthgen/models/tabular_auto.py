@@ -25,6 +25,7 @@ from synthgen.models._base import (
     TableConfig,
     TableModel,
     columns_of_a_quick_twin,
+    memory_of,
 )
 from synthgen.models._choice import read_choice, write_choice
 from synthgen.models.tabular_marginal import LARGE_RHO
@@ -70,6 +71,11 @@ class Config(Settings):
         config: TableConfig = _module(name).Config()
         plan = config.plan(schema, epsilon=epsilon, delta=delta, patients=patients)
         return replace(plan, parameters={**plan.parameters, "chosen": name})
+
+    def memory(self, schema: Schema, patients: int) -> float:
+        """Return the GiB that a run is estimated to need: by the largest generator that may be chosen."""
+        found = [memory_of(_module(name).Config(), schema, patients) for name in ("marginal", "diffusion")]
+        return max(one or 0.0 for one in found)
 
     def twin_columns(self, plan: PrivacyPlan) -> int:
         """Return what the chosen generator says of itself: see `synthgen.audits`."""

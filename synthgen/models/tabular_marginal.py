@@ -24,7 +24,7 @@ from pydantic import Field, model_validator
 
 from synthgen.models import _marginal_fit as fitting
 from synthgen.models import _references as references
-from synthgen.models._base import Progress
+from synthgen.models._base import Progress, table_memory
 from synthgen.models._fitted import FittedMarginal, load
 from synthgen.models._flat import given_of, links_of
 from synthgen.models._groups import Groups, group_pairs
@@ -123,6 +123,10 @@ class Config(Settings):
             parameters=numbers,
             stages=stages_of(numbers, delta),
         )
+
+    def memory(self, schema: Schema, patients: int) -> float:
+        """Return the GiB that a run is estimated to need: the table, and the junction tree's tables."""
+        return table_memory(schema, patients) + self.max_cells * 160.0 / 2**30
 
     def fit(
         self, data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None

@@ -19,7 +19,7 @@ from pydantic import Field
 from synthgen.models import _marginal_fit as counting
 from synthgen.models import _network_fit as fitting
 from synthgen.models import tabular_marginal as marginal
-from synthgen.models._base import Progress
+from synthgen.models._base import Progress, table_memory
 from synthgen.models._device import Device
 from synthgen.models._extras import require
 from synthgen.models._fitted_network import FittedNetwork, load
@@ -116,6 +116,10 @@ class Config(Settings):
         numbers = self._numbers(dict(base.parameters), len(schema.columns))
         stages = marginal.stages_of(numbers, delta)
         return replace(base, generator=self.name, parameters=numbers, stages=stages)
+
+    def memory(self, schema: Schema, patients: int) -> float:
+        """Return the GiB that a run is estimated to need: the table, and torch and a network."""
+        return table_memory(schema, patients) + 0.9
 
     def fit(
         self, data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None

@@ -23,7 +23,7 @@ from synthgen.models import _fitted_network as saved
 from synthgen.models import _network_fit as networks
 from synthgen.models import _pategan_fit as fitting
 from synthgen.models import tabular_marginal as marginal
-from synthgen.models._base import Progress
+from synthgen.models._base import Progress, table_memory
 from synthgen.models._extras import require
 from synthgen.models._fitted_network import FittedNetwork
 from synthgen.models._groups import Groups
@@ -114,6 +114,10 @@ class Config(Settings):
         )
         stage = Stage("votes", votes.epsilon, self.share_votes, None, detail)
         return replace(base, generator=self.name, parameters=numbers, stages=(*paid, stage))
+
+    def memory(self, schema: Schema, patients: int) -> float:
+        """Return the GiB that a run is estimated to need: the table, and torch and networks."""
+        return table_memory(schema, patients) + 0.9
 
     def fit(
         self, data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None

@@ -20,7 +20,19 @@ from synthgen.privacy._ledger_units import LedgerUnit, mixed, same_unit
 from synthgen.privacy.accountant import Filter, epsilon_of, epsilon_of_rho, from_json
 
 SPENDING = frozenset(
-    {"cap", "reserve", "draw", "commit", "write-off", "void", "version", "unit", "same-unit", "model"}
+    {
+        "cap",
+        "reserve",
+        "draw",
+        "commit",
+        "write-off",
+        "void",
+        "version",
+        "unit",
+        "same-unit",
+        "model",
+        "close",
+    }
 )
 CLOSING = frozenset({"commit", "write-off", "void"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -171,6 +183,11 @@ class State:
         """Return the spends that count against a cohort's cap: committed or not, but not the void ones."""
         names, live = set(self.sharing(name)), self.spends.items()
         return [e for number, e in live if e.cohort in names and self.closed.get(number) != "void"]
+
+    def unspent(self, name: str) -> bool:
+        """Return whether a cohort has nothing but void reservations, and no look at its holdout."""
+        own = [number for number, entry in self.spends.items() if entry.cohort == name]
+        return not self.looks.get(name) and all(self.closed.get(number) == "void" for number in own)
 
     def keyed(self, key: str) -> dict[str, int]:
         """Return the reservations that were booked under a key, or under ``key:...``, by their keys."""
@@ -328,6 +345,12 @@ def _apply(state: State, entry: Entry) -> None:
             ):
                 raise ValueError("it names a reservation that is not of its cohort or has a unit")
             state.units[number] = unit
+    elif entry.kind == "close":
+        if not state.unspent(entry.cohort):
+            raise ValueError("it closes a cohort that has spent, or whose holdout was looked at")
+        state.cohorts.pop(entry.cohort)
+        state.opened.pop(entry.cohort, None)
+        state.disjoint.difference_update([pair for pair in state.disjoint if entry.cohort in pair])
     elif entry.kind == "look":
         state.looks[entry.cohort] = state.looks.get(entry.cohort, 0) + 1
 

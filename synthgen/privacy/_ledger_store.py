@@ -251,3 +251,8 @@ class Store:
     def add_key(connection: Connection, cohort: str, key: str) -> None:
         """Store a new cohort's key."""
         connection.execute(_KEYS.insert().values(cohort=cohort, key=key))
+
+    @staticmethod
+    def remove_key(connection: Connection, cohort: str) -> None:
+        """Remove the key of a cohort that was closed: nothing was drawn of its patients."""
+        connection.execute(_KEYS.delete().where(_KEYS.c.cohort == cohort))

@@ -119,6 +119,26 @@ class Ledger:
             self._append(connection, rows, name, "cap", content)
             return self._cohort(connection, replay(map(entry_of, rows)), name)
 
+    def close_cohort(self, name: str, reason: str) -> bool:
+        """Close a cohort of which nothing was drawn, so that it can be opened anew with another cap.
+
+        Guarantee:
+            Caps hold as if the cohort had never been open: all its reservations are void, and its holdout was
+            not looked at. Its rows stay.
+
+        Returns:
+            Whether it was closed; not if anything was drawn, or is reserved.
+
+        Raises:
+            ConfigError: no cohort of that name is open.
+        """
+        with self._writing() as (connection, rows, state):
+            if not state.unspent(state.known(name).name):
+                return False
+            self._append(connection, rows, name, "close", {"reason": reason})
+            self._store.remove_key(connection, name)
+            return True
+
     def cohort(self, name: str) -> Cohort:
         """Return an open cohort, or raise a ConfigError."""
         with self._reading() as (connection, _rows, state):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synthgen.config import Loaded, groups_of
 from synthgen.image_spec import MOST_LEFT_OUT, Dicom
@@ -32,11 +32,15 @@ class Facts:
         loaded: its config, with schema, generator and policy.
         plan: what its fit has spent.
         entries: the ledger's rows.
+        against: what was known beforehand against the run, which somebody started anyway.
+        changes: choices that were changed after the fit: key, from and to.
     """
 
     loaded: Loaded
     plan: PrivacyPlan
     entries: Sequence[Entry] = ()
+    against: Sequence[str] = ()
+    changes: Sequence[Mapping[str, Any]] = ()
 
     @property
     def run(self) -> str:
@@ -184,6 +188,29 @@ def _afresh(facts: Facts) -> Iterable[str]:
         )
 
 
+def _rehearsal(facts: Facts) -> Iterable[str]:
+    if facts.loaded.config.rehearsal:
+        yield "this is a rehearsal on a table simulated from the schema; no patient's record was read."
+
+
+def _anyway(facts: Facts) -> Iterable[str]:
+    for because in facts.against:
+        yield f"the run was started although it was known beforehand: {because}"
+
+
+def _changed(facts: Facts) -> Iterable[str]:
+    for change in facts.changes:
+        before, after = (_said(change[end]) for end in ("from", "to"))
+        yield f"{change['key']} was changed after the fit, from {before} to {after}."
+
+
+def _said(value: Any) -> str:
+    """Return a choice in words."""
+    if value is None:
+        return "the default"
+    return ", ".join(map(str, value)) or "none" if isinstance(value, list | tuple) else str(value)
+
+
 def _neutral(why: str, keys: str) -> Mapping[str, Setting]:
     return {key: Setting(why) for key in keys.split()}
 
@@ -303,6 +330,9 @@ SETTINGS: Mapping[str, Setting] = {
     "generator.prior": Setting("names families of procedural images, which are public and see no record"),
     "generator.device": Setting("says where is computed; the record's randomness names what a GPU changes"),
     # What is no key: how the run went.
+    "rehearsal": Setting("reads no patient, and its figures are of none", _rehearsal),
+    "run.anyway": Setting("the evidence is known to be too thin before anything is spent", _anyway),
+    "run.changes": Setting("a choice made after a look at the figures can be made to please", _changed),
     "run.attempts": Setting("a lost draw is drawn again and charged again", _attempts),
     "run.ledger": Setting(
         "a ledger composes what it holds, and nothing that was released without it", _afresh

@@ -20,7 +20,7 @@ DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", HERE.parents[2] / "shared" / "d
 CONFIG = """
 cohort: hannover
 data: {images: {path: IMAGES, table: table.csv, schema: SCHEMA, size: 24}}
-budget: {epsilon: 10.0, delta: 1e-3, patients: 71}
+budget: {ledger: 'sqlite:///ledger.db', epsilon: 10.0, delta: 1e-3, patients: 71}
 generator: {name: embedding, attributes: {name: marginal, share: 0.3, iterations: 50}}
 sample: {records: 60}
 release: {policy: images, formats: [csv, dicom]}

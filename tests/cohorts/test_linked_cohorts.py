@@ -83,7 +83,7 @@ def config_for(name: str, folder: Path, epsilon: float, generator: str = "margin
     config: dict[str, Any] = {
         "cohort": name,
         "data": {"table": {"path": "table.csv", "schema": "table.schema.yaml"}},
-        "budget": {"epsilon": epsilon, "delta": 1e-6, "patients": patients},
+        "budget": {"ledger": "sqlite:///ledger.db", "epsilon": epsilon, "delta": 1e-6, "patients": patients},
         "generator": GENERATORS[generator],
         "evaluate": {"holdout": 0.2},
     }

@@ -28,7 +28,7 @@ CONFIG = """
 cohort: linked
 seed: 3
 data: {table: {path: table.csv, schema: table.schema.yaml}}
-budget: {epsilon: 4.0, delta: 1e-6, patients: 800, preprocessing: 0.1}
+budget: {ledger: 'sqlite:///ledger.db', epsilon: 4.0, delta: 1e-6, patients: 800, preprocessing: 0.1}
 generator: {name: marginal, iterations: 50}
 evaluate: {holdout: 0.25}
 release: {formats: [csv]}

@@ -91,8 +91,12 @@ class Run:
         return Ledger.connect(self.url, base=self.folder)
 
     def go(self, *more: str, **kill: Any) -> dict[str, Any]:
-        run = ["run", str(self.folder / "run.yaml"), "--output", str(self.folder / "run"), "--json"]
-        return self.driver(arguments=[*run, "--resume", *more], witness=str(self.folder / "witness"), **kill)
+        run = ["run", str(self.folder / "run.yaml"), "--output", str(self.folder / "run")]
+        return self.driver(
+            arguments=[*run, "--json", "--anyway", "--resume", *more],
+            witness=str(self.folder / "witness"),
+            **kill,
+        )
 
     def steps(self) -> list[str]:
         """What the last child that was not killed came through."""

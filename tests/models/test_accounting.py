@@ -102,7 +102,7 @@ def test_the_line_books_the_event_of_its_plan_and_draws_from_the_system(
     config = {
         "cohort": "c",
         "data": {"table": {"path": "t.parquet", "schema": "s.yaml"}},
-        "budget": {"epsilon": 1.0, "delta": 1e-6, "patients": 400},
+        "budget": {"ledger": "sqlite:///ledger.db", "epsilon": 1.0, "delta": 1e-6, "patients": 400},
         "generator": {"name": "marginal", "iterations": 50},
     }
     (tmp_path / "c.yaml").write_text(json.dumps(config))

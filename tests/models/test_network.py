@@ -227,7 +227,7 @@ def test_the_line_books_the_event_of_its_plan_and_asks_each_answer_by_name(
     config = {
         "cohort": "c",
         "data": {"table": {"path": "t.parquet", "schema": "s.yaml"}},
-        "budget": {"epsilon": 1.0, "delta": 1e-6, "patients": 300},
+        "budget": {"ledger": "sqlite:///ledger.db", "epsilon": 1.0, "delta": 1e-6, "patients": 300},
         "generator": {"name": name, **options},
     }
     (tmp_path / "c.yaml").write_text(json.dumps(config))

@@ -65,7 +65,7 @@ def test_every_key_says_whether_it_weakens_the_claim_and_why():
 CONFIG = """
 cohort: c
 data: {table: {path: t.csv, schema: s.yaml}}
-budget: {epsilon: 1.0, delta: 1e-6, patients: 5000}
+budget: {ledger: 'sqlite:///ledger.db', epsilon: 1.0, delta: 1e-6, patients: 5000}
 generator: {name: marginal}
 evaluate: {holdout: 0.2}
 """
@@ -86,6 +86,7 @@ DICOM = SCHEMA.replace("fields:", "images: {dicom: {modality: [CR]}}\nfields:")
 USUAL = {"schema.fields.identifier"}  # `phone` stands in both schemas, for the check to let it through
 
 WEAKER: dict[str, tuple[str, str]] = {
+    "rehearsal": (CONFIG + "rehearsal: true\n", SCHEMA),
     "budget.patients": (CONFIG.replace(", patients: 5000", ""), SCHEMA),
     "budget.delta": (CONFIG.replace("1e-6", "1e-3"), SCHEMA),
     "data.images.without_id": (IMAGES.replace("leave_out", "own"), DICOM),
@@ -113,7 +114,7 @@ def said(facts: Facts) -> set[str]:
 
 def test_each_setting_that_weakens_has_a_config_that_shows_it():
     weakening = {key for key, setting in SETTINGS.items() if setting.says is not None}
-    assert weakening == {*WEAKER, "run.attempts", "run.ledger"}
+    assert weakening == {*WEAKER, "run.attempts", "run.ledger", "run.anyway", "run.changes"}
 
 
 @pytest.mark.parametrize("key", WEAKER)
@@ -126,6 +127,15 @@ def test_a_weakening_setting_is_a_deviation_and_nothing_else_is(key: str, tmp_pa
 def test_a_plain_run_has_no_deviation(config: str, schema: str, tmp_path: Path):
     loaded = load(tmp_path, config, schema.replace(", identifier: false", "").replace("phone", "smoker"))
     assert deviations(Facts(loaded, make_plan(loaded))) == ()
+
+
+def test_a_run_that_went_on_anyway_and_a_later_choice_are_deviations(tmp_path: Path):
+    loaded = load(tmp_path, CONFIG, SCHEMA)
+    change = {"key": "evaluate.groups", "from": None, "to": ["sex"], "when": "2026-01-01"}
+    found = deviations(Facts(loaded, make_plan(loaded), against=["Too few."], changes=[change]))
+    assert "run.anyway: the run was started although it was known beforehand: Too few." in found
+    changed = "run.changes: evaluate.groups was changed after the fit, from the default to sex."
+    assert changed in found
 
 
 def test_what_was_drawn_again_and_a_ledger_without_a_past_are_deviations(tmp_path: Path):

@@ -93,6 +93,15 @@ def uid(digest: str, kind: str, number: int) -> str:
     return f"2.25.{int.from_bytes(whole[:_UID_BYTES], 'big')}"
 
 
+def unwritable(schema: Schema) -> str:
+    """Return why images of a schema cannot be written as DICOM files, or an empty text. Reads no record."""
+    if schema.images is None:
+        return "A table has no images to write as DICOM files."
+    if find_spec("pydicom") is None:
+        return "DICOM files need the package pydicom, which is not installed."
+    return ""
+
+
 def _require(output: Path, modality: str | None, channels: int, again: bool) -> None:
     if find_spec("pydicom") is None:
         raise ConfigError(
