@@ -218,6 +218,7 @@ def test_refused_data_void_the_reservation_and_mended_data_are_charged_once(
 ) -> None:
     run = ["run", place / "run.yaml", "--output", place / "run"]
     url, table = f"sqlite:///{place / 'ledger.db'}", place / "tiny.csv"
+    assert call(capsys, "ledger", "open", "tiny", "--epsilon", 1, "--delta", 1e-6, "--ledger", url)[0] == 0
     good = table.read_text()
     table.write_text(good.replace(",F,", ",X,", 3))
     for again in ([], ["--resume"]):

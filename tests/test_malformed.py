@@ -39,7 +39,7 @@ CONFIG = """\
 cohort: tiny
 seed: 3
 data: {table: {path: t.csv, schema: s.yaml}}
-budget: {ledger: 'sqlite:///ledger.db', epsilon: 1.0, delta: 1e-6, patients: 600}
+budget: {epsilon: 1.0, delta: 1e-6, patients: 600}
 generator: {name: marginal, iterations: 50}
 """
 TEXT = "utf-8"
