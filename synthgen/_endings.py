@@ -95,6 +95,8 @@ _STEPS: Mapping[str, Callable[[Outcome], str]] = {
     ),
     "ledger_open": lambda _: "name this ledger in each config: budget: {ledger: URL, ...}",
     "ledger_show": lambda _: "synthgen ledger verify finds any edit; --backup FILE keeps a copy.",
+    "ledger_unit": lambda _: "synthgen ledger show COHORT says what is composed.",
+    "ledger_same_unit": lambda _: "synthgen ledger show COHORT says what is composed.",
     "ledger_resolve": lambda _: "the spend stays; a new run is a new spend.",
     "ledger_verify": _ledger,
 }

@@ -18,7 +18,7 @@ from typing import Any
 from synthgen.audits import canaries_of
 from synthgen.config import Loaded, formats_of, holdout_of, load_config, tables_of
 from synthgen.encode.table import coarse_bins
-from synthgen.errors import ConfigError, SynthgenError
+from synthgen.errors import ConfigError
 from synthgen.models._base import Progress
 from synthgen.models._missing import empty_cell_warning
 from synthgen.models._model import load_model
@@ -181,7 +181,7 @@ def _fit(loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Progress) ->
         _, plan, cohort = spend(
             loaded, clock, run=loaded.digest[:16], keep=folder.model, answers=folder.answers, tell=tell
         )
-    except SynthgenError:
+    except Exception:
         folder.discard()  # a refused try leaves nothing behind
         raise
     folder.write("ingest.json", dict(cohort.counts))

@@ -198,7 +198,7 @@ def _closing_again(ledger: Ledger, cohort: str, *, opened: bool) -> Iterator[Non
     """Close a cohort that was opened for a try which is refused before anything is drawn."""
     try:
         yield
-    except SynthgenError:
+    except Exception:
         if opened:
             with suppress(SynthgenError):
                 ledger.close_cohort(cohort, "the try that opened it was refused; nothing was drawn")
