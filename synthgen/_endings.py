@@ -35,6 +35,12 @@ def _report(verb: str, outcome: Outcome) -> str:
     return ""
 
 
+def _planned(outcome: Outcome) -> str:
+    if outcome.get("cannot_be_signed"):
+        return "change what is listed first, or synthgen run CONFIG --anyway, which the privacy record says."
+    return "synthgen run CONFIG does it."
+
+
 def _judged(outcome: Outcome) -> str:
     run = outcome.get("run")
     if not run:
@@ -79,7 +85,7 @@ def _ledger(outcome: Outcome) -> str:
 
 _STEPS: Mapping[str, Callable[[Outcome], str]] = {
     "demo": _judged,
-    "plan": lambda outcome: "" if outcome.get("cannot_be_signed") else "synthgen run CONFIG does it.",
+    "plan": _planned,
     "run": _judged,
     "fit": _fitted,
     "sample": lambda _: "these records share the guarantee of their run; drawing more costs nothing.",

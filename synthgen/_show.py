@@ -196,6 +196,8 @@ def _text(value: Any) -> str:
         return "none"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping) and set(value) == {"because", "do"}:
+        return f"{value['because']} {value['do']}".strip()
     if isinstance(value, Mapping):
         held = ((str(k).replace("_", " "), v) for k, v in value.items() if v is not None and v != "")
         return ", ".join(f"{name} {_text(inner)}" for name, inner in held)

@@ -173,6 +173,7 @@ def _head(cohort: str, patients: int | None) -> str:
         "# A run's config. Paths start from this file's folder. Each key that is left out has its default.\n"
         f"{left}"
         f"cohort: {_text(cohort)}  # the ledger's name of these patients; the same in every run on them\n"
+        "rehearsal: false  # true: a free trial on a table of `schema simulate`\n"
         "seed: 0  # of initial weights and of `sample`; privacy noise comes from the operating system\n"
     )
 
@@ -207,7 +208,7 @@ def _budget(schema: Schema, patients: int | None, epsilon: float) -> str:
     return (
         "budget:\n"
         f"  ledger: {_text(BudgetSection.model_fields['ledger'].default)}"
-        "  # what a cohort spends is composed here; keep one for the organisation\n"
+        '  # null: a file of this cohort alone; better one for the organisation, such as "sqlite:///ledger.db"\n'
         f"  epsilon: {_number(epsilon)}  # privacy loss of this fit; below 1 is strong, above 10 is weak\n"
         f"  delta: {_number(suggested_delta(patients))}  # probability of failure; below .1 / patients\n"
         f"  patients: {FILL_IN if patients is None else patients}"
