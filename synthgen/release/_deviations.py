@@ -259,6 +259,12 @@ SETTINGS: Mapping[str, Setting] = {
         "schema.fields.trueValues",
     ),
     **_neutral(_WORDS, "schema.fields.falseValues schema.fields.origin"),
+    **_neutral(
+        _WORDS,
+        "schema.dialect.bom schema.dialect.compression schema.dialect.decimalChar schema.dialect.delimiter "
+        "schema.dialect.encoding schema.dialect.lineTerminator schema.dialect.quoting "
+        "schema.dialect.storage schema.fields.timezone",
+    ),
     "schema.unit.column": Setting("says who is a patient; a wrong column is the curator's"),
     "schema.unit.max_records": Setting(
         "bounds what a patient contributes, and the claim is for all that is used"
