@@ -264,7 +264,13 @@ def test_comparisons_and_sums_that_always_hold_are_shown_as_comments(tmp_path):
         "pulse": pulse,
         "height cm": rng.integers(185, 210, 400),
     }
-    text = inspect.init(table(tmp_path, columns), suggest=True).text
+    path = table(tmp_path, columns)
+    text = inspect.init(path, suggest=True).text
+    head, lines = text.split("# rules:\n")
+    (tmp_path / "s.yaml").write_text(head + "rules:\n" + lines.replace("#   - ", "  - "))
+    confirm(tmp_path / "s.yaml", None)
+    assert len(load_schema(tmp_path / "s.yaml").parsed_rules) == 2
+    assert files.schema_check(tmp_path / "s.yaml", path, dialect={})["valid"]
     rules = [line.split('"')[1] for line in text.splitlines() if line.startswith("#   - ")]
     assert rules == ["total = ward + theatre", "diastolic < systolic"]
     columns["total"] = columns["total"].copy()
