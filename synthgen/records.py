@@ -131,7 +131,7 @@ class SyntheticTable:
             if field.role == "id":
                 columns[field.name] = self._fresh_ids(field)
             elif field.role != "drop":
-                columns[field.name] = _typed(self._settled(field), field)
+                columns[field.name] = _typed(self.settled(field), field)
         return pd.DataFrame(columns)
 
     def texts(self) -> pd.DataFrame:
@@ -142,7 +142,7 @@ class SyntheticTable:
                 columns[field.name] = _text(self._fresh_ids(field))
             elif field.role != "drop":
                 columns[field.name] = cell_texts(
-                    self._settled(field), field, decimal=self.dialect.decimal_char
+                    self.settled(field), field, decimal=self.dialect.decimal_char
                 )
         return pd.DataFrame(columns)
 
@@ -151,7 +151,7 @@ class SyntheticTable:
         """How the input is written; commas and UTF-8 where nothing is known of it."""
         return self.schema.dialect or Dialect()
 
-    def _settled(self, field: Field) -> pd.Series:
+    def settled(self, field: Field) -> pd.Series:
         """Return a column's values as they are written: days since another date as days from an origin.
 
         Numbers stand at the nearest value that the column can hold, since sums of two of them need not.

@@ -21,6 +21,8 @@ from synthgen.schema import Field, Schema
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BOTH = "\r\n"
+
 
 def write_text(table: SyntheticTable, target: Path, *, name: str) -> None:
     """Write delimited text in the table's dialect, compressed if the ending of ``name`` says so.
@@ -59,20 +61,31 @@ def write_text(table: SyntheticTable, target: Path, *, name: str) -> None:
 
 
 def _rows(cells: pd.DataFrame, schema: Schema, stream: Any, dialect: Dialect, delimiter: str) -> None:
-    """Write header and rows; a lone carriage return in a label needs quotes that minimal ones leave out."""
-    minimal = {"lineterminator": dialect.line_terminator, "delimiter": delimiter}
+    """Write header and rows."""
+    columns: list[list[Any]] = [cells[name].tolist() for name in cells]
+    quoting: Any = {"minimal": csv.QUOTE_MINIMAL, "text": csv.QUOTE_NONNUMERIC, "all": csv.QUOTE_ALL}
     if dialect.quoting == "text":
         numeric = {f.name for f in schema.fields if _is_plain_number(f, schema)}
-        columns = [cells[name].map(_Unquoted) if name in numeric else cells[name] for name in cells]
-        writer = csv.writer(stream, quoting=csv.QUOTE_NONNUMERIC, **minimal)  # type: ignore[arg-type]
-    else:
-        columns = [cells[name] for name in cells]
-        returns = any(column.str.contains("\r", regex=False).any() for column in columns)
-        always = dialect.quoting == "all" or returns
-        quoting = csv.QUOTE_ALL if always else csv.QUOTE_MINIMAL
-        writer = csv.writer(stream, quoting=quoting, **minimal)  # type: ignore[arg-type]
+        columns = [
+            [_Unquoted(text) for text in column] if name in numeric else column
+            for name, column in zip(cells, columns, strict=True)
+        ]
+    lines: Any = _Lines(stream, dialect.line_terminator)
+    writer = csv.writer(lines, delimiter=delimiter, lineterminator=BOTH, quoting=quoting[dialect.quoting])
     writer.writerow(list(cells))
-    writer.writerows(zip(*(column.tolist() for column in columns), strict=True))
+    writer.writerows(zip(*columns, strict=True))
+
+
+class _Lines:
+    """A stream that ends lines as the dialect does; `BOTH` lets the writer quote cells with either sign."""
+
+    def __init__(self, stream: Any, end: str) -> None:
+        self.stream = stream
+        self.end = end
+
+    def write(self, line: str) -> None:
+        """Write one line, which the CSV writer ends with `BOTH`."""
+        self.stream.write(line.removesuffix(BOTH) + self.end)
 
 
 class _Unquoted(float):
@@ -114,6 +127,11 @@ def write_parquet(table: SyntheticTable, target: Path) -> None:
     frame, texts = table.to_pandas(), table.texts()
     storage = table.dialect.storage
     natural = pa.Table.from_pandas(frame, preserve_index=False)
+    for field in table.schema.fields if storage else ():
+        if field.is_moment and not field.is_unseen and field.format is not None:
+            moments = field.times.native(table.settled(field).to_numpy(float))
+            place = natural.column_names.index(field.name)
+            natural = natural.set_column(place, field.name, pa.array(moments, from_pandas=True))
     if storage:
         columns = [
             _stored(natural[name], texts[name], storage.get(name, "")) for name in natural.column_names
