@@ -329,7 +329,7 @@ FAULTS = (
     fault("cheap-selection", "accountant", "a selection is booked as half of what it costs",
           "privacy/accountant.py", "return dp_event.ZCDpEvent(rho=epsilon**2 / 8)",
           "return dp_event.ZCDpEvent(rho=epsilon**2 / 16)",
-          "tests/privacy/test_noise.py::test_the_booked_selection_covers_the_divergence_of_the_worst_pair"),
+          "tests/privacy/test_accountant.py::test_power_from_rdp_covers_a_selection"),
     fault("replace-is-remove", "accountant", "replacing a patient costs no more than removing one",
           "release/record.py", "best, low = min(best, 2 * epsilon), middle", "best, low = min(best, epsilon), middle",
           "tests/release/test_record.py::test_replace_one_covers_a_gaussian_of_twice_the_sensitivity"),
