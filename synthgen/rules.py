@@ -14,9 +14,9 @@ A bare column is a boolean. Two columns are compared (``diastolic < systolic``,
 ``start <= end <= start + 30``) or tied by a sum (``total = a + b - 2 * c``). ``column op number`` takes the
 number as the column is counted (of a date: days from its origin, or from the date that it names by
 ``since``); everywhere else dates are days of one calendar, so ``end - start`` is a number of days, and a
-date stands as ``2020-01-31``.
-A value that is not one word stands in quotes, a column that is not one word in backquotes. After ``==`` a
-bare word is a category where the column has that category, else a column.
+date stands as ``2020-01-31``. A value that is not one word stands in quotes, a column that is not one word
+in backquotes; the same sign inside is written twice. After ``==`` a bare word is a category where the column
+has that category, else a column.
 
 A comparison with a missing value is unknown, and a rule is violated only where it is known to be false
 (Kleene's three values): a rule with a missing operand holds. An equation holds to the precision of its
@@ -40,7 +40,7 @@ from synthgen._rule_values import Linear, Node, Word, evaluate, flipped, text_of
 __all__ = ["Domain", "Linear", "Node", "Rule", "parse_rule"]
 
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<text>"[^"]*"|'[^']*')|(?P<column>`[^`]+`)|(?P<op>==|!=|<=|>=|<|>|=)
+    r"""\s*(?:(?P<text>"(?:[^"]|"")*"|'(?:[^']|'')*')|(?P<column>`(?:[^`]|``)+`)|(?P<op>==|!=|<=|>=|<|>|=)
     |(?P<date>\d{4}-\d{2}-\d{2}(?![\w.\-]))|(?P<mark>[()\[\],+*/\-])
     |(?P<number>\d+(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]))|(?P<word>[^\W\d][\w.\-]*))""",
     re.VERBOSE,
@@ -203,7 +203,7 @@ class _Parser:
 
     def take(self, *expected: str) -> str:
         kind, value = self.peek()
-        if expected and (value not in expected or kind == "text"):
+        if expected and (value not in expected or kind in ("text", "column")):
             raise ValueError(f"a rule expects {' or '.join(expected)} as word {self.at + 1}")
         self.at += 1
         return value
@@ -420,7 +420,9 @@ def _tokens(text: str) -> list[tuple[str, str]]:
             raise ValueError(f"a rule cannot be read at character {position + 1}")
         kind = str(match.lastgroup)
         value = match.group(kind)
-        found.append((kind, value[1:-1] if kind in ("text", "column") else value))
+        if kind in ("text", "column"):
+            value = value[1:-1].replace(2 * value[0], value[0])
+        found.append((kind, value))
         position = match.end()
         if len(found) > _MAX_WORDS:
             raise ValueError(f"a rule has at most {_MAX_WORDS} words; write two rules")

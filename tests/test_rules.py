@@ -370,3 +370,18 @@ def test_a_rule_may_hold_between_two_ends_where_some_values_there_keep_it(data, 
     assert possible or not some
     if low == high:
         assert possible == some
+
+
+@settings(derandomize=True, max_examples=150, deadline=None)
+@given(
+    column=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6),
+    label=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6),
+    sign=st.sampled_from("\"'"),
+)
+def test_any_column_and_any_category_can_be_named_in_a_rule(column, label, sign):
+    name = "`" + column.replace("`", "``") + "`"
+    text = sign + label.replace(sign, 2 * sign) + sign
+    rule = parse_rule(f"{name} == {text} or {name} in [{text}]")
+    assert rule.columns == {column}
+    frame = {column: pd.Categorical([label, label + "x", None], categories=[label, label + "x"])}
+    assert rule.violated(frame).tolist() == [False, True, False]
