@@ -25,6 +25,8 @@ PAID = f"{ANSWERS}test_paid_domains_follow_from_their_noised_answers_alone"
 PAID_COVERS = f"{ANSWERS}test_the_noise_of_paid_domains_covers_a_patient"
 HIDDEN = f"{ANSWERS}test_what_stays_hidden_is_decided_by_noised_counts"
 BYTES = "tests/release/test_public_bytes.py::"
+KEPT = "tests/privacy/test_answers.py::"
+CHARGED = "tests/test_paid_models.py::"
 WEAKER = "tests/release/test_deviations.py::test_a_weakening_setting_is_a_deviation_and_nothing_else_is"
 
 
@@ -325,6 +327,49 @@ FAULTS = (
     fault("uncounted-looks", "ledger", "looks at the holdout are not entered",
           "judge.py", '    ledger.note(cohort, kind="look", content=content)', "    del content",
           "tests/release/test_looks.py::test_looks_are_numbered_and_one_too_many_is_refused_and_leaves_no_entry"),
+    # One reservation draws for one fit; the ledger alone decides, and counts draws.
+    fault("free-fit", "noise reuse", "a deep fit whose model is gone is trained again for nothing",
+          "privacy/reservation.py", "    if not journal.given_up:\n", "    if journal is not None:\n",
+          f"{KEPT}test_a_committed_fit_is_never_trained_again_for_free",
+          f"{KEPT}test_noise_that_is_not_kept_makes_a_resumed_run_a_new_fit"),
+    fault("never-frozen", "noise reuse", "a finished fit draws more noise",
+          "privacy/answers.py", "self._frozen = True", "self._frozen = False",
+          f"{KEPT}test_a_finished_fit_draws_neither_answers_nor_noise_that_is_not_kept"),
+    fault("after-the-commit", "noise reuse", "a fit without a journal draws after its commit",
+          "privacy/reservation.py", "        self._closed = True\n", "        self._closed = False\n",
+          f"{KEPT}test_nothing_is_drawn_after_a_commit_without_a_journal_either"),
+    fault("older-copy", "noise reuse", "stored answers that were restored from an older copy are accepted",
+          "privacy/reservation.py", "    if journal.position == at:", "    if journal.position.counter <= at.counter:",
+          f"{KEPT}test_an_older_copy_of_the_answers_never_draws_a_query_twice_on_one_charge[killed-in place]",
+          f"{KEPT}test_an_older_copy_from_before_noise_that_is_not_kept_is_refused"),
+    fault("uncounted-draws", "noise reuse", "draws are not counted by the ledger",
+          "privacy/answers.py", "        self.announce(before, self.position)\n", "",
+          f"{KEPT}test_an_older_copy_of_the_answers_never_draws_a_query_twice_on_one_charge[killed-removed first]"),
+    fault("counter-of-anybody", "noise reuse", "two copies of a run draw at once",
+          "privacy/_ledger_store.py", "            & (DRAWS.c.counter == before.counter)\n"
+          "            & (DRAWS.c.journal == before.digest)\n", "",
+          f"{KEPT}test_of_two_copies_that_go_on_at_once_one_draws_and_the_other_is_refused[sqlite]"),
+    fault("edited-counter", "ledger", "an edited count of draws is not found",
+          "privacy/_ledger_draws.py", "            and row.hash == _hash(row.entry, row.position, hashes[row.entry])\n", "",
+          "tests/privacy/test_answers.py::"
+          "test_an_edited_or_missing_count_of_draws_is_found[sqlite-UPDATE draws SET counter = 0]"),
+    fault("model-is-not-committed", "ledger", "the commit does not name the model that it paid for",
+          "spending.py", 'held.commit(detail | ({"model": digest} if digest else {}))', "held.commit(detail)",
+          f"{CHARGED}test_a_model_that_the_ledger_has_not_charged_is_not_evaluated"),
+    fault("altered-model", "ledger", "a model that the ledger has not charged is evaluated and released",
+          "judge.py", "    if not mine and any(", "    if fits is None and any(",
+          f"{CHARGED}test_a_model_that_the_ledger_has_not_charged_is_not_evaluated"),
+    # Units.
+    fault("rows-and-patients", "ledger", "spends of rows and of patients compose",
+          "privacy/_ledger_units.py", "        return a is b\n", "        return True\n",
+          "tests/privacy/test_ledger_units.py::test_only_spends_of_one_unit_compose[row-patient by column 'pid'0]"),
+    fault("any-column", "ledger", "spends for patients by different columns compose",
+          "privacy/_ledger_units.py", 'if a.level == "row" or a.column == b.column:', "if a.level == b.level:",
+          "tests/privacy/test_ledger_units.py::"
+          "test_columns_that_name_the_same_patients_compose_once_that_is_recorded[sqlite]"),
+    fault("unit-is-not-stated", "ledger", "a fit books no unit",
+          "spending.py", "            unit=ledger_unit(loaded.schema),\n", "",
+          f"{CHARGED}test_a_run_of_another_unit_is_refused_before_a_record_is_read"),
     # The accountant.
     fault("cheap-selection", "accountant", "a selection is booked as half of what it costs",
           "privacy/accountant.py", "return dp_event.ZCDpEvent(rho=epsilon**2 / 8)",
@@ -334,6 +379,13 @@ FAULTS = (
           "release/record.py", "best, low = min(best, 2 * epsilon), middle", "best, low = min(best, epsilon), middle",
           "tests/release/test_record.py::test_replace_one_covers_a_gaussian_of_twice_the_sensitivity"),
     # The record, and what is public.
+    fault("sequence-as-planned", "record", "a sequence of spends claims what only spends planned together keep to",
+          "release/_declared.py", "return self.cap if self.adaptive else self.epsilon", "return self.epsilon",
+          "tests/release/test_record.py::"
+          "test_of_a_sequence_of_spends_the_cap_is_claimed_and_of_one_its_own_epsilon"),
+    fault("certain-guess", "record", "a guess may be right more often than the words say",
+          "release/_words.py", " + delta / (1 + math.exp(epsilon))", "",
+          "tests/release/test_record.py::test_no_guess_is_right_more_often_than_the_words_say[0.05-0.1]"),
     fault("record-exact-size", "record", "the record prints the exact number of patients",
           "judge.py", "patients = loaded.config.budget.patients or cohort.n_units", "patients = cohort.n_units", PUBLIC),
     fault("plan-of-the-count", "record", "the plan follows from the counted patients where a number was declared",
