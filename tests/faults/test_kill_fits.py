@@ -18,7 +18,7 @@ import pytest
 
 from synthgen import plugins
 from synthgen.privacy.ledger import Ledger
-from synthgen.runs import saved_digest
+from synthgen.runs import saved_digest, source_digest
 
 pytest.importorskip("pytorch_lightning", reason="torch is not installed (synthgen-medical[torch])")
 
@@ -196,9 +196,9 @@ class Fit:
         self.check()
         ledger = self.ledger()
         assert ledger.orphans() == []
-        committed = [number for number, models in self.fits().items() if models]
-        assert any(self.model() in self.fits()[number] for number in committed)
-        assert len(committed) <= self.charged()[0]
+        models = set().union(*self.fits().values())
+        assert self.model() in models
+        assert len(models) <= self.charged()[0]
 
     def fits(self) -> dict[int, frozenset[str]]:
         runs = {entry.content["run"] for entry in self.ledger().entries() if entry.kind == "reserve"}
@@ -307,10 +307,12 @@ def test_a_program_that_trains_again_for_free_is_noticed_by_these_tests(killed, 
 @pytest.mark.parametrize("killed", KINDS, indirect=True)
 def test_a_fit_of_every_kind_killed_at_every_durable_write_draws_nothing_free(killed, tmp_path):
     fit, snapshots = killed
-    for number, place in enumerate(snapshots):
+    states = {source_digest((place,)): place for place in snapshots}  # many writes leave the same on disk
+    for number, place in enumerate(states.values()):
         resumed = fit.restored(place, tmp_path / str(number))
         resumed.finish()
-        resumed.forget()
-        resumed.finish()
+        if (place / "run" / "public" / "model").exists():
+            resumed.forget()
+            resumed.finish()
         shutil.rmtree(tmp_path / str(number))
-    print(f"{len(snapshots)} durable writes")
+    print(f"{len(snapshots)} durable writes, {len(states)} states on disk")
