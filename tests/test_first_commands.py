@@ -51,10 +51,22 @@ def test_a_config_says_what_a_person_has_to_fill_in_and_neither_plan_nor_run_goe
         code, error = call(capsys, verb[0], "c.yaml", *verb[1:])
         assert code == 2
         assert "budget.patients" in error["error"]["message"]
+        assert "FILL_IN" in error["error"]["message"]
     assert not Path("r").exists()
     assert not Path("ledger.db").exists()
     Path("c.yaml").write_text(Path("c.yaml").read_text().replace("patients: FILL_IN", "patients: 200"))
     assert call(capsys, "plan", "c.yaml")[0] == 0
+
+
+def test_all_that_is_to_be_filled_in_is_listed_at_once(place, capsys):
+    drafted(capsys)
+    Path("cohort.csv").rename("elsewhere.parquet")
+    code, shown = call(capsys, "config", "init", "cohort.schema.yaml", "-o", "c.yaml")
+    assert (code, shown["fill_in"]) == (0, ["data path", "budget.patients"])
+    code, error = call(capsys, "plan", "c.yaml")
+    assert code == 2
+    assert "data.table.path (line " in error["error"]["message"]
+    assert "budget.patients (line " in error["error"]["message"]
 
 
 def test_the_drafted_config_has_every_key_that_exists(place, capsys):
