@@ -280,13 +280,14 @@ class _SeededNoise(NoiseSource):
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
+        self._rng_of_keys = np.random.default_rng([seed, 1])  # noise is drawn by another thread meanwhile
 
     def _words(self, size: int) -> npt.NDArray[np.uint64]:
         return self._rng.integers(0, 2**64, size=size, dtype=np.uint64)
 
     def keys(self, size: int) -> Integers:
         """Return keys that repeat under the seed."""
-        return self._words(size).view(np.int64)
+        return self._rng_of_keys.integers(-(2**63), 2**63, size=size, dtype=np.int64)
 
     def _gaussian(self, values: Integers, sigma: float) -> Integers:
         if sigma > _EXACT_BELOW_SIGMA:  # there a rounded Gaussian is as good: its variance is 1/12 larger

@@ -176,7 +176,7 @@ FAULTS = [
     Fault(11, "batch statistics and buffers that data write pass the validator", "planted",
           "test_refuse::test_layers_that_void_the_guarantee_are_refused_by_name_and_place",
           support.check_11_refused,
-          several(swap(gradients, "check_module", nothing), swap(module, "check_rows", nothing),
+          several(swap(gradients, "check_module", nothing), swap(module, "check_batches", nothing),
                   swap(gradients, "buffers_stay", nothing_around))),
     Fault(12, "a patient that is not finite makes the model not finite", "planted",
           "test_gradients::test_units_that_are_not_finite_are_counted_and_leave_the_others_alone",
