@@ -367,7 +367,7 @@ def _override(document: Any, overrides: Sequence[str]) -> None:
             ) from None
 
 
-FOLLOWING = {"sample": None, "release": None, "evaluate": ("target", "groups", "canaries")}
+FOLLOWING = {"sample": None, "release": None, "evaluate": ("target", "groups")}
 """What follows the fit: sections of the config, or keys of one. All else fixes the fit."""
 
 
@@ -385,7 +385,11 @@ def _digest(config: RunConfig, schema: Schema, generator: Any) -> str:
         if keys is None:
             fixed.pop(section, None)
     if config.evaluate is not None:
-        fixed["evaluate"] = {"holdout": config.evaluate.holdout}
+        asked = config.evaluate.canaries  # the audit is made once: it cannot be repeated until it pleases
+        fixed["evaluate"] = {
+            "holdout": config.evaluate.holdout,
+            **({} if asked is None else {"canaries": asked}),
+        }
     content = {
         "config": fixed,
         "generator": generator.model_dump(mode="json"),

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -107,11 +108,24 @@ def postgresql() -> Iterator[Server]:
             server.stop()
 
 
-@pytest.fixture(autouse=True)
-def small_cohorts_may_run(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def small_cohorts_may_run() -> Iterator[Any]:
     """Let cohorts run that are too small to be signed, as `--anyway` does, but with no deviation in records.
 
-    Tests marked ``prechecks`` meet the real check (`synthgen.prechecks`).
+    Of the session, so that fixtures of modules can run cohorts too. Yields the real check.
     """
-    if "prechecks" not in request.keywords:
-        monkeypatch.setattr("synthgen.pipeline._precheck", lambda *_, **__: [])
+    from synthgen import pipeline
+
+    real = pipeline._precheck
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "_precheck", lambda *_, **__: [])
+        yield real
+
+
+@pytest.fixture(autouse=True)
+def prechecks_where_marked(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, small_cohorts_may_run: Any
+) -> None:
+    """Let tests marked ``prechecks`` meet the real check (`synthgen.prechecks`)."""
+    if "prechecks" in request.keywords:
+        monkeypatch.setattr("synthgen.pipeline._precheck", small_cohorts_may_run)

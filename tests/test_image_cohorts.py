@@ -366,7 +366,7 @@ def test_a_share_of_pictures_left_out_fails_the_check_and_stops_a_fit_before_a_s
     assert "damaged" in json.dumps(shown) or "not a PNG" in json.dumps(shown)
     assert call("fit", tmp_path / "run.yaml", "--output", tmp_path / "run")[0] == code
     ledger = call("ledger", "show", "--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")[1]
-    assert (ledger["cohorts"][0]["epsilon"] > 0) == (code == 0)
+    assert [one["epsilon"] > 0 for one in ledger["cohorts"]] == ([True] if code == 0 else [])
     assert ledger["orphans"] == []
 
 
@@ -440,6 +440,6 @@ def test_an_odd_entry_and_a_defect_of_ours_leave_no_reservation_open(
 
     monkeypatch.setattr("synthgen.image_cohort.read_images", defect)
     assert call("fit", tmp_path / "run.yaml", "--output", tmp_path / "b")[0] == 1
-    ledger = call("ledger", "show", "--ledger", f"sqlite:///{tmp_path / 'ledger.db'}")[1]
+    ledger = call("ledger", "show", "--ledger", f"sqlite:///{tmp_path / 'ledger_odd.db'}")[1]
     assert ledger["orphans"] == []
-    assert ledger["cohorts"][0]["epsilon"] == 0
+    assert ledger["cohorts"] == []  # opened for tries that were refused, and closed again
