@@ -300,8 +300,8 @@ FAULTS = (
           "privacy/bounds.py", "sigma=sigma * LATTICE) / LATTICE", "sigma=sigma * LATTICE / 2) / LATTICE", PAID_COVERS),
     # The ledger.
     fault("read-before-reserve", "ledger order", "a fit reads records before it reserves",
-          "spending.py", "        plan = make_plan(loaded, patients=1000)\n        ledger =",
-          "        plan = make_plan(loaded, patients=1000)\n        source_digest(loaded.sources)\n        ledger =",
+          "spending.py", "        plan = make_plan(loaded, patients=1000)\n        ledger, opened =",
+          "        plan = make_plan(loaded, patients=1000)\n        source_digest(loaded.sources)\n        ledger, opened =",
           f"{CAP}[fit]"),
     fault("figure-before-reserve", "ledger order", "the public figure reads records before it reserves",
           "pipeline.py", "    rho = calibrate_rho(epsilon, delta)\n", "    rho = calibrate_rho(epsilon, delta)\n"
