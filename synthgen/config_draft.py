@@ -159,7 +159,7 @@ def draft(
         _head(name, patients),
         _data(schema, schema_path, source, output),
         _budget(schema, patients, EPSILON if epsilon is None else epsilon),
-        GENERATOR + (IMAGE_GENERATOR if schema.images is not None else ""),
+        GENERATOR if schema.images is None else IMAGE_GENERATOR,
         SAMPLE,
         _evaluate(schema),
         _release(schema, source),
@@ -189,9 +189,12 @@ def _data(schema: Schema, schema_path: Path, source: Source, output: Path) -> st
         f"    schema: {_text(_relative(schema_path, base))}",
     ]
     if schema.images is not None:
-        lines.append(
-            f"    size: {schema.images.size or SIZE}  # pixels a side that every image is brought to; public"
-        )
+        lines += [
+            f"    size: {schema.images.size or SIZE}  # pixels a side that every image is brought to; public",
+            "    table: null  # the attributes' file, where it is not the only table in the folder",
+            "    patients: null  # of DICOM files, a CSV that says which patient each belongs to",
+            "    without_id: error  # of DICOM files that name no patient: error, leave_out, or own (weaker)",
+        ]
     if source.is_text:
         dialect = {**DIALECT, **source.dialect}
         lines += [
@@ -221,6 +224,8 @@ GENERATOR = """generator:
   name: auto  # chooses by public facts; or marginal, network, gan, diffusion, pategan with own options
 """
 IMAGE_GENERATOR = (
+    "generator:\n"
+    "  name: auto  # chooses by public facts; or embedding, gan, diffusion with options of their own\n"
     "  attributes: {name: marginal, share: 0.2}  # how the attributes are drawn, and its part of the budget\n"
 )
 SAMPLE = """sample:

@@ -95,6 +95,21 @@ def test_the_drafted_config_has_every_key_that_exists(place, capsys):
     )
 
 
+def test_a_config_of_images_has_their_keys(place, capsys):
+    from ruamel.yaml import YAML
+
+    from synthgen.data_config import ImageSource
+
+    text = "unit: row\nimages: {channels: 1, bits: 8}\nfields: [{name: ill, type: boolean, role: label}]\n"
+    Path("scans.schema.yaml").write_text(text)
+    Path("scans").mkdir()
+    code, shown = call(capsys, "config", "init", "scans.schema.yaml", "--data", "scans", "--patients", 99)
+    assert (code, shown["fill_in"]) == (0, [])
+    document = YAML(typ="safe").load(Path("scans.config.yaml"))
+    assert set(document["data"]["images"]) == {f.alias or n for n, f in ImageSource.model_fields.items()}
+    assert call(capsys, "plan", "scans.config.yaml")[0] == 0
+
+
 def test_nothing_is_overwritten_without_force(place, capsys):
     drafted(capsys)
     call(capsys, "config", "init", "cohort.schema.yaml")
