@@ -528,7 +528,6 @@ def test_a_confirmed_draft_of_any_parquet_file_is_valid(tmp_path_factory, column
 REAL = {
     "heart_uci/heart_disease_uci.csv": {},
     "heart_uci/processed.cleveland.csv": {"delimiter": ";"},
-    "support2/support2.csv.gz": {},
     "survival_r/pbcseq.csv": {},
     "synthea/careplans.csv.gz": {},
     "synthea/patients.csv.gz": {},
