@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthgen import codes
-from synthgen.encode.table import Encoder, is_wide
+from synthgen.encode.table import Encoder, coarse_bins, is_wide
 from synthgen.errors import DataError
 from synthgen.schema import Schema
 
@@ -183,3 +183,84 @@ def test_moments_keep_their_time_of_day_and_their_order_on_the_way_out():
     assert list(out.columns) == ["id", "out", "in"]
     with pytest.raises(DataError, match="outside the bounds"):
         canonical(raw.assign(out="01.03.2011 00:00"), np.array(["a", "b", "c", "d"], dtype=object), schema)
+
+
+def through(grid, values):
+    """Return values drawn from the cells of values: all that a generator with no error could give back."""
+    return grid.decode(grid.encode(pd.Series(values)), rng=np.random.default_rng(1)).to_numpy()
+
+
+@pytest.mark.parametrize("cells", [20, 100])
+@pytest.mark.parametrize(
+    ("field", "sign"),
+    [
+        ({"type": "number", "minimum": 0, "maximum": 1e6}, 1),
+        ({"type": "number", "minimum": 0, "maximum": 1e6, "scale": "log"}, 1),
+        ({"type": "number", "minimum": 0, "maximum": 1e6, "decimals": 1}, 1),
+        ({"type": "number", "minimum": 0.1, "maximum": 1e6, "decimals": 1, "scale": "log"}, 1),
+        ({"type": "number", "minimum": -1e6, "maximum": 0, "decimals": 2}, -1),
+        ({"type": "number", "minimum": -1e6, "maximum": 1e6, "decimals": 1}, 1),
+        ({"type": "number", "minimum": -1e6, "maximum": 1e6}, -1),
+        ({"type": "integer", "minimum": 0, "maximum": 10_000_000}, 1),
+    ],
+)
+def test_values_far_below_the_largest_bound_keep_their_quartiles(field, sign, cells):
+    # hCG: half of all values below 2, bounds to a million. Equal bins gave a median of 63.6.
+    limits = {key: field[key] for key in ("minimum", "maximum")}
+    more = {key: field[key] for key in field if key not in limits}
+    fields = [
+        {"name": "id", "type": "string", "role": "id"},
+        {"name": "x", "constraints": limits, **more},
+    ]
+    schema = Schema.model_validate_json(json.dumps({"unit": {"column": "id"}, "fields": fields}))
+    grid = Encoder.of(schema, fine_cells=cells).grids["x"]
+    scale = 20.0 if field["type"] == "integer" else 1.9
+    values = sign * np.random.default_rng(0).lognormal(np.log(scale), 1.5, 20_000)
+    values = np.clip(np.round(values, 0 if field["type"] == "integer" else 1), limits["minimum"], 1e7)
+    before, after = (np.quantile(np.abs(x), [0.25, 0.5, 0.75]) for x in (values, through(grid, values)))
+    assert (np.abs(np.log(after / before)) < (0.5 if cells == 20 else 0.2)).all()
+
+
+@pytest.mark.parametrize("low", [0, -50_000])
+@pytest.mark.parametrize("more", [{}, {"decimals": 2}, {"scale": "log"}, {"type": "integer"}])
+def test_zero_is_a_bin_of_its_own(low, more):
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(5000) < 0.6, 0.0, np.round(rng.lognormal(3, 1, 5000) + 1, 0))
+    drawn = through(number(low, 50_000, **more), values)
+    assert ((drawn == 0) == (values == 0)).all()
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 2, 3, 6, -2])
+def test_drawn_numbers_have_the_declared_decimals_and_stay_within_the_bounds(decimals):
+    grid = number(-3.7, 812.3, decimals=decimals)
+    values = np.round(np.random.default_rng(0).uniform(-3.7, 812.3, 2000), decimals)
+    drawn = through(grid, np.clip(values, -3.7, 812.3))
+    np.testing.assert_array_equal(drawn, np.round(drawn, decimals))
+    assert drawn.min() >= -3.7
+    assert drawn.max() <= 812.3
+    one = number(0, 3, decimals=1)  # one cell a value: nothing is blurred
+    exact = np.round(np.random.default_rng(0).uniform(0, 3, 500), 1)
+    np.testing.assert_array_equal(through(one, exact), exact)
+
+
+def test_a_number_whose_text_means_missing_is_never_drawn():
+    grid = number(0, 120, type="integer", missingValues=["", "99", "-1"])
+    drawn = grid.decode(np.arange(grid.n_values).repeat(200), rng=np.random.default_rng(0))
+    assert 99 not in set(drawn)
+    assert {98, 100} <= set(drawn)
+
+
+def test_bins_too_wide_for_the_declared_precision_are_said():
+    fields = [
+        {"name": "id", "type": "string", "role": "id"},
+        {"name": "equal", "type": "number", "decimals": 1, "scale": "linear"},
+        {"name": "asked", "type": "integer", "bins": 10},
+        {"name": "wide", "type": "number", "decimals": 1},
+        {"name": "free", "type": "number", "scale": "linear"},
+    ]
+    for field in fields[1:]:
+        field["constraints"] = {"minimum": 0, "maximum": 1e6}
+    schema = Schema.model_validate_json(json.dumps({"unit": {"column": "id"}, "fields": fields}))
+    found = coarse_bins(schema, fine_cells=100)
+    assert [name for name, _, _ in found] == ["equal", "asked"]
+    assert "scale: log" in found[0][2]
