@@ -30,12 +30,14 @@ from synthgen.schema import Column, Schema
 
 FINE_CELLS = 100
 WIDE = 100.0
-DEPTH = 1e8
-"""Part of the largest bound down to which the logarithm reaches where no smallest step is declared."""
+DEPTH, LOG_DEPTH = 1e6, 1e8
+"""Part of the largest bound down to which the logarithm reaches where no smallest step is declared, by itself
+and with `scale: log`."""
 
 MANY_STEPS = 1e4
 """So many values on both sides of zero are wide: fewer are cut well enough by equal cells."""
 
+DENSE = 1e4
 LONGEST_RATIO = 1e4
 COARSE_STEPS, COARSE_RATIO = 10, 4.0
 PER_DECADE = 0.1
@@ -297,7 +299,8 @@ def _edges(column: Column, fine_cells: int) -> tuple[float, ...]:
     low, high = column.minimum, column.maximum
     inner = np.linspace(low, high, n_cells + 1)
     if is_wide(column):
-        least = _nearest(low, high) or max(abs(low), abs(high)) / DEPTH
+        depth = LOG_DEPTH if column.field.scale == "log" else DEPTH
+        least = _nearest(low, high) or max(abs(low), abs(high)) / depth
         inner = _wide_edges(low, high, n_cells, least=least, even=column.field.scale != "log")
     inner[0] = np.nextafter(low, np.inf)
     if has_zero:
@@ -348,9 +351,10 @@ def _nearest(low: float, high: float) -> float:
 def _wide_edges(low: float, high: float, n_cells: int, *, least: float, even: bool) -> np.ndarray:
     """Return cells that follow the logarithm next to zero, on each side of it that the bounds have.
 
-    With equal cells, the one on each side of zero is cut further, down to ``least``, by `MORE` times as many
-    cells in all and `PER_DECADE` of them for each power of ten. The equal borders stay, so that what is
-    spread evenly is seen as well as before. Without them the logarithm reaches the bounds.
+    With equal cells, the one on each side of zero is cut further: by `MORE` times as many cells in all down to
+    a `DENSE`-th of the largest bound, and from there down to ``least`` by `PER_DECADE` of them for each power
+    of ten. The equal borders stay, so that what is spread evenly is seen as well as before. Without them the
+    logarithm reaches the bounds.
     """
     equal = np.linspace(low, high, n_cells + 1)
     width = float(equal[1] - equal[0])
@@ -359,8 +363,12 @@ def _wide_edges(low: float, high: float, n_cells: int, *, least: float, even: bo
     for sign, end in sides:
         reach = min(max(width, 2.0 * least), end) if even else end
         share = (MORE - 1.0 if even else MORE) * n_cells / len(sides)
-        n_steps = max(2, round(share), round(PER_DECADE * n_cells * math.log10(reach / least)))
-        borders.append(sign * np.geomspace(least, reach, n_steps + 1)[:-1])
+        middle = min(max(least, max(abs(low), abs(high)) / DENSE), reach / 2.0) if even else least
+        far = round(PER_DECADE * n_cells * math.log10(reach / middle))
+        borders.append(sign * np.geomspace(middle, reach, max(2, round(share), 0 if even else far) + 1)[:-1])
+        if middle > least:
+            near = max(1, round(PER_DECADE * n_cells * math.log10(middle / least)))
+            borders.append(sign * np.geomspace(least, middle, near + 1)[:-1])
     inner = np.unique(np.concatenate(borders))
     inner = inner[(inner >= low) & (inner <= high)]
     inner[0], inner[-1] = low, high
