@@ -351,7 +351,7 @@ def _nearest(low: float, high: float) -> float:
 def _wide_edges(low: float, high: float, n_cells: int, *, least: float, even: bool) -> np.ndarray:
     """Return cells that follow the logarithm next to zero, on each side of it that the bounds have.
 
-    With equal cells, the one on each side of zero is cut further: by `MORE` times as many cells in all down to
+    With equal cells, the one on each side of zero is cut further: by `MORE` times as many cells in all, to
     a `DENSE`-th of the largest bound, and from there down to ``least`` by `PER_DECADE` of them for each power
     of ten. The equal borders stay, so that what is spread evenly is seen as well as before. Without them the
     logarithm reaches the bounds.
