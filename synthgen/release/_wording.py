@@ -12,6 +12,8 @@ _RANDOMNESS = (
     "operating system's CSPRNG (or a generator keyed from it) and are drawn on the CPU, whatever device "
     "computes. They are in no config, checkpoint, log or bundle; noised answers are in the run's internal "
     "folder. What a patient's own loss draws in a step follows from a fresh key of that patient. "
+    "What the loss of a patient draws inside a step follows from a key that the operating system gives that "
+    "patient for that step, on every device; no claim rests on its secrecy. "
     "The run's seed serves what sees no record: initial weights, pretraining on public or paid material, and "
     "synthetic records."
 )
