@@ -151,7 +151,7 @@ class Fit:
         return Ledger.connect("sqlite:///ledger.db", base=self.folder)
 
     def go(self, **more: Any) -> int:
-        arguments = ["fit", "run.yaml", "--output", "run", "--resume", "--json"]
+        arguments = ["fit", "run.yaml", "--output", "run", "--resume", "--anyway", "--json"]
         return self.driver(kind=self.kind, folder=str(self.folder), arguments=arguments, **more)
 
     def restored(self, snapshot: Path, to: Path) -> Fit:
