@@ -13,10 +13,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-# Before torch and scikit-learn load OpenMP: threads that wait for each other sleep instead of spinning. Where
-# other jobs hold the cores, spinning made a training step cost 3.8 CPU seconds instead of .5 (two cores, load
-# 15). Nothing that is computed depends on it; a setting of the user's own wins.
+# Before torch and numpy load their threads. Those of OpenMP sleep while they wait for each other instead of
+# spinning, and OpenBLAS has one: where other jobs hold the cores (two cores, load 15), spinning made a
+# training step cost 3.8 CPU seconds instead of .5, and decompositions of 300 x 300 matrices 12 instead of .3.
+# Results do not depend on the first; the second makes them independent of the number of cores. A user's own
+# setting wins.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from synthgen.api import Model, fit, load

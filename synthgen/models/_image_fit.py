@@ -14,7 +14,7 @@ from synthgen.models import _image_denoiser as network
 from synthgen.models import _votes
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
-from synthgen.models._device import device_of
+from synthgen.models._device import device_of, free_cores
 from synthgen.models._image_warm import buy, counted
 from synthgen.models._noised_steps import records_of, spend
 from synthgen.models.imaging_diffusion import Config, FittedDiffusion
@@ -47,8 +47,9 @@ def fit(
     tell("phantoms", 0.0)
     rng = np.random.default_rng(config.seed)
     shown = bought.drafts.sample(DRAFTS, rng=rng)
-    net = _pretrained(config, shown, bought.voted, tell)
-    _noised_steps(config, net, data, plan.parameters, noise, tell)
+    with free_cores():
+        net = _pretrained(config, shown, bought.voted, tell)
+        _noised_steps(config, net, data, plan.parameters, noise, tell)
     tell("spectrum and brightness", 0.0)
     made = FittedDiffusion(bought.drafts, *bought.unadjusted, net, _numbers(config))
     adjusted = made.adjusted(bought, power=SHARPENED, rng=rng)

@@ -66,6 +66,8 @@ class Config(WarmImaging):
     """
 
     name: Literal["diffusion"] = "diffusion"
+    draws: int = Field(default=1, ge=1, le=64)
+    pretraining: int = Field(default=200, ge=0, le=10_000_000)
     trained: Literal["part", "all"] | None = None
     learning_rate: float = Field(default=5e-4, gt=0, le=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)

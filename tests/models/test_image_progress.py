@@ -36,7 +36,7 @@ def test_pretraining_and_dp_sgd_report_each_step_as_a_part_of_their_stage(name: 
 
 
 def threads(environment: dict[str, str]) -> str:
-    code = "import synthgen, os; print(os.environ['OMP_WAIT_POLICY'])"
+    code = "import synthgen, os; print(os.environ['OMP_WAIT_POLICY'], os.environ['OPENBLAS_NUM_THREADS'])"
     found: Any = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
@@ -47,6 +47,28 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise() -> None:
     """Spinning made a step on a loaded machine cost 3.8 CPU seconds instead of .5."""
     import os
 
-    plain = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-    assert threads(plain) == "PASSIVE"
-    assert threads({**plain, "OMP_WAIT_POLICY": "ACTIVE"}) == "ACTIVE"
+    ours = ("OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS")
+    plain = {key: value for key, value in os.environ.items() if key not in ours}
+    assert threads(plain) == "PASSIVE 1"
+    assert threads({**plain, "OMP_WAIT_POLICY": "ACTIVE", "OPENBLAS_NUM_THREADS": "4"}) == "ACTIVE 4"
+
+
+@pytest.mark.parametrize(("load", "threads_used"), [(0.3, 2), (1.2, 2), (2.1, 1), (15.0, 1)])
+def test_training_takes_the_free_cores_and_gives_the_threads_back(
+    monkeypatch: pytest.MonkeyPatch, load: float, threads_used: int
+) -> None:
+    import os
+
+    import torch
+
+    from synthgen.models._device import free_cores
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, load, load))
+    try:
+        with free_cores():
+            assert torch.get_num_threads() == threads_used
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
