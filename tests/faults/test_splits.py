@@ -76,7 +76,7 @@ CONFIG = """
 cohort: c
 seed: 3
 data: {{{data}}}
-budget: {{epsilon: 3.0, delta: 1e-6, patients: {patients}{more}}}
+budget: {{ledger: "sqlite:///ledger.db", epsilon: 3.0, delta: 1e-6, patients: {patients}{more}}}
 generator: {generator}
 evaluate: {{holdout: 0.4, canaries: 0}}
 release: {{formats: [csv]}}
