@@ -6,11 +6,13 @@ fine cells share its mass, so one-way resolution is kept: only joint structure i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from synthgen.encode.table import Grid
+from synthgen.encode.table import Encoder, Grid
+from synthgen.errors import ConfigError
 from synthgen.models._junction import draw
 
 
@@ -51,6 +53,30 @@ class Merging:
             even = (self.coarse[None, :] == np.arange(self.n_coarse)[:, None]) * allowed
             table = np.where(held.sum(axis=1, keepdims=True) > 0, held, even)
         return draw(table, np.asarray(cells, dtype=np.int64), rng).astype(np.int32)
+
+
+def require_cells(merging: Mapping[str, Merging], encoder: Encoder, *, where: str) -> None:
+    """Refuse a saved model whose public cells are not those of this version.
+
+    Args:
+        merging: of each column, as it was saved.
+        encoder: the cells that this version makes from the model's schema.
+        where: the model's folder, for the message.
+
+    Raises:
+        ConfigError: names the columns.
+    """
+    other = [
+        name
+        for name, grid in encoder.grids.items()
+        if name in merging and len(merging[name].coarse) != grid.n_cells
+    ]
+    if other:
+        raise ConfigError(
+            f"Expected a model with the bins of this version, got others in {other[:5]}.",
+            where=where,
+            next_step="Draw with the version that fitted it, or fit again.",
+        )
 
 
 def merge(grid: Grid, noisy: np.ndarray, *, sigma: float, n_target: int, keep: bool) -> Merging:

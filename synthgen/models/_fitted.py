@@ -13,7 +13,7 @@ import numpy as np
 
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
-from synthgen.models._cells import Merging
+from synthgen.models._cells import Merging, require_cells
 from synthgen.models._conditions import Condition, chance_of, conditions
 from synthgen.models._given import draw_given
 from synthgen.models._junction import Attributes, JunctionTree, Node
@@ -191,4 +191,6 @@ def load(folder: Path, schema: Schema) -> FittedMarginal:
     merging = {
         name: Merging(tensors[f"coarse.{i}"], tensors[f"share.{i}"]) for i, name in enumerate(meta["columns"])
     }
-    return FittedMarginal(schema, JunctionTree(nodes), merging, meta["fine_cells"])
+    fitted = FittedMarginal(schema, JunctionTree(nodes), merging, meta["fine_cells"])
+    require_cells(merging, fitted.encoder, where=str(folder))
+    return fitted

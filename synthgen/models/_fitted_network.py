@@ -12,7 +12,7 @@ import numpy as np
 
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
-from synthgen.models._cells import Merging
+from synthgen.models._cells import Merging, require_cells
 from synthgen.models._conditions import chance_of, conditions
 from synthgen.models._estimate import Measurement
 from synthgen.models._mixture import Mixture
@@ -174,6 +174,7 @@ def load(folder: Path, schema: Schema, *, generator: str = "network") -> FittedN
     columns = list(enumerate(meta["columns"]))
     mixture = Mixture(tensors["weights"], {name: tensors[f"chances.{i}"] for i, name in columns})
     merging = {name: Merging(tensors[f"coarse.{i}"], tensors[f"share.{i}"]) for i, name in columns}
+    require_cells(merging, Encoder.of(schema, fine_cells=meta["fine_cells"]), where=str(folder))
     paid = tuple(
         Measurement(tuple(names), tensors[f"paid.{i}"], tensors[f"sigma.{i}"])
         for i, names in enumerate(meta["paid"])

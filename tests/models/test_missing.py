@@ -8,6 +8,7 @@ import pytest
 
 from synthgen import pipeline
 from synthgen.config import load_config
+from synthgen.errors import ConfigError
 from synthgen.models import tabular_marginal
 from synthgen.models._missing import least_deviations, stand_out
 from synthgen.privacy.noise import NoiseSource
@@ -90,3 +91,15 @@ def test_plan_says_which_share_of_empty_cells_noise_hides_and_what_to_declare(tm
     (tmp_path / "s.yaml").write_text(json.dumps(fields), encoding="utf-8")
     warnings = pipeline.plan_summary(load_config(tmp_path / "c.yaml"))["warnings"]
     assert not any(line.startswith("EMPTY CELLS") for line in warnings)
+
+
+def test_a_saved_model_with_other_bins_is_refused_and_not_read_wrongly(tmp_path):
+    data = table(60, missing=0.0, columns=1)
+    generator = tabular_marginal.Config(iterations=50, rounds=1)
+    plan = generator.plan(data.schema, epsilon=5.0, delta=1e-3, patients=60)
+    generator.fit(data, plan, noise=NoiseSource.for_tests(0)).save(tmp_path)
+    tabular_marginal.load(tmp_path, data.schema)
+    meta = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps({**meta, "fine_cells": meta["fine_cells"] + 7}))
+    with pytest.raises(ConfigError, match="bins of this version"):
+        tabular_marginal.load(tmp_path, data.schema)
