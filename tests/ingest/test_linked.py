@@ -79,7 +79,7 @@ def test_a_static_column_that_differs_is_refused_and_named_without_a_value(schem
 
 def test_check_finds_it_too(schema: Schema, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text("pid,sex,day,died\na,F,1,0\na,M,2,0\nb,M,3,0\n")
+    path.write_text("pid,sex,day,died\na,F,1,false\na,M,2,false\nb,M,3,false\n")
     found = [(v.column, v.rule, v.count) for v in check(path, schema)]
     assert found == [("sex", "static, and differs within a patient", 1)]
 
