@@ -241,7 +241,7 @@ def test_a_patient_moves_a_noised_step_of_a_generator_by_one_clip_and_rows_in_fu
     for fault in (contextlib.nullcontext, ROWS_IN_FULL):
         watch = Watch(member=True)
         with fault(), few_drafts(), watch.watching():
-            mechanism.config.fit(mechanism.with_patient, mechanism.plan, noise=NoiseSource.for_tests(0))
+            mechanism.config.fit(mechanism.with_patient, mechanism.plan, noise=NoiseSource.for_tests(1))
         assert len(watch.lengths) == 5
         longest.append(max(watch.lengths) * mechanism.plan.parameters["training"]["noise_multiplier"])
     assert 0.9 < longest[0] <= 1 + 1e-5
