@@ -289,13 +289,11 @@ def test_a_bug_is_said_to_be_one_without_its_text(place: Path, monkeypatch: pyte
 
 
 def test_a_full_disk_leaves_no_half_of_a_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import pandas as pd
-
-    def fill(_: object, path: Path, **__: object) -> None:
-        path.write_text("half")
+    def fill(partial: Path, _: object) -> None:
+        assert partial.stat().st_size > 0
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pd.DataFrame, "to_csv", fill)
+    monkeypatch.setattr(Path, "replace", fill)
     code, error = problem("sample", "run", "-n", 5, "-o", "full.csv")
     assert (code, error["where"]) == (1, "full.csv")
     assert "the disk is full" in error["message"]

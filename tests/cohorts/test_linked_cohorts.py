@@ -132,7 +132,7 @@ def test_the_command_line_says_it_too(tmp_path: Path) -> None:
         text=True,
         check=True,
     )
-    assert "warnings: TOO FEW PATIENTS for epsilon 1" in done.stdout
+    assert "TOO FEW PATIENTS for epsilon 1" in done.stdout
 
 
 def test_enough_patients_or_epsilon_make_no_warning() -> None:
