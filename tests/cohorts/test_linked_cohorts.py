@@ -84,6 +84,7 @@ def config_for(name: str, folder: Path, epsilon: float, generator: str = "margin
         "cohort": name,
         "data": {"table": {"path": "table.csv", "schema": "table.schema.yaml"}},
         "budget": {"ledger": "sqlite:///ledger.db", "epsilon": epsilon, "delta": 1e-6, "patients": patients},
+        "release": {"formats": ["parquet"]},
         "generator": GENERATORS[generator],
         "evaluate": {"holdout": 0.2},
     }
