@@ -33,8 +33,11 @@ def company(rows: Rows, units: Sequence[int], n_units: int) -> Rows:
     def of(name: str, tensor: Tensor) -> Tensor:
         if name == KEYS:
             return tensor[chosen]
-        grouped = tensor.view(-1, n_units, *tensor.shape[1:])[:, chosen]
-        return grouped.reshape(-1, *tensor.shape[1:])
+        each = (
+            len(tensor) // n_units
+        )  # a size of its own: a column may have no entries, such as absent guides
+        grouped = tensor.reshape(each, n_units, *tensor.shape[1:])[:, chosen]
+        return grouped.reshape(each * len(chosen), *tensor.shape[1:])
 
     return {name: of(name, tensor) for name, tensor in rows.items()}
 
