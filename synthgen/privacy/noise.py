@@ -280,10 +280,16 @@ class _SeededNoise(NoiseSource):
 
     def __init__(self, seed: int) -> None:
         self._rng = np.random.default_rng(seed)
-        self._rng_of_keys = np.random.default_rng([seed, 1])  # noise is drawn by another thread meanwhile
+        # Another thread draws the noise of gradients meanwhile: streams of their own keep draws repeatable.
+        self._rng_of_keys = np.random.default_rng([seed, 1])
+        self._rng_of_gradients = np.random.default_rng([seed, 2])
 
     def _words(self, size: int) -> npt.NDArray[np.uint64]:
         return self._rng.integers(0, 2**64, size=size, dtype=np.uint64)
+
+    def _normal(self, size: int) -> npt.NDArray[np.float64]:
+        rng = self._rng_of_gradients
+        return _continuous.gaussian(lambda n: rng.integers(0, 2**64, size=n, dtype=np.uint64), size)
 
     def keys(self, size: int) -> Integers:
         """Return keys that repeat under the seed."""

@@ -179,7 +179,7 @@ def test_a_disk_that_is_full_stops_before_the_draw(path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(answers.os, "write", short)
-        with pytest.raises(OperationError, match="No space left"), noise.asking(0.1, []):
+        with pytest.raises(OperationError, match="the disk is full"), noise.asking(0.1, []):
             noise.discrete_gaussian(np.zeros(2, np.int64), sigma=1.0)
     assert (source.draws, path.stat().st_size) == (1, size)
     journal.close()
