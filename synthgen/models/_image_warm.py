@@ -47,7 +47,8 @@ epsilon 10: AUC .933 and coverage .51 beside .918 and .45 with all of it."""
 TRIAL = 1000
 MEMORY = {"phantom": 420.0, "pool": 7000 * 20.0, "network": 0.6 * 2**30}
 """Bytes of a rendered pixel of a phantom while it is drawn, of a pixel of the images of pretraining in all
-copies, and of the network in training at 32 channels: measured at 28, 128 and 256 pixels."""
+copies, and of the network in training at 32 channels. Estimates: the first from the sizes of the arrays, the
+others rounded up from a whole run at 28 pixels (1.26 GiB) and the network alone at 128 (0.94 GiB)."""
 
 
 class WarmImaging(ImagingSettings):

@@ -33,9 +33,7 @@ def company(rows: Rows, units: Sequence[int], n_units: int) -> Rows:
     def of(name: str, tensor: Tensor) -> Tensor:
         if name == KEYS:
             return tensor[chosen]
-        each = (
-            len(tensor) // n_units
-        )  # a size of its own: a column may have no entries, such as absent guides
+        each = len(tensor) // n_units  # not -1: a column may have no entries, such as absent guides
         grouped = tensor.reshape(each, n_units, *tensor.shape[1:])[:, chosen]
         return grouped.reshape(each * len(chosen), *tensor.shape[1:])
 

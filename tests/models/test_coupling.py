@@ -87,6 +87,14 @@ def test_a_patients_gradient_stays_whoever_else_is_in_the_batch(name: str, rows:
     assert not torch.equal(again, clipped(module, other))
 
 
+def test_rows_with_a_column_of_no_entries_are_put_together_as_others_are() -> None:
+    rows = {"x": torch.arange(8.0).view(8, 1), "guides": torch.zeros(8, 0), KEYS: torch.arange(4)}
+    found = company(rows, (3, 0), 4)  # two rows a patient: those of draw 0, then those of draw 1
+    assert found["x"].flatten().tolist() == [3, 0, 7, 4]
+    assert found["guides"].shape == (4, 0)
+    assert found[KEYS].tolist() == [3, 0]
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3])
 @pytest.mark.parametrize("name", MODULES)
 def test_the_probe_passes_every_deep_generator(name: str, rows: int) -> None:
