@@ -85,8 +85,10 @@ def rules(numbers: Mapping[str, np.ndarray], decimals: Mapping[str, int]) -> lis
     """
     usable = [name for name in numbers if _can_stand(name)]
     names = [name for name in usable if np.isfinite(numbers[name]).sum() >= MIN_RECORDS][:MOST_COLUMNS]
-    varied = [name for name in names if np.unique(numbers[name][np.isfinite(numbers[name])]).size > 5]
-    sums = _sums(varied, numbers, decimals)
+    sizes = {name: np.unique(numbers[name][np.isfinite(numbers[name])]).size for name in names}
+    varied = [name for name in names if sizes[name] > 5]
+    parts_of = [name for name in names if sizes[name] > 1]  # points of a score are few: 0 to 4
+    sums = _sums(varied, parts_of, numbers, decimals)
     within = {frozenset((total, part)) for total, parts in sums for part in parts}
     shown = [f"{_quoted(total)} = {' + '.join(map(_quoted, parts))}" for total, parts in sums]
     for first, second in itertools.combinations(varied, 2):
@@ -129,11 +131,14 @@ def _broken_by_chance(low: np.ndarray, high: np.ndarray) -> float:
 
 
 def _sums(
-    names: Sequence[str], numbers: Mapping[str, np.ndarray], decimals: Mapping[str, int]
+    totals: Sequence[str],
+    names: Sequence[str],
+    numbers: Mapping[str, np.ndarray],
+    decimals: Mapping[str, int],
 ) -> list[tuple[str, tuple[str, ...]]]:
     """Return the totals that two to four other columns always add up to."""
     found: list[tuple[str, tuple[str, ...]]] = []
-    for total in names:
+    for total in totals:
         tolerance = 0.5 * 10.0 ** -max(decimals[total], 0)
         others = [name for name in names if name != total]
         parts = _parts(total, others, numbers, tolerance)

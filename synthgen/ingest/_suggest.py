@@ -63,6 +63,8 @@ _LABELS = frozenset(
     "readmitted readmission "
     "verstorben deces muerte obito".split()
 )
+_LABELS_ALONE = frozenset({"class", "label", "target"})
+"""Words that say so only where no other word stands with them: an insurance class is no outcome."""
 _ALIVE = frozenset({"alive", "living", "lebend", "vivant", "vivo"})
 _DEAD = frozenset({"dead", "deceased", "died", "expired", "verstorben"})
 _SENTINELS = frozenset({"9", "99", "999", "9999", "99999", "999999", "888", "8888", "777", "7777"})
@@ -210,7 +212,9 @@ def is_outcome(name: str, guess: Suggestion) -> bool:
     values = {str(value).lower() for value in keys.get("constraints", {}).get("enum", ())}
     if not guess.is_modelled or "role" in keys or not (keys["type"] == "boolean" or 2 <= len(values) <= 10):
         return False
-    return bool(set(words_of(name)) & _LABELS) or bool(values & _ALIVE and values & _DEAD)
+    words = set(words_of(name))
+    named = bool(words & (_LABELS - _LABELS_ALONE)) or (bool(words) and words <= _LABELS_ALONE)
+    return named or bool(values & _ALIVE and values & _DEAD)
 
 
 @dataclass(frozen=True)
@@ -415,6 +419,8 @@ class _Column:
         return self._with_tokens(guess.because(*notes), [*blanks, *signs])
 
     def _of_texts(self, rest: Cells) -> Suggestion:
+        if self.decimal == "." and _have_commas(rest):
+            return self._listed("string", rest.texts, COMMA)
         if _is_free(rest):
             return _dropped("free text, which can hold anything of a person")
         if self._all_differ(rest):
@@ -526,9 +532,13 @@ def _nearly_numbers(rest: Cells, decimal: str) -> str:
     if share >= 0.9 and len(rest.counts) > 5 and others:
         shown = ", ".join(f"{text!r}" for text in others) if len(others) <= 3 else "some cells"
         return f"numbers, but for {shown}: clean them, or name them in missingValues, to model numbers"
-    commas = sum(re.fullmatch(r"[+-]?\d+,\d+", text.strip()) is not None for text in rest.texts)
-    other = all(re.fullmatch(r"[+-]?\d+(?:,\d+)?", text.strip()) for text in rest.texts)
-    return COMMA if decimal == "." and other and commas else ""
+    return ""
+
+
+def _have_commas(rest: Cells) -> bool:
+    """Return whether all cells are numbers if a comma is the decimal sign, and some need it."""
+    commas = any("," in text for text in rest.texts)
+    return commas and all(re.fullmatch(r"[+-]?\d+(?:,\d+)?", text.strip()) for text in rest.texts)
 
 
 COMMA = "numbers with a decimal comma: draft anew with --decimal ,"

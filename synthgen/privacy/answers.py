@@ -4,7 +4,7 @@ One file of lines. A query first writes, and forces to disk, what it is about to
 (an intent); then the ledger counts it; then the noise is drawn; then the answer is stored. A resumed run
 makes the same queries in the same order and receives the stored answers. An intent without its answer was
 drawn, perhaps, and lost: its cost is reserved in the ledger again before it is drawn again
-(`synthgen.privacy.reservation`).
+(`synthgen.privacy.reservation`). A signal such as Ctrl-C waits for the answer; a crash does not.
 
 Each line carries a hash of itself and all before it. A last line that was cut short counts as not
 written; any other damage is refused. The file holds no exact count, yet it stays in ``internal`` and its
@@ -35,6 +35,7 @@ import numpy as np
 from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
 from synthgen.privacy._ledger_copy import sync_folder
 from synthgen.privacy._ledger_draws import Position
+from synthgen.privacy._signals import signals_wait
 from synthgen.privacy.noise import Integers
 
 FORMAT = 2
@@ -221,10 +222,11 @@ class Journal:
             raise SynthgenError(f"Expected query {seq + 1} to be bound and paid for before it is drawn.")
         paid = {"reservation": self._paid} if self._paid else {}
         intent = {"kind": "intent", "seq": seq + 1, "attempt": attempt, "query": query, **paid}
-        self._announce(intent, self.position)
-        self._paid, self._next = 0, seq + 1
-        values = draw()
-        self._append({"kind": "answer", "seq": seq + 1, "values": _encoded(values)})
+        with signals_wait():
+            self._announce(intent, self.position)
+            self._paid, self._next = 0, seq + 1
+            values = draw()
+            self._append({"kind": "answer", "seq": seq + 1, "values": _encoded(values)})
         return self.stored[seq].copy()
 
     def _require_open(self, what: str) -> None:

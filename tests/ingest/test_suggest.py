@@ -285,6 +285,25 @@ def test_a_total_of_three_parts_is_seen(tmp_path):
     assert '"sum = a + b + c"' in inspect.init(path, suggest=True).text
 
 
+def test_a_score_of_few_points_adds_up_too(tmp_path):
+    rng = np.random.default_rng(6)
+    motor, verbal = rng.integers(0, 5, 400), rng.integers(0, 4, 400)
+    path = table(tmp_path, {"motor": motor, "verbal": verbal, "score": motor + verbal})
+    assert '"score = motor + verbal"' in inspect.init(path, suggest=True).text
+
+
+def test_numbers_with_decimal_commas_that_hardly_come_back_are_no_ids(tmp_path):
+    cells = [f"{20 + i // 9},{i % 100:02d}" for i in range(300)]
+    draft = inspect.init(table(tmp_path, {"crea": cells, "sex": ["F", "M"] * 150}), suggest=True)
+    assert draft.notes == ("Columns ['crea'] seem to hold decimal commas: draft anew with --decimal ,",)
+
+
+def test_an_outcome_comes_before_a_class_of_something(tmp_path):
+    columns = {"insurance_class": spread(["private", "public"]), "died": spread("01")}
+    assert confirmed(tmp_path, table(tmp_path, columns))[1].with_role("label") == ("died",)
+    assert confirmed(tmp_path, table(tmp_path, {"class": spread("AB")}))[1].with_role("label") == ("class",)
+
+
 def test_a_number_that_stands_apart_is_asked_about(tmp_path):
     _, text = field(tmp_path, spread(["45", "51", "62", "39", "999"]), "weight")
     assert "999 stands apart" in text

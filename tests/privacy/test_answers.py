@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -79,6 +80,34 @@ def test_stored_answers_are_given_again_without_touching_the_noise(path):
     assert again.lost is None
     again.close()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_during_a_draw_waits_until_its_answer_is_stored(path, number):
+    class Interrupted(Counted):
+        def _gaussian(self, values, sigma):
+            if self.draws == 2:
+                signal.raise_signal(number)
+            return super()._gaussian(values, sigma)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(number, stop)
+    try:
+        journal, noise = kept(path, source := Interrupted(1))
+        with pytest.raises(KeyboardInterrupt):
+            ask(noise)
+        assert signal.getsignal(number) is stop
+    finally:
+        signal.signal(number, before)
+    journal.close()
+    assert source.draws == 3
+    again, noise = kept(path, source := Counted(2))
+    assert again.lost is None
+    ask(noise)
+    assert source.draws == N - 3
+    again.close()
 
 
 def test_the_journal_holds_no_exact_count(path):
