@@ -45,6 +45,10 @@ def _judged(outcome: Outcome) -> str:
     run = outcome.get("run")
     if not run:
         return "read the report; without one, add --report FILE.html."
+    if outcome.get("rehearsal"):
+        return (
+            "read the report. Then name the patients' table, without `rehearsal: true`: synthgen plan CONFIG"
+        )
     if outcome.get("bundle"):
         return f"check the bundle where it is used: synthgen verify {outcome['bundle']}"
     if outcome["verdict"] == "release":
@@ -63,7 +67,7 @@ def _fitted(outcome: Outcome) -> str:
     run = outcome["run"]
     return (
         f"synthgen sample {run} --records 1000 --output sample.csv, "
-        f"or the same config with synthgen run --output {run} to evaluate it."
+        f"or the same config with synthgen run --output {run} --resume to evaluate it."
     )
 
 

@@ -159,9 +159,9 @@ def show(outcome: Mapping[str, Any], *, color: bool, quiet: bool = False, verbos
 
 
 def _first(outcome: Mapping[str, Any]) -> list[str]:
-    """Return the line of an outcome that has no verdict: its first key that says something."""
+    """Return the start of an outcome without a verdict: the first key that says something, in two lines."""
     shown = [line for key, value in outcome.items() for line in _lines(str(key), value, 0)]
-    return shown[:1]
+    return shown[: 2 if shown and shown[0].endswith(":") else 1]
 
 
 def _lines(key: str, value: Any, depth: int) -> list[str]:

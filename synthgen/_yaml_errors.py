@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ def explain(
 ) -> ConfigError:
     """Return the first problem with its key and line, in words that hold nothing of the file's values."""
     problems = error.errors(include_input=False, include_url=False)
-    first = problems[0]
+    first = _telling(problems)
     words = _in_words(first["type"], first["msg"])
     location = _inside(document, tuple(first["loc"]))
     others = {_inside(document, tuple(problem["loc"])) for problem in problems} - {location}
@@ -72,13 +74,28 @@ def explain(
     key = ".".join((*map(str, at), *_named(document, location)))
     message = f"{key}: {words}" if key else words
     if first["type"] == "extra_forbidden":
-        message = f"{key}: this key does not exist; expected one of {_known_keys(model, location[:-1])}."
+        known = _known_keys(model, location[:-1])
+        like = difflib.get_close_matches(str(location[-1]), known, n=1)
+        meant = f" Was {like[0]!r} meant?" if like else ""
+        message = f"{key}: this key does not exist; expected one of {known}.{meant}"
     more = f" ({len(others)} more in this file)" if others else ""
     return ConfigError(
         message + more,
         where=f"{path}:{line}" if line else str(path),
         next_step="Correct the file and run again.",
     )
+
+
+def _telling(problems: Sequence[Any]) -> Any:
+    """Return the problem to name: the first, or the unknown key beside it if that one only misses a key.
+
+    A misspelt key is two problems, and only the unknown key tells where to look.
+    """
+    first = problems[0]
+    if first["type"] != "missing":
+        return first
+    beside = (p for p in problems if p["type"] == "extra_forbidden" and p["loc"][:-1] == first["loc"][:-1])
+    return next(beside, first)
 
 
 def _inside(document: Any, location: Location) -> Location:

@@ -98,10 +98,14 @@ def of_table(path: Path, schema: Schema, dialect: Mapping[str, Any]) -> Source |
 
 def _header(path: Path, dialect: Mapping[str, Any]) -> list[str]:
     with suppress(SynthgenError, UnicodeError):
-        if path.suffix.lower() in PARQUET:
-            return _files.named(_files.parquet_header(path), path)
-        return _files.csv_header(path, delimiter=dialect["delimiter"], encoding=dialect["encoding"])
+        return _read_header(path, dialect)
     return []
+
+
+def _read_header(path: Path, dialect: Mapping[str, Any]) -> list[str]:
+    if path.suffix.lower() in PARQUET:
+        return _files.named(_files.parquet_header(path), path)
+    return _files.csv_header(path, delimiter=dialect["delimiter"], encoding=dialect["encoding"])
 
 
 def require_columns_of(source: Source, schema: Schema) -> None:
@@ -112,7 +116,11 @@ def require_columns_of(source: Source, schema: Schema) -> None:
     """
     if source.path is None:
         return
-    lacking = [f.name for f in schema.fields if f.name not in set(_header(source.path, source.dialect))]
+    try:
+        header = set(_read_header(source.path, source.dialect))
+    except UnicodeError:
+        header = set()
+    lacking = [f.name for f in schema.fields if f.name not in header]
     if lacking:
         raise ConfigError(
             f"Expected the schema's columns in the table, found no {lacking}.",

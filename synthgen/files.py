@@ -83,10 +83,12 @@ def _lacking_roles(schema: Schema) -> list[str]:
     """Return what a draft needs from a person before a release can be signed."""
     notes = []
     if schema.unit.level == "row":
-        notes.append("The privacy unit is the row: draft anew with --unit COLUMN if one names the patient.")
+        notes.append(
+            "The privacy unit is the row: draft anew with --unit COLUMN --force if one names the patient."
+        )
     for role, use in (("label", "an outcome to predict"), ("protected", "groups to be fair to")):
         if not schema.with_role(role):  # type: ignore[arg-type]
-            anew = f"draft anew with --{role} COLUMN, or add it; without one nothing can be signed."
+            anew = f"draft anew with --{role} COLUMN --force, or add it; without one nothing can be signed."
             notes.append(f"No column has `role: {role}` ({use}): {anew}")
     return notes
 

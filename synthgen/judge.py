@@ -210,6 +210,7 @@ def outcome(loaded: Loaded, judged: Judged) -> dict[str, Any]:
         "heads": verdict["heads"],
         "looks": judged.looks,
         "adaptive": judged.looks > 1,
+        **({"rehearsal": True} if loaded.config.rehearsal else {}),
     }
 
 

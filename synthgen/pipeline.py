@@ -47,6 +47,7 @@ from synthgen.spending import (
 )
 
 SYNTHETIC = "synthetic"
+ALREADY = "This was done before: nothing is drawn, and nothing is spent again."
 
 
 def run(
@@ -76,10 +77,11 @@ def run(
     """
     from synthgen import judge
 
-    folder = _folder(loaded, output, overrides, resume, anyway=anyway)
+    folder = _folder(loaded, output, overrides, resume, anyway=anyway, tell=tell)
     loaded = rehearsing(loaded, folder)
     if (finished := folder.done("finished")) is not None:
         _require_same_data(folder, loaded)
+        tell(ALREADY, -1.0)
         return finished
     clock = Stopwatch()
     folder.clean()
@@ -114,9 +116,11 @@ def fit(
     tell: Progress = quiet,
 ) -> dict[str, Any]:
     """Fit and save the model only; `run` on the same folder goes on from there."""
-    folder = _folder(loaded, output, overrides, resume, anyway=anyway, goal="fit")
+    folder = _folder(loaded, output, overrides, resume, anyway=anyway, tell=tell, goal="fit")
     loaded = rehearsing(loaded, folder)
     clock = Stopwatch()
+    if folder.done("fit") is not None:
+        tell(ALREADY, -1.0)
     _fit(loaded, folder, clock, tell)
     plan = folder.done("fit") or {}
     budget = loaded.config.budget
@@ -138,13 +142,14 @@ def _folder(
     resume: bool,
     *,
     anyway: bool,
+    tell: Progress,
     goal: str = "finished",
 ) -> RunFolder:
     """Make the run's folder, or go on with it. What is known to be in vain stops here, before any spend."""
     load_policy(loaded.policy)  # one that cannot be read must not cost budget
     if loaded.config.rehearsal:
         require_simulated(loaded)
-    known = _precheck(loaded, output, anyway=anyway)
+    known = _precheck(loaded, output, anyway=anyway, tell=tell)
     source = {"config": str(loaded.path), "overrides": list(overrides)}
     folder = RunFolder.create(
         output, digest=loaded.digest, source=source, resume=resume, goal=goal, choices=loaded.choices
@@ -156,7 +161,7 @@ def _folder(
     return folder
 
 
-def _precheck(loaded: Loaded, output: Path, *, anyway: bool) -> list[str]:
+def _precheck(loaded: Loaded, output: Path, *, anyway: bool, tell: Progress) -> list[str]:
     """Return what stands against a run that goes on anyway; refuse one that does not.
 
     A fit that is paid for is not asked again: what follows it costs nothing.
@@ -164,10 +169,12 @@ def _precheck(loaded: Loaded, output: Path, *, anyway: bool) -> list[str]:
     if RunFolder.started(output):
         return []
     plan = make_plan(loaded, patients=1000)
+    seen = outlook(loaded, plan, output=output)
     if not anyway:
-        require_signable(loaded, plan, output)
-        return []
-    return [one.because for one in outlook(loaded, plan, output=output).hindrances]
+        require_signable(loaded, seen)
+    for notice in seen.notices:
+        tell(notice, -1.0)
+    return [one.because for one in seen.hindrances]
 
 
 def _fit(loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Progress) -> Cohort | None:

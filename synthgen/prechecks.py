@@ -7,7 +7,7 @@ the privacy record then says.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from synthgen.release.policy import Policy, load_policy
 from synthgen.resources import available_memory, free_disk
 
 HOLDOUTS = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+LIKELY = 0.9
+"""Chance of a perfect generator to be signed below which a person is warned: our own choice."""
 MEMORY_SHARE = 0.95
 """Part of the available memory that a run may be estimated to need."""
 RUN_GIB, BYTES_PER_CELL = 0.3, 60.0
@@ -51,16 +53,13 @@ class Outlook:
     notices: tuple[str, ...] = ()
 
 
-def outlook(
-    loaded: Loaded, plan: PrivacyPlan, *, output: Path | None = None, booked: bool = False
-) -> Outlook:
+def outlook(loaded: Loaded, plan: PrivacyPlan, *, output: Path | None = None) -> Outlook:
     """Return what is known before a run.
 
     Args:
         loaded: its config.
         plan: its plan.
         output: the run's folder; None if it is not chosen.
-        booked: the run has its reservation already, so that the ledger's total holds it.
     """
     policy = load_policy(loaded.policy)
     spent, looks, notices = _of_ledger(loaded)
@@ -69,21 +68,25 @@ def outlook(
     if loaded.config.rehearsal:
         notices.append("A rehearsal: it books into a ledger of its own, and nothing of it can be released.")
     else:
-        forecasts, chance = _signable(loaded, plan, policy, None if booked else spent, looks)
+        forecasts, chance, holdouts = _signable(loaded, plan, policy, spent, looks)
         found += forecasts
+        if not found and chance is not None and chance < LIKELY:
+            notices.append(_risk(chance, holdouts))
     cohort = loaded.config.budget.patients or plan.patients
     memory = memory_of(for_schema(loaded.generator, loaded.schema), loaded.schema, cohort)
     found += _machine(loaded, plan, memory, output)
+    if loaded.config.data.table is not None and not loaded.table.exists():
+        notices.append("There is no file at data.table.path yet: a plan needs none, `run` and `fit` do.")
     return Outlook(tuple(found), chance, memory, tuple(notices))
 
 
-def require_signable(loaded: Loaded, plan: PrivacyPlan, output: Path, *, booked: bool = False) -> None:
+def require_signable(loaded: Loaded, seen: Outlook) -> None:
     """Refuse a run whose release is known to be unsignable, before anything is reserved.
 
     Raises:
         ConfigError: names every reason with what to do.
     """
-    found = outlook(loaded, plan, output=output, booked=booked).hindrances
+    found = seen.hindrances
     if not found:
         return
     listed = " ".join(f"({i + 1}) {one.because} {one.do}".rstrip() for i, one in enumerate(found))
@@ -97,18 +100,18 @@ def require_signable(loaded: Loaded, plan: PrivacyPlan, output: Path, *, booked:
 
 def _signable(
     loaded: Loaded, plan: PrivacyPlan, policy: Policy, spent: Spend | None, looks: int
-) -> tuple[list[Hindrance], float | None]:
-    """Return why the gate could not sign, and the chance that it would sign a perfect generator."""
+) -> tuple[list[Hindrance], float | None, dict[float, float]]:
+    """Return why the gate could not sign, a perfect generator's chance, and that by larger holdouts."""
     found = [Hindrance(why, "Correct release.formats.") for why in _formats(loaded)]
     if loaded.config.evaluate is None:
         because = "Nothing is held out, so nothing can be evaluated."
-        return [*found, Hindrance(because, "Add `evaluate: {holdout: 0.2}` to the config.")], 0.0
+        return [*found, Hindrance(because, "Add `evaluate: {holdout: 0.2}` to the config.")], 0.0, {}
     if policy.most_looks is not None and looks >= policy.most_looks:
         because = f"The policy allows {policy.most_looks} looks at the holdout, and there were {looks}."
         found.append(Hindrance(because, "Release what was evaluated, or let the steward change the policy."))
     patients = loaded.config.budget.patients
     if patients is None:
-        return found, None
+        return found, None, {}
     share = holdout_of(loaded.config)
     epsilon = plan.epsilon if spent is None or not spent.entries else spent.cap
 
@@ -138,7 +141,23 @@ def _signable(
         told = " or ".join(way for way in ways if way)
         remedy = f"It takes {told}." if told else "More records in sample.records may do."
     found += [Hindrance(one.because, one.do or remedy) for one in seen.hindrances]
-    return found, seen.chance
+    larger = {}
+    if not seen.hindrances and seen.chance < LIKELY:
+        wider = {h: forecast(policy, declared(patients, h)) for h in HOLDOUTS if h > share}
+        larger = {h: one.chance for h, one in wider.items() if not one.hindrances}
+    return found, seen.chance, larger
+
+
+def _risk(chance: float, holdouts: Mapping[float, float]) -> str:
+    """Return that the spend may end without a signature, and the smallest holdout that makes it unlikely."""
+    better = [h for h, reached in holdouts.items() if reached >= LIKELY] or sorted(
+        (h for h, reached in holdouts.items() if reached > chance), key=lambda h: -holdouts[h]
+    )
+    ways = f"evaluate.holdout: {better[0]} makes it {holdouts[better[0]]:.2f}; " if better else ""
+    return (
+        f"Even a perfect generator would be signed with probability {chance:.2f} only, since few patients "
+        f"test it, and what is spent does not come back. {ways}more patients help too."
+    )
 
 
 def _formats(loaded: Loaded) -> list[str]:

@@ -72,7 +72,7 @@ def require_simulated(loaded: Loaded) -> None:
             "rehearsal: expected a table made by `synthgen schema simulate`, and its note "
             f"{note_of(table).name}, found another table.",
             where=str(loaded.path),
-            next_step=f"Make one: synthgen schema simulate {schema_name} -n 1000 -o {table.name}",
+            next_step=_make_one(schema_name, table, ours=note is not None),
         )
     with tempfile.TemporaryDirectory() as folder:
         again = Path(folder) / table.name
@@ -90,6 +90,16 @@ def require_simulated(loaded: Loaded) -> None:
                 where=str(loaded.path),
                 next_step="Run `synthgen schema simulate` again, with --force.",
             )
+
+
+def _make_one(schema: Path | str, table: Path, *, ours: bool) -> str:
+    """Return how to make the table of a rehearsal; where the file may be patients', under another name."""
+    if ours or not table.exists():
+        return (
+            f"Make one: synthgen schema simulate {schema} -n 1000 -o {table.name}{' --force' if ours else ''}"
+        )
+    name = f"{table.name.split('.')[0]}.simulated.csv"
+    return f"Make one, and name it in data.table.path: synthgen schema simulate {schema} -n 1000 -o {name}"
 
 
 def rehearsing(loaded: Loaded, folder: RunFolder) -> Loaded:

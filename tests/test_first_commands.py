@@ -167,6 +167,20 @@ def test_a_table_that_the_schema_does_not_describe_is_refused_without_showing_it
     assert "zebra" not in json.dumps(shown)
 
 
+def test_a_spreadsheet_is_called_one(place, capsys):
+    drafted(capsys)
+    Path("cohort.xlsx").write_bytes(b"PK\x03\x04" + bytes(300))
+    for verb in (
+        ["schema", "init", "cohort.xlsx", "-o", "n.yaml"],
+        ["schema", "check", "cohort.schema.yaml", "cohort.xlsx", "--encoding", "latin-1"],
+        ["config", "init", "cohort.schema.yaml", "--data", "cohort.xlsx"],
+    ):
+        code, shown = call(capsys, *verb)
+        assert code == 3
+        assert "spreadsheet" in shown["error"]["message"]
+        assert "Export the table as CSV" in shown["error"]["next"]
+
+
 def test_a_check_lists_every_unconfirmed_column_and_every_violation_at_once(place, capsys):
     call(capsys, "schema", "init", "cohort.csv", "-o", "s.yaml", "--suggest")
     code, shown = call(capsys, "schema", "check", "s.yaml", "cohort.csv")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 import synthgen
 from synthgen import cli, prechecks
+from synthgen._endings import ending
 from synthgen.config import load_config, own_ledger
 from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._rates import advantage, expected_advantage
@@ -56,6 +58,12 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, d
     with pytest.raises(SystemExit) as stop:
         cli.main([*map(str, arguments), "--json"])
     return int(stop.value.code or 0), json.loads(capsys.readouterr().out)
+
+
+def progress_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    with pytest.raises(SystemExit):
+        cli.main([*map(str, arguments)])
+    return capsys.readouterr().err
 
 
 ONE_LABEL = SCHEMA.replace(
@@ -108,6 +116,44 @@ def test_what_may_be_signed_is_not_refused(place: Path, capsys: pytest.CaptureFi
     assert "ledger_tiny.db" in " ".join(shown["notices"])
     assert "organisation" in " ".join(shown["notices"])
     assert not list(place.glob("*.db"))
+
+
+def test_a_risky_spend_is_announced_by_plan_and_run_with_a_holdout_that_helps(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthgen.judge.evaluate_all", lambda *_, **__: [])
+    config = CONFIG.replace("patients: 20000", "patients: 6000").replace("records: 300", "records: 4000")
+    (place / "run.yaml").write_text(config)
+    shown = call(capsys, "plan", "run.yaml")[1]
+    assert shown["cannot_be_signed"] == []
+    assert 0.5 < shown["chance_of_a_perfect_generator"] < 0.9
+    risk = next(text for text in shown["notices"] if "perfect generator" in text)
+    holdout = re.search(r"evaluate.holdout: (0\.\d)", risk)
+    assert holdout is not None
+    (place / "wide.yaml").write_text(config.replace("holdout: 0.2", f"holdout: {holdout[1]}"))
+    wide = call(capsys, "plan", "wide.yaml")[1]
+    assert wide["chance_of_a_perfect_generator"] >= 0.9
+    assert "perfect generator" not in " ".join(wide["notices"])
+    assert risk in progress_of(capsys, "run", "run.yaml", "-o", "made")
+
+
+def test_a_finished_run_and_fit_say_that_nothing_is_done_again(
+    place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("synthgen.judge.evaluate_all", lambda *_, **__: [])
+    for verb in ("fit", "run"):
+        arguments = (verb, "run.yaml", "-o", "made", *(["--resume"] if verb == "run" else []))
+        assert "nothing is spent again" not in progress_of(capsys, *arguments)
+        assert "nothing is spent again" in progress_of(capsys, *arguments)
+    assert "--resume" in " ".join(ending("fit", {"run": "made"}))
+
+
+def test_plan_says_that_the_table_is_not_there(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "data.table.path" not in " ".join(call(capsys, "plan", "run.yaml")[1]["notices"])
+    (place / "tiny.csv").unlink()
+    code, shown = call(capsys, "plan", "run.yaml")
+    assert code == 0
+    assert "no file at data.table.path" in " ".join(shown["notices"])
 
 
 def test_anyway_goes_on_and_is_a_deviation_and_later_choices_cost_nothing(
@@ -266,6 +312,8 @@ def test_a_rehearsal_is_free_and_cannot_be_released(
     code, shown = call(capsys, "run", "run.yaml", "-o", "made")
     assert (code, shown["verdict"]) == (5, "cannot-sign")
     assert "REHEARSAL" in shown["reasons"][0]["message"]
+    assert "--override" not in " ".join(ending("run", shown))
+    assert "without `rehearsal: true`" in " ".join(ending("run", shown))
     assert {path.name for path in place.iterdir()} == before | {"made"}  # no ledger but the run's own
     assert (place / "made" / "internal" / "rehearsal.db").is_file()
     assert "REHEARSAL" in (place / "made" / "public" / "report.html").read_text()
@@ -283,7 +331,9 @@ def test_real_records_cannot_pass_for_simulated_ones(place: Path, capsys: pytest
 
     (place / "run.yaml").write_text(REHEARSAL)
     real = (place / "tiny.csv").read_text()
-    assert call(capsys, "run", "run.yaml", "-o", "made")[0] == 2  # no note
+    code, refused = call(capsys, "run", "run.yaml", "-o", "made")
+    assert code == 2  # no note
+    assert "-o tiny.simulated.csv" in refused["error"]["next"]  # never over the patients' own table
     assert (
         call(capsys, "schema", "simulate", "tiny.schema.yaml", "-n", 800, "-o", "tiny.csv", "--force")[0] == 0
     )

@@ -94,6 +94,14 @@ def test_a_missing_key_is_named_with_its_parents_line(tmp_path):
     assert error.where.endswith(":2")
 
 
+def test_a_misspelt_key_is_named_and_not_the_one_that_it_leaves_out(tmp_path):
+    error = refusal(tmp_path, "word: a\ninner:\n  nmae: secret\n")
+    assert "inner.nmae: this key does not exist" in error.message
+    assert "Was 'name' meant?" in error.message
+    assert error.where.endswith(":3")
+    assert "secret" not in str(error)
+
+
 def test_further_problems_are_counted(tmp_path):
     assert "(2 more in this file)" in refusal(tmp_path, "word: 1\ncount: x\nflag: 3").message
 

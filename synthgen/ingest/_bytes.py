@@ -86,16 +86,16 @@ def require_file(path: Path) -> None:
         raise OperationError.of(error, "read the file", where=str(path)) from error
 
 
-def refuse_binary(path: Path) -> None:
-    """Refuse a file whose first bytes say that it is no UTF-8 text; its rows would tell nothing."""
+def refuse_binary(path: Path, encoding: str) -> None:
+    """Refuse a file whose first bytes say that it is no text of that encoding; rows would tell nothing."""
     try:
         with open_bytes(path) as stream:
             first = stream.read(6)
     except DAMAGED:
         return  # said where the rows are read
     for magic, (kind, step) in MAGIC.items():
-        if first.startswith(magic):
-            raise DataError(f"Expected text in utf-8, got {kind}.", where=f"{path}:1", next_step=step)
+        if first.startswith(magic) and (step != UTF16 or encoding == "utf-8"):
+            raise DataError(f"Expected text in {encoding}, got {kind}.", where=f"{path}:1", next_step=step)
 
 
 def undecodable_line(path: Path, encoding: str) -> int:

@@ -19,7 +19,7 @@ Until then nothing is planned.
 """
 NO_UNIT = """THE PRIVACY UNIT IS NOT SET. `unit: row` protects a single row only. If a patient can have
 several rows, name the patient's column, `unit: {column: NAME, max_records: K}`, and give it `role: id`."""
-CANDIDATES = "Columns that may name the patient: {names} (draft anew with --unit NAME)."
+CANDIDATES = "Columns that may name the patient: {names} (draft anew with --unit NAME --force)."
 UNIT_HINT = "check it, and set how many records of a patient may be used"
 TODO = "TODO: type and public constraints, or `role: drop`"
 NAMED = (

@@ -187,8 +187,7 @@ class _Rows:
             raise ConfigError(f"Expected one character as delimiter, {got}.", where=str(path), next_step=step)
         self.path = path
         self.encoding = "utf-8-sig" if encoding.lower().replace("_", "-") in ("utf-8", "utf8") else encoding
-        if self.encoding == "utf-8-sig":
-            refuse_binary(path)
+        refuse_binary(path, self.encoding.removesuffix("-sig"))
         try:
             self.stream = _open(path, self.encoding)
         except LookupError:

@@ -113,6 +113,16 @@ def hidden_shares(schema: Schema, numbers: Mapping[str, Any]) -> dict[str, float
     return {name: min(1.0, least / math.sqrt(2.0 * part)) for name, part in nullable.items()}
 
 
+def _percent(share: float) -> str:
+    """Return a share in percent with two figures, also where it is all.
+
+    Example:
+        >>> _percent(0.0061), _percent(0.12), _percent(0.996), _percent(1.0)
+        ('0.61', '12', '100', '100')
+    """
+    return f"{100 * share:.2g}" if 100 * share < 99.5 else f"{100 * share:.0f}"
+
+
 def empty_cell_warning(schema: Schema, numbers: Mapping[str, Any]) -> list[str]:
     """Return the warning of `plan` on empty cells that noise can make; none if every column is required.
 
@@ -124,7 +134,7 @@ def empty_cell_warning(schema: Schema, numbers: Mapping[str, Any]) -> list[str]:
     if not shares:
         return []
     worst = sorted(shares, key=lambda name: -shares[name])
-    shown = ", ".join(f"{name} {100 * shares[name]:.2g} %" for name in worst[:5])
+    shown = ", ".join(f"{name} {_percent(shares[name])} %" for name in worst[:5])
     more = f" and {len(worst) - 5} more columns below them" if len(worst) > 5 else ""
     return [
         f"EMPTY CELLS: where the share of missing values is below what noise hides ({shown}{more}), it "
