@@ -90,9 +90,9 @@ def schema_import(
 def schema_check(
     schema: Path,
     table: Path,
-    delimiter: Delimiter = ",",
-    encoding: Encoding = "utf-8",
-    decimal: Decimal = ".",
+    delimiter: Annotated[str | None, typer.Option(help="Else as the schema says.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Else as the schema says.")] = None,
+    decimal: Annotated[str | None, typer.Option(help="Else as the schema says.")] = None,
     date_format: DateFormat = None,
     json_: Json = False,
 ) -> dict[str, Any]:

@@ -121,6 +121,13 @@ def _options(dialect: Mapping[str, Any]) -> str:
     )
 
 
+def _declared(schema: Schema) -> dict[str, Any]:
+    """Return what a schema declares of how its table is written, in the words of the command line."""
+    words = {"delimiter": "delimiter", "encoding": "encoding", "decimal_char": "decimal"}
+    kept = {} if schema.dialect is None else schema.dialect.model_dump(exclude_unset=True)
+    return {words[key]: value for key, value in kept.items() if key in words}
+
+
 def schema_confirm(path: Path, columns: Sequence[str], *, every: bool) -> dict[str, Any]:
     """Mark columns of a schema as confirmed by a person; comments and layout stay as they are.
 
@@ -191,7 +198,7 @@ def config_init(
     output = schema_path.with_name(f"{name}.config.yaml") if output is None else output
     _require_new(output, force=force)
     said = {key: value for key, value in dialect.items() if value is not None}
-    source = _source(schema, schema_path, data, said)
+    source = _source(schema, schema_path, data, {**_declared(schema), **said})
     text = drafts.draft(
         schema, schema_path, source, output, cohort=cohort, patients=patients, epsilon=epsilon
     )
@@ -297,6 +304,8 @@ def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) 
     from synthgen.ingest.inspect import Violation, check, identifying_names
 
     schema = load_schema(schema_path, complete=False)
+    said = {key: value for key, value in dialect.items() if value is not None}
+    dialect = {**_declared(schema), **said}
     open_ = schema.gaps(unpaid=True)
     waiting = [gap.column for gap in open_ if gap.kind == "unconfirmed"]
     of_schema = [Violation(name, UNCONFIRMED, 1) for name in waiting]

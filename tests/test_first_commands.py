@@ -5,10 +5,14 @@ import json
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from synthgen import cli
 from synthgen.config import load_config, tables_of
 from synthgen.config_draft import suggested_delta
+from synthgen.dialect import Dialect
+from synthgen.ingest.form import written_as
+from synthgen.schema import load_schema
 
 ROWS = [
     f"p{i},{20 + i % 60},{'FM'[i % 2]},{('yes', 'no', 'no')[i % 3]},{60 + i % 30}.{i % 10}"
@@ -70,7 +74,6 @@ def test_all_that_is_to_be_filled_in_is_listed_at_once(place, capsys):
 
 
 def test_the_drafted_config_has_every_key_that_exists(place, capsys):
-    from ruamel.yaml import YAML
 
     from synthgen.config import BudgetSection, EvaluateSection, ReleaseSection, SampleSection
     from synthgen.data_config import TableSource
@@ -96,7 +99,6 @@ def test_the_drafted_config_has_every_key_that_exists(place, capsys):
 
 
 def test_a_config_of_images_has_their_keys(place, capsys):
-    from ruamel.yaml import YAML
 
     from synthgen.data_config import ImageSource
 
@@ -133,6 +135,37 @@ def test_a_draft_says_the_next_commands_with_the_dialect(place, capsys):
     assert (
         "synthgen config init semi.schema.yaml --data semi.csv --delimiter ';' --decimal ," in shown["next"]
     )
+
+
+@pytest.mark.parametrize("suggest", [["--suggest"], []])
+def test_what_a_person_said_of_the_dialect_is_said_once(place, capsys, suggest):
+    Path("semi.csv").write_bytes(TABLE.replace(".", "x").replace(",", ";").replace("x", ",").encode())
+    options = ["--delimiter", ";", "--decimal", ",", "--encoding", "cp1252"]
+    assert call(capsys, "schema", "init", "semi.csv", "-o", "s.yaml", *suggest, *options)[0] == 0
+    if suggest:
+        assert call(capsys, "schema", "confirm", "s.yaml", "--all")[0] == 0
+        assert call(capsys, "schema", "check", "s.yaml", "semi.csv")[0] == 0
+        assert call(capsys, "schema", "check", "s.yaml", "semi.csv", "--decimal", ".")[0] == 3
+    assert call(capsys, "config", "init", "s.yaml", "--data", "semi.csv", "--patients", 200)[0] == 0
+    config = YAML(typ="safe").load(Path("s.config.yaml"))["data"]["table"]
+    assert (config["delimiter"], config["decimal"], config["encoding"]) == (";", ",", "cp1252")
+    schema = written_as(
+        load_schema(Path("s.yaml"), complete=False),
+        Path("semi.csv"),
+        delimiter=";",
+        encoding="cp1252",
+        decimal=",",
+    )
+    assert schema.dialect == Dialect(delimiter=";", encoding="cp1252", decimalChar=",", lineTerminator="\n")
+    Path("semi.csv").write_bytes(Path("semi.csv").read_bytes().replace(b"\n", b"\r\n"))
+    found = written_as(
+        schema.model_copy(update={"dialect": Dialect(decimalChar=",")}),
+        Path("semi.csv"),
+        delimiter=";",
+        encoding="cp1252",
+        decimal=".",
+    ).dialect
+    assert (found.decimal_char, found.delimiter, found.line_terminator) == (",", ";", "\r\n")
 
 
 @pytest.mark.parametrize(

@@ -46,18 +46,26 @@ KEYS = (
     "missingValues",
 )
 """Keys of a guessed field, in the order in which they are written."""
+NO_DIALECT: Mapping[str, str] = {}
 SAFE_NAME = re.compile(r"(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z_]\w*", re.IGNORECASE)
 WIDE = 90
 """So many characters of a list stand on one line; a longer one has a line for each category."""
 
 
-def names_only(names: Sequence[str], *, unit: str | None, roles: Mapping[str, str]) -> str:
+def names_only(
+    names: Sequence[str],
+    *,
+    unit: str | None,
+    roles: Mapping[str, str],
+    dialect: Mapping[str, str] = NO_DIALECT,
+) -> str:
     """Return a draft in which a person declares every type and domain.
 
     Args:
         names: the table's columns.
         unit: the patient's column, or None for a table without one.
         roles: roles that a person names.
+        dialect: how the table is written, as far as it is not the usual one.
     """
     fields = []
     for name in names:
@@ -72,6 +80,7 @@ def names_only(names: Sequence[str], *, unit: str | None, roles: Mapping[str, st
         unit_hint=NO_UNIT if unit is None else UNIT_HINT,
         missing=[""],
         fields=fields,
+        dialect=dialect,
     )
 
 
@@ -81,6 +90,7 @@ def suggested(
     unit: str | None,
     unit_hint: str = UNIT_HINT,
     rules: Sequence[str] = (),
+    dialect: Mapping[str, str] = NO_DIALECT,
 ) -> str:
     """Return a draft whose fields were guessed from the data: each waits for a person.
 
@@ -89,6 +99,7 @@ def suggested(
         unit: the patient's column, or None for a table without one.
         unit_hint: comment on it.
         rules: what held in every record, which a person may make a rule.
+        dialect: how the table is written, as far as it is not the usual one.
     """
     ids = [name for name, keys, _ in fields if keys.get("role") == "id"]
     without = NO_UNIT + (f"\n{CANDIDATES.format(names=', '.join(map(one_line, ids)))}" if ids else "")
@@ -102,6 +113,7 @@ def suggested(
             for name, keys, reasons in fields
         ],
         held=rules,
+        dialect=dialect,
     )
 
 
@@ -114,6 +126,7 @@ def document(
     fields: Sequence[tuple[str, dict[str, Any], str]],
     rules: Sequence[str] = (),
     held: Sequence[str] = (),
+    dialect: Mapping[str, str] = NO_DIALECT,
 ) -> str:
     """Return the YAML text of a draft that `load_schema` reads with ``complete=False``.
 
@@ -125,6 +138,7 @@ def document(
         fields: of each column its name, its other keys, and a comment.
         rules: hard rules.
         held: what held in every record: written as a comment at the end.
+        dialect: how the table is written, in the schema's words, as far as it is not the usual one.
     """
     from ruamel.yaml import YAML
     from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -138,6 +152,9 @@ def document(
     elif unit_hint:
         content.yaml_add_eol_comment(one_line(unit_hint), "unit")
     content["missingValues"] = flow(missing)
+    if dialect:
+        content["dialect"] = flow(dict(dialect))
+        content.yaml_add_eol_comment("of the table's file, and of what is drawn", "dialect")
     content["fields"] = CommentedSeq()
     content["fields"].extend(_item(*field) for field in fields)
     if rules:

@@ -201,7 +201,7 @@ class _Rows:
         self.reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
         try:
             self.header = named(self._first(), path)
-        except DataError:
+        except BaseException:  # text of another encoding too
             self.close()
             raise
 

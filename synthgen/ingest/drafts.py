@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -81,7 +81,12 @@ def unit_of(names: Sequence[str], named: Named) -> str | None:
 
 
 def suggested(
-    frame: pd.DataFrame, named: Named, *, decimal: str = ".", date_format: str | None = None
+    frame: pd.DataFrame,
+    named: Named,
+    *,
+    decimal: str = ".",
+    date_format: str | None = None,
+    dialect: Mapping[str, str] = _draft.NO_DIALECT,
 ) -> Draft:
     """Return a draft whose fields are guessed from the cells.
 
@@ -90,6 +95,7 @@ def suggested(
         named: the columns whose part a person names.
         decimal: decimal sign of numbers in text.
         date_format: strptime format of dates in text; None tries common ones.
+        dialect: how the table is written, in the schema's words, as far as it is not the usual one.
 
     Raises:
         DataError: there is no record, or no column to model.
@@ -125,6 +131,7 @@ def suggested(
         unit=unit,
         unit_hint=f"{_draft.UNIT_HINT}{rows}",
         rules=held,
+        dialect=dialect,
     )
     return Draft(text, tuple(identifiers), tuple(notes))
 

@@ -19,7 +19,7 @@ LONGEST_HEADER = 1 << 20
 
 
 def written_as(schema: Schema, path: Path, *, delimiter: str, encoding: str, decimal: str) -> Schema:
-    """Return a schema with the dialect of its table; a dialect that it declares stays.
+    """Return a schema with the dialect of its table; what it declares of it stays.
 
     Args:
         schema: the table's public description.
@@ -28,8 +28,6 @@ def written_as(schema: Schema, path: Path, *, delimiter: str, encoding: str, dec
         encoding: of text.
         decimal: decimal sign of numbers.
     """
-    if schema.dialect is not None:
-        return schema
     content: dict[str, Any] = {"delimiter": delimiter, "encoding": encoding, "decimalChar": decimal}
     if path.is_file() and is_parquet(path):
         kept = {field.name for field in schema.fields if field.role != "drop"}
@@ -38,6 +36,8 @@ def written_as(schema: Schema, path: Path, *, delimiter: str, encoding: str, dec
         kind = path.suffix.lower()
         content |= _header(path, encoding)
         content |= {"compression": kind[1:]} if kind in COMPRESSED_ENDINGS else {}
+    declared = schema.dialect or Dialect()
+    content |= declared.model_dump(by_alias=True, exclude_unset=True)
     return schema.model_copy(update={"dialect": Dialect.model_validate(content)})
 
 

@@ -23,6 +23,8 @@ from synthgen.ingest.table import first_place, read_raw
 from synthgen.records import require_columns, unit_texts
 from synthgen.schema import Schema
 
+USUAL = {"delimiter": ",", "encoding": "utf-8"}
+
 
 @dataclass(frozen=True)
 class Violation:
@@ -74,15 +76,18 @@ def init(
         ConfigError: as `read_raw` says; or a person names a column that is not there.
     """
     table = Path(table)
+    text = {} if _files.is_parquet(table) else {"delimiter": delimiter, "encoding": encoding}
+    text |= {"decimalChar": decimal} if decimal == "," else {}
+    dialect = {key: value for key, value in text.items() if value != USUAL.get(key)}
     if suggest:
         frame = read_raw(table, delimiter=delimiter, encoding=encoding, decimal=decimal)
-        return suggested(frame, named, decimal=decimal, date_format=date_format)
+        return suggested(frame, named, decimal=decimal, date_format=date_format, dialect=dialect)
     if _files.is_parquet(table):
         names = _files.named(_files.parquet_header(table), table)
     else:
         names = _files.csv_header(table, delimiter=delimiter, encoding=encoding)
     roles = dict.fromkeys(named.labels, "label") | dict.fromkeys(named.protected, "protected")
-    return Draft(_draft.names_only(names, unit=unit_of(names, named), roles=roles))
+    return Draft(_draft.names_only(names, unit=unit_of(names, named), roles=roles, dialect=dialect))
 
 
 def check(

@@ -109,4 +109,8 @@ def _number(grid: Grid, value: Any, *, upper: bool = False) -> float:
                 return read
         return float(value)
     except (TypeError, ValueError):
-        raise ConfigError(f"Column {grid.column.name!r}: expected a number, got text.") from None
+        counted = f" of days since {field.since!r}" if field.since is not None else ""
+        raise ConfigError(
+            f"Column {grid.column.name!r}: expected a number{counted}, got text.",
+            next_step="Write a number with a decimal point, or an interval such as 1.5..20.",
+        ) from None
