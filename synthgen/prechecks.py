@@ -149,14 +149,17 @@ def _signable(
 
 
 def _risk(chance: float, holdouts: Mapping[float, float]) -> str:
-    """Return that the spend may end without a signature, and the smallest holdout that makes it unlikely."""
-    better = [h for h, reached in holdouts.items() if reached >= LIKELY] or sorted(
-        (h for h, reached in holdouts.items() if reached > chance), key=lambda h: -holdouts[h]
-    )
-    ways = f"evaluate.holdout: {better[0]} makes it {holdouts[better[0]]:.2f}; " if better else ""
+    """Return that the spend may end without a signature, and the larger holdouts up to one that is enough."""
+    better: list[str] = []
+    for holdout, reached in holdouts.items():
+        if reached > chance:
+            better.append(f"{reached:.2f} with evaluate.holdout: {holdout}")
+        if reached >= LIKELY:
+            break
+    ways = f"It is {', '.join(better)}, and fewer are left to learn from; m" if better else "M"
     return (
         f"Even a perfect generator would be signed with probability {chance:.2f} only, since few patients "
-        f"test it, and what is spent does not come back. {ways}more patients help too."
+        f"test it, and what is spent does not come back. {ways}ore patients help too."
     )
 
 
