@@ -211,3 +211,12 @@ def test_the_command_line_draws_what_quoted_conditions_name(linked: bool, tmp_pa
         by_patient = table.drop_duplicates("p")
         counts = by_patient[balanced].value_counts()
         assert abs(counts["x=1"] - counts["<5"]) <= 1
+
+
+def test_a_date_that_counts_days_says_so_where_it_is_given_a_day() -> None:
+    schema = schema_of(
+        {"name": "seen", "type": "date", "constraints": {"minimum": "2020-01-01", "maximum": "2021-12-31"}},
+        {"name": "left", "type": "date", "since": "seen", "constraints": {"minimum": 0, "maximum": 30}},
+    )
+    with pytest.raises(ConfigError, match="a number of days since 'seen'"):
+        conditions(schema, Encoder.of(schema), parse_where(["left=2020-02-01..2020-03-01"], schema))
