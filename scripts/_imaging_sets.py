@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages, intensities
 from synthgen.ingest._npz import images, parts
 from synthgen.schema import Schema
@@ -23,7 +24,9 @@ def path_of(name: str, folder: Path | None) -> Path:
     for place in (folder, SHARED / "medmnist", SHARED / name):
         if place is not None and (place / f"{name}.npz").exists():
             return place / f"{name}.npz"
-    raise FileNotFoundError(f"Expected {name}.npz. Name its folder with --data, or set SYNTHGEN_TEST_DATA.")
+    raise ConfigError(
+        f"Expected {name}.npz.", next_step="Name its folder with --data, or set SYNTHGEN_TEST_DATA."
+    )
 
 
 def split_of(path: Path, split: str) -> RealImages:

@@ -39,7 +39,7 @@ def stand_out(deviations: np.ndarray) -> np.ndarray:
     Example:
         >>> stand_out(np.array([2.5, 0.0, 0.0, 0.0, 0.0])).tolist()[0], stand_out(np.full(5, 1.7)).tolist()[0]
         (True, True)
-        >>> stand_out(np.array([1.7, 0.0, 0.0, 0.0, 0.0])).any()
+        >>> bool(stand_out(np.array([1.7, 0.0, 0.0, 0.0, 0.0])).any())
         False
     """
     n_columns = len(deviations)

@@ -18,7 +18,7 @@ from torch.nn.utils import parametrize
 
 from synthgen.train.draws import drawing_from, open_generator
 
-_TOLERANCE = 1e-4
+_TOLERANCE = 1e-3  # float32 rounds otherwise in batches of another size, above all before a normalisation
 
 
 def check_module(model: nn.Module) -> None:

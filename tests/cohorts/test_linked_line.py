@@ -88,7 +88,9 @@ def test_the_line_from_a_paid_domain_to_a_verified_bundle(
     code, shown = call(capsys, "sample", run, "-n", 40, "-o", out, "--where", "sex=F", "--seed", 1)
     assert (code, shown["patients"]) == (0, 40)
     assert set(pd.read_csv(out)["sex"]) == {"F"}
-    code, problem = call(capsys, "sample", run, "-n", 40, "-o", out, "--where", "drug=aspirin")
+    code, problem = call(
+        capsys, "sample", run, "-n", 40, "-o", place / "other.csv", "--where", "drug=aspirin"
+    )
     assert code == 2
     assert "static" in problem["error"]["message"]
 

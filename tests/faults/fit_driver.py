@@ -33,7 +33,8 @@ def roughly(event_of: Any, *, epsilon: float, delta: float, **_: Any) -> float:
     return noise
 
 
-accountant.calibrate_noise = roughly  # before a generator imports it
+if __name__ == "__main__":  # only in a process of its own, and before a generator imports it
+    accountant.calibrate_noise = roughly
 
 from synthgen import cli, pipeline  # noqa: E402, F401
 from synthgen.config import load_config  # noqa: E402
