@@ -15,7 +15,7 @@ from tests.phantoms import schema_of
         (4_000, 1.0, 28, "embedding"),
         (4_000, 10.0, 28, "diffusion"),
         (4_000, 10.0, 16, "embedding"),
-        (60_000, 1.0, 48, "diffusion"),
+        (10_000, 5.0, 64, "diffusion"),
         (60_000, 1.0, 128, "embedding"),  # more memory than `MEMORY_GIB`
         (60_000, 10.0, 28, "embedding"),
     ],
