@@ -1,0 +1,120 @@
+"""Read a JSON file of ours, or of another hospital, within limits: the one place that calls a JSON parser on a file.
+
+Size, depth and the length of numbers are looked at before anything is parsed; a key that stands twice, NaN and
+infinity are refused, since two readers would understand them differently.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any, NoReturn
+
+from synthgen import limits
+
+DIGITS = 100
+"""Digits of the longest number in one run; programs write no more than 25."""
+_STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)  # to the end where none closes: never twice
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_LONG = re.compile(r"[0-9]{%d}" % DIGITS)
+_BRACKETS = re.compile(r"[\[\]{}]")
+
+
+def read(path: Path) -> Any:
+    """Return the content of a JSON file.
+
+    Raises:
+        ValueError: the file is not UTF-8 text or not JSON, or holds a key twice, NaN, infinity or a number
+            longer than `DIGITS`; the message names the problem and no value.
+        limits.TooLarge: it is longer or deeper than the limits allow.
+        OSError: it cannot be read.
+    """
+    return parse(read_bytes(path, "json_bytes"), where=str(path))
+
+
+def read_bytes(path: Path, limit: str) -> bytes:
+    """Return a file's bytes, if they are no more than a limit allows.
+
+    Args:
+        path: the file.
+        limit: name of the limit.
+
+    Raises:
+        limits.TooLarge: they are more; for configs `limits.ConfigTooLarge`.
+        OSError: the file cannot be read.
+    """
+    most = getattr(limits.current(), limit)
+    with path.open("rb") as stream:
+        content = stream.read(most + 1)
+        if len(content) > most:
+            limits.refuse(limit, max(path.stat().st_size, most + 1), where=str(path))
+    return content
+
+
+def parse(content: bytes | str, *, where: str = "") -> Any:
+    """Return the content of a JSON text.
+
+    Args:
+        content: the text, or its bytes in UTF-8.
+        where: the file, for the error of a limit.
+
+    Raises:
+        ValueError: see `read`.
+        limits.TooLarge: it is deeper than the limits allow.
+
+    Example:
+        >>> parse('{"patients": 100}')
+        {'patients': 100}
+        >>> parse('{"a": 1, "a": 2}')
+        Traceback (most recent call last):
+        ValueError: Expected each key once, got one twice.
+    """
+    text = content.decode("utf-8") if isinstance(content, bytes) else content
+    bare = _STRINGS.sub("", text)
+    if _LONG.search(bare):
+        raise ValueError(f"Expected numbers of fewer than {DIGITS} digits, got a longer one.")
+    _require_depth(bare, where)
+    try:
+        found = json.loads(text, object_pairs_hook=_once, parse_constant=_constant, parse_float=_finite)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"Expected JSON, got other text in line {error.lineno}.") from None
+    except RecursionError:
+        limits.refuse("json_depth", where=where)
+    if _SURROGATE.search(text):
+        _require_letters(found)
+    return found
+
+
+def _require_letters(found: Any) -> None:
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise ValueError("Expected text, got half a letter.") from None
+
+
+def _require_depth(bare: str, where: str) -> None:
+    most, depth = limits.current().json_depth, 0
+    for bracket in _BRACKETS.finditer(bare):
+        depth += 1 if bracket[0] in "[{" else -1
+        if depth > most:
+            limits.refuse("json_depth", where=where)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("Expected each key once, got one twice.")
+    return found
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError("Expected finite numbers, got one beyond the range of floats.")
+    return number
+
+
+def _constant(text: str) -> NoReturn:
+    raise ValueError("Expected finite numbers, got NaN or infinity.")
