@@ -1,6 +1,6 @@
-"""Read a JSON file of ours, or of another hospital, within limits: the one place that calls a JSON parser on a file.
+"""Read a JSON file within limits, whoever wrote it: the one place that calls a JSON parser on a file.
 
-Size, depth and the length of numbers are looked at before anything is parsed; a key that stands twice, NaN and
+Size, depth and the length of numbers are checked before anything is parsed. A key that stands twice, NaN and
 infinity are refused, since two readers would understand them differently.
 """
 
@@ -18,7 +18,7 @@ DIGITS = 100
 """Digits of the longest number in one run; programs write no more than 25."""
 _STRINGS = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)', re.DOTALL)  # to the end where none closes: never twice
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
-_LONG = re.compile(r"[0-9]{%d}" % DIGITS)
+_LONG = re.compile(f"[0-9]{{{DIGITS}}}")
 _BRACKETS = re.compile(r"[\[\]{}]")
 
 

@@ -139,11 +139,11 @@ OF_CONFIGS = ("config_bytes", "config_depth", "config_values", "schema_fields")
 """Limits of what a person writes: beyond them the exit code is 2."""
 
 
-class TooLarge(DataError):
+class TooLarge(DataError):  # noqa: N818 - an outcome, as BudgetExceeded
     """A file of data asks for more than a limit; nothing was decoded beyond it."""
 
 
-class ConfigTooLarge(ConfigError):
+class ConfigTooLarge(ConfigError):  # noqa: N818
     """A config, schema or policy asks for more than a limit."""
 
 
@@ -168,7 +168,7 @@ def current() -> Limits:
     Raises:
         ConfigError: a variable names no limit, or its value is no whole number above 0.
     """
-    global _known  # noqa: PLW0603 - what was parsed once for this environment
+    global _known
     given = tuple(sorted((key, text) for key, text in os.environ.items() if key.startswith(PREFIX)))
     if given != _known[0]:
         _known = (given, dataclasses.replace(_DEFAULTS, **{_limit_of(k): _amount(k, t) for k, t in given}))

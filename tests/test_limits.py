@@ -22,7 +22,8 @@ def test_every_limit_has_words_a_variable_and_a_line_in_the_docs():
 def test_a_variable_raises_a_limit_and_a_wrong_one_is_refused(monkeypatch):
     with pytest.raises(limits.TooLarge) as caught:
         limits.require("table_columns", 30_000, where="t.csv")
-    assert caught.value.exit_code == 3 and "SYNTHGEN_LIMIT_TABLE_COLUMNS=30000" in caught.value.next_step
+    assert caught.value.exit_code == 3
+    assert "SYNTHGEN_LIMIT_TABLE_COLUMNS=30000" in caught.value.next_step
     monkeypatch.setenv("SYNTHGEN_LIMIT_TABLE_COLUMNS", "30000")
     limits.require("table_columns", 30_000)
     for text in ("", "-1", "1e9", "0", "9" * 30, "many"):
