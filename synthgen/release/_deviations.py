@@ -188,6 +188,49 @@ def _afresh(facts: Facts) -> Iterable[str]:
         )
 
 
+def _caps(facts: Facts) -> Iterable[str]:
+    """Say each cap that was changed after a spend of this cohort; the ledger's reasons stay in the ledger."""
+    cap, spent = None, False
+    for entry in facts.entries:
+        if entry.cohort != facts.loaded.config.cohort:
+            continue
+        if entry.kind == "reserve":
+            spent = True
+        elif entry.kind == "cap":
+            new = (entry.content["epsilon"], entry.content["delta"])
+            if spent and cap is not None and new != cap:
+                yield (
+                    f"the cap was changed after a spend, from epsilon {cap[0]:g} at delta {cap[1]:g} to "
+                    f"epsilon {new[0]:g} at delta {new[1]:g}."
+                )
+            cap = new
+
+
+def _disjoint(facts: Facts) -> Iterable[str]:
+    mine = facts.loaded.config.cohort
+    others = {
+        name
+        for entry in facts.entries
+        if entry.kind == "cap"
+        for name in (entry.cohort, *entry.content["disjoint_from"])
+        if entry.content["disjoint_from"] and mine in (entry.cohort, *entry.content["disjoint_from"])
+    } - {mine}
+    if others:
+        cohorts = "another cohort" if len(others) == 1 else f"{len(others)} other cohorts"
+        yield (
+            f"a person declared that no patient is also in {cohorts} of the ledger, whose spends are not in "
+            "the composed epsilon."
+        )
+
+
+def _units(facts: Facts) -> Iterable[str]:
+    mine = facts.loaded.config.cohort
+    if any(entry.kind == "unit" and entry.cohort == mine for entry in facts.entries):
+        yield "a person declared the privacy unit of spends that an older ledger recorded without one."
+    if any(entry.kind == "same-unit" for entry in facts.entries):
+        yield "a person declared that differently named columns identify the same patients."
+
+
 def _rehearsal(facts: Facts) -> Iterable[str]:
     if facts.loaded.config.rehearsal:
         yield "this is a rehearsal on a table simulated from the schema; no patient's record was read."
@@ -343,4 +386,9 @@ SETTINGS: Mapping[str, Setting] = {
     "run.ledger": Setting(
         "a ledger composes what it holds, and nothing that was released without it", _afresh
     ),
+    "run.caps": Setting("a cap that is raised after a spend bounds less than was announced", _caps),
+    "run.disjoint": Setting(
+        "cohorts declared disjoint compose in parallel; a wrong answer hides spends", _disjoint
+    ),
+    "run.units": Setting("a declared unit is not proven by what was recorded when it was spent", _units),
 }

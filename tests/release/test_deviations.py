@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from synthgen import plugins
 from synthgen.config import GENERATORS, Loaded, RunConfig, load_config
 from synthgen.judge import _overridden
+from synthgen.privacy._ledger_units import LedgerUnit
 from synthgen.privacy.ledger import Ledger
 from synthgen.release._deviations import SETTINGS, Facts, deviations, override_deviation
 from synthgen.release.card import data_card
@@ -114,7 +115,8 @@ def said(facts: Facts) -> set[str]:
 
 def test_each_setting_that_weakens_has_a_config_that_shows_it():
     weakening = {key for key, setting in SETTINGS.items() if setting.says is not None}
-    assert weakening == {*WEAKER, "run.attempts", "run.ledger", "run.anyway", "run.changes"}
+    of_the_run = {"attempts", "ledger", "anyway", "changes", "caps", "disjoint", "units"}
+    assert weakening == {*WEAKER, *(f"run.{name}" for name in of_the_run)}
 
 
 @pytest.mark.parametrize("key", WEAKER)
@@ -158,6 +160,34 @@ def test_what_was_drawn_again_and_a_ledger_without_a_past_are_deviations(tmp_pat
     assert found() == set()
     ledger.reserve("c", plan.event, purpose="fit marginal, query 3 again", run=run)
     assert found() == {"run.attempts"}
+
+
+def test_what_a_person_declared_in_the_ledger_is_a_deviation(tmp_path: Path):
+    loaded = load(tmp_path, CONFIG, SCHEMA)
+    plan = make_plan(loaded)
+    ledger = Ledger.connect("sqlite:///ledger.db", base=tmp_path)
+
+    def found() -> dict[str, str]:
+        texts = deviations(Facts(loaded, plan, ledger.entries()))
+        split = {key: text for key, _, text in (line.partition(": ") for line in texts)}
+        return {key: text for key, text in split.items() if key not in USUAL}
+
+    ledger.open_cohort("c", epsilon=20.0, delta=1e-6)
+    ledger.open_cohort("c", epsilon=15.0, delta=1e-6, reason="too generous")
+    ledger.open_cohort("other", epsilon=20.0, delta=1e-6)
+    ledger.reserve("c", plan.event, purpose="fit marginal", run="another")
+    assert found() == {}, "a cap that is changed before any spend was never relied upon"
+    ledger.open_cohort("other", epsilon=30.0, delta=1e-6, reason="another cohort's cap")
+    assert found() == {}
+    ledger.open_cohort("c", epsilon=25.0, delta=1e-6, reason="more was wanted")
+    assert "from epsilon 15 at delta 1e-06 to epsilon 25" in found()["run.caps"]
+    ledger.open_cohort("other", epsilon=30.0, delta=1e-6, disjoint_from=["c"], reason="other hospital")
+    assert "in another cohort of the ledger" in found()["run.disjoint"]
+    ledger.declare_unit("c", LedgerUnit("patient", "pid", 1), reason="the schema of that release")
+    ledger.declare_same_unit(["pid", "subject"], reason="the export renames it")
+    assert set(found()) == {"run.caps", "run.disjoint", "run.units"}
+    texts = deviations(Facts(loaded, plan, ledger.entries()))
+    assert sum(text.startswith("run.units: ") for text in texts) == 2
 
 
 def test_record_card_and_both_reports_print_every_deviation(make_record, make_content, schema):
