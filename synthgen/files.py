@@ -20,6 +20,7 @@ from synthgen.schema import Schema, load_schema
 
 if TYPE_CHECKING:
     from synthgen.config_draft import Source
+    from synthgen.evaluate._base import Inputs
     from synthgen.ingest.drafts import Named
 
 USUAL: Mapping[str, Any] = {"delimiter": ",", "encoding": "utf-8", "decimal": ".", "date_format": None}
@@ -441,22 +442,13 @@ def evaluate_tables(
     Returns:
         The verdict as JSON values.
     """
-    from synthgen.evaluate._base import Claim, Inputs
     from synthgen.evaluate._run import evaluate_all
     from synthgen.evaluate._store import results_to_json
     from synthgen.release.gate import decide, load_policy
     from synthgen.release.report import ReportContent, marginals, write_report
 
-    train, holdout, reference = parts["train"], parts["holdout"], parts.get("reference")
-    if reference is None:
-        holdout, reference = _halves(holdout, seed)
-    schema = table.schema
-    labels = schema.with_role("label")
-    groups = tuple(name for name in schema.with_role("protected") if schema.column(name).kind == "category")
-    categories = [name for name in labels if schema.column(name).kind == "category"]
-    target = next(iter([*categories, *labels]), None)
-    claimed = None if claim is None else Claim(claim[0], claim[1])
-    inputs = Inputs(schema, train, holdout, reference, table, target, groups, claimed)
+    inputs = inputs_of(parts, table, claim=claim, seed=seed)
+    schema, train = inputs.schema, inputs.train
     rules = load_policy(policy)
     results = evaluate_all(inputs, seed=seed, progress=lambda name, done: tell(f"evaluate: {name}", done))
     verdict = decide(results, rules)
@@ -482,6 +474,31 @@ def evaluate_tables(
         "bundle": None,
         "results": results_to_json(results),
     }
+
+
+def inputs_of(
+    parts: Mapping[str, RealTable], table: SyntheticTable, *, claim: tuple[float, float] | None, seed: int
+) -> Inputs:
+    """Return what the metrics take; target and groups come from the schema's roles.
+
+    Args:
+        parts: see `evaluate_tables`.
+        table: the synthetic records.
+        claim: epsilon and delta that the generator's maker claims, or None.
+        seed: of the draw of the reference, if none is given.
+    """
+    from synthgen.evaluate._base import Claim, Inputs
+
+    train, holdout, reference = parts["train"], parts["holdout"], parts.get("reference")
+    if reference is None:
+        holdout, reference = _halves(holdout, seed)
+    schema = table.schema
+    labels = schema.with_role("label")
+    groups = tuple(name for name in schema.with_role("protected") if schema.column(name).kind == "category")
+    categories = [name for name in labels if schema.column(name).kind == "category"]
+    target = next(iter([*categories, *labels]), None)
+    claimed = None if claim is None else Claim(claim[0], claim[1])
+    return Inputs(schema, train, holdout, reference, table, target, groups, claimed)
 
 
 def _halves(table: RealTable, seed: int) -> tuple[RealTable, RealTable]:

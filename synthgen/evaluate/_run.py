@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from types import ModuleType
 
@@ -28,7 +28,11 @@ def is_of_images(name: str) -> bool:
 
 
 def evaluate_all(
-    inputs: Inputs, *, seed: int, progress: Callable[[str, float], None] | None = None
+    inputs: Inputs,
+    *,
+    seed: int,
+    progress: Callable[[str, float], None] | None = None,
+    only: Collection[str] | None = None,
 ) -> list[MetricResult]:
     """Return the result of every metric, in alphabetical order; those of pixels for images only.
 
@@ -40,9 +44,11 @@ def evaluate_all(
         inputs: see `Inputs`.
         seed: of all random draws.
         progress: called with the metric's name and the part done, from 0 to 1.
+        only: names of the metrics to run; None runs all.
     """
     images = isinstance(inputs.synthetic, SyntheticImages)
     names = [name for name in metric_names() if images or not is_of_images(name)]
+    names = [name for name in names if only is None or name in only]
     results = []
     single = inputs
     if inputs.schema.unit.is_linked:

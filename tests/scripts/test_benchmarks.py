@@ -1,5 +1,6 @@
 """The benchmarks' own rules: verdicts that can fail, rows that are kept, data that depend."""
 
+import dataclasses
 import importlib
 import itertools
 import json
@@ -159,3 +160,21 @@ def test_the_worst_group_is_worst_over_the_fits_and_too_few_is_no_figure(script:
     assert tables.worst_of([*steady, *swings, *few], "gap") == "**A -.20..+.20**"
     assert tables.worst_of([*steady, *few], "gap") == "B -.10"
     assert tables.worst_of(few, "gap") == "too few"
+
+
+@pytest.fixture
+def gate_bench(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.syspath_prepend(str(SCRIPTS / "benchmarks"))
+    return importlib.import_module("bench_gate")
+
+
+def test_the_bench_of_the_gate_judges_copies_and_an_independent_sample(gate_bench: Any) -> None:
+    parts = importlib.import_module("_gate_parts")
+    if "copies" not in parts.TABLES:
+        parts.leaky("copies", exposes="every patient")(lambda parts, rng: parts.train)
+    case = gate_bench.Case("simulated", 300, "copies", 0, ("leakage_nearest*", "leakage_exact*"), False)
+    assert gate_bench.judged(case)["verdict"] == "refuse"
+    row = gate_bench.judged(dataclasses.replace(case, table="independent sample", again=True))
+    assert row["verdict"] != "refuse"
+    assert row["rows"] == {"a part": 300, "synthetic": 300}
