@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from synthgen.printable import shell
+
 Outcome = Mapping[str, Any]
 
 
@@ -42,15 +44,15 @@ def _planned(outcome: Outcome) -> str:
 
 
 def _judged(outcome: Outcome) -> str:
-    run = outcome.get("run")
-    if not run:
+    if not outcome.get("run"):
         return "read the report; without one, add --report FILE.html."
+    run = shell(outcome["run"])
     if outcome.get("rehearsal"):
         return (
             "read the report. Then name the patients' table, without `rehearsal: true`: synthgen plan CONFIG"
         )
     if outcome.get("bundle"):
-        return f"check the bundle where it is used: synthgen verify {outcome['bundle']}"
+        return f"check the bundle where it is used: synthgen verify {shell(outcome['bundle'])}"
     if outcome["verdict"] == "release":
         return f"synthgen release {run} --output BUNDLE"
     return (
@@ -64,7 +66,7 @@ def _evaluated(outcome: Outcome) -> str:
 
 
 def _fitted(outcome: Outcome) -> str:
-    run = outcome["run"]
+    run = shell(outcome["run"])
     return (
         f"synthgen sample {run} --records 1000 --output sample.csv, "
         f"or the same config with synthgen run --output {run} --resume to evaluate it."
@@ -94,7 +96,7 @@ _STEPS: Mapping[str, Callable[[Outcome], str]] = {
     "fit": _fitted,
     "sample": lambda _: "these records share the guarantee of their run; drawing more costs nothing.",
     "evaluate": _evaluated,
-    "release": lambda outcome: f"check it where it is used: synthgen verify {outcome['bundle']}",
+    "release": lambda outcome: f"check it where it is used: synthgen verify {shell(outcome['bundle'])}",
     "export": lambda outcome: f"the files lie in {outcome['output']}.",
     "verify": _verified,
     "schema_init": lambda outcome: f"read and complete {outcome['schema']}, then synthgen schema check.",

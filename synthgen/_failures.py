@@ -24,17 +24,19 @@ MEMORY = "Use a machine with more memory, or ask for less: fewer records, column
 
 @dataclass(frozen=True)
 class Failure:
-    """An error object as ``--json`` prints it, with the exit code."""
+    """An error object as ``--json`` prints it, with the exit code, and what is listed under the message."""
 
     code: str
     message: str
     where: str = ""
     next: str = ""
     exit_code: int = 1
+    details: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, str]:
         """Return the error object of the command line's contract."""
-        return {"code": self.code, "message": self.message, "where": self.where, "next": self.next}
+        whole = "\n  ".join((self.message, *self.details))
+        return {"code": self.code, "message": whole, "where": self.where, "next": self.next}
 
 
 def failure_of(error: BaseException, arguments: Sequence[str], usage: type[BaseException]) -> Failure:
@@ -85,7 +87,8 @@ def interrupted(arguments: Sequence[str]) -> Failure:
 
 def _known(error: SynthgenError) -> Failure:
     shown = error.to_json()
-    return Failure(shown["code"], shown["message"], shown["where"], shown["next"], error.exit_code)
+    message, *details = error.lines
+    return Failure(shown["code"], message, shown["where"], shown["next"], error.exit_code, tuple(details))
 
 
 def _of_arguments(error: Any, arguments: Sequence[str]) -> Failure:
@@ -96,7 +99,7 @@ def _of_arguments(error: Any, arguments: Sequence[str]) -> Failure:
     if type(error).__name__ == "NoArgsIsHelpError" and context is not None:
         verbs = ", ".join(context.command.list_commands(context))
         return Failure("config", f"Expected a verb: {verbs}.", where, step, 2)
-    message = str(error.format_message()).strip() or "Expected other arguments."
+    message = " ".join(str(error.format_message()).split()) or "Expected other arguments."
     return Failure("config", message if message.endswith(".") else f"{message}.", where, step, 2)
 
 

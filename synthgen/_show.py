@@ -9,6 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
+from synthgen.printable import printable
+
+OF_ROWS = "The protected unit is the ROW: a patient with several rows is not protected."
 _BAR = 24
 _LINE_SECONDS = 30.0
 """Off a terminal, a step that takes long is named again this often."""
@@ -52,9 +55,10 @@ class Progress:
             return
         if done < 0:
             self._clear()
-            self._stream.write(f"Note: {what}\n")
+            self._stream.write(f"Note: {printable(what)}\n")
             self._stream.flush()
             return
+        what = printable(what)
         now, name = self._clock(), _COUNT.sub("", what).strip(" ,:")
         new = name != self._name or done < self._from
         if new:
@@ -142,12 +146,9 @@ def show(outcome: Mapping[str, Any], *, color: bool, quiet: bool = False, verbos
         if not quiet:
             lines += [f"  [{r['head']}] {r['severity']}: {r['message']}" for r in outcome["reasons"]]
     if outcome.get("unit") == "row":
-        red = ("\x1b[31m", "\x1b[0m") if color and not os.environ.get("NO_COLOR") else ("", "")
-        lines.append(
-            f"{red[0]}The protected unit is the ROW: a patient with several rows is not protected.{red[1]}"
-        )
+        lines.append(OF_ROWS)
     if quiet:
-        return "".join(f"{line}\n" for line in lines or _first(outcome))
+        return _written(lines or _first(outcome), color=color)
     hidden = ("verdict", "reasons", "results", "entries") + (() if verbose else ("heads",))
     for key, value in outcome.items():
         if key not in hidden:
@@ -155,7 +156,15 @@ def show(outcome: Mapping[str, Any], *, color: bool, quiet: bool = False, verbos
     for entry in outcome.get("entries", []):
         of = f" of {entry['content']['entry']}" if "entry" in entry["content"] else ""
         lines.append(f"{entry['seq']:>5} {entry['time']} {entry['cohort']} {entry['kind']}{of}")
-    return "\n".join(lines) + "\n"
+    return _written(lines, color=color)
+
+
+def _written(lines: Sequence[str], *, color: bool) -> str:
+    """Return lines as they may stand on a terminal: each is one, whatever names and values it holds."""
+    red = ("\x1b[31m", "\x1b[0m") if color and not os.environ.get("NO_COLOR") else ("", "")
+    return "".join(
+        f"{red[0]}{line}{red[1]}\n" if line is OF_ROWS else f"{printable(line)}\n" for line in lines
+    )
 
 
 def _first(outcome: Mapping[str, Any]) -> list[str]:
@@ -169,6 +178,9 @@ def _lines(key: str, value: Any, depth: int) -> list[str]:
     pad, name = "  " * depth, key.replace("_", " ")
     if value is None or value == "":
         return []
+    if key == "next" and isinstance(value, str) and "\n" in value:  # commands, one a line, of printable words
+        first, *rest = value.split("\n")
+        return [f"{pad}next: {first}", *(f"{pad}{line}" for line in rest)]
     if isinstance(value, Mapping):
         inner = [line for k, v in value.items() for line in _lines(str(k), v, depth + 1)]
         return [f"{pad}{name}:", *inner] if inner else []

@@ -8,8 +8,6 @@ Ctrl-C, SIGTERM or SIGHUP. The whole contract: ``docs/command_line.md``.
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import signal
 import sys
@@ -33,9 +31,11 @@ from synthgen._cli_tools import (
     schema_app,
 )
 from synthgen._failures import INTERRUPTED, Failure, failure_of, interrupted
+from synthgen._terminal import guarded, raw
 from synthgen._verbs import Verbs, talk
 from synthgen.errors import ConfigError, SynthgenError
 from synthgen.outputs import PAGES, require_file, require_folder
+from synthgen.printable import json_text, printable
 
 CONDITIONS = (
     "Condition: sex=F, age=65..80, race=A|B (one of them), weight= (missing). Text that is a category as it "
@@ -59,7 +59,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with the contract's codes."""
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
-    with _stopped_like_ctrl_c():  # --json is taken off, so that no option before it takes it for its value
+    with (
+        _stopped_like_ctrl_c(),
+        guarded(),
+    ):  # --json is taken off, so that no option before it takes it for its value
         code = _exit_code([text for text in arguments if text != "--json"], as_json)
     sys.exit(code)
 
@@ -114,44 +117,43 @@ def _exit_code(arguments: list[str], as_json: bool) -> int:
 
 
 def _begin() -> None:
-    """Forget what an earlier verb of this process was asked for, and write any text to any terminal."""
+    """Forget what an earlier verb of this process was asked for."""
     talk.quiet = talk.verbose = False
     talk.verb = talk.report = ""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _fail(failure: Failure, as_json: bool) -> int:
     if as_json:
-        sys.stdout.write(json.dumps({"error": failure.to_json()}) + "\n")
+        raw(sys.stdout).write(json_text({"error": failure.to_json()}) + "\n")
     place = f"{failure.where}: " if failure.where else ""
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\x1b[2K")  # a bar may stand there
-    sys.stderr.write(f"Error: {place}{failure.message}\n")
-    if failure.next:
-        sys.stderr.write(f"  {failure.next}\n")
+    stream = raw(sys.stderr)
+    if stream.isatty():
+        stream.write("\r\x1b[2K")  # a bar may stand there
+    stream.write(printable(f"Error: {place}{failure.message}") + "\n")
+    for line in (*failure.details, failure.next):
+        stream.write(f"  {printable(line)}\n" if line else "")
     return failure.exit_code
 
 
 def _print(outcome: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps(outcome, allow_nan=False) + "\n")
+        raw(sys.stdout).write(json_text(outcome) + "\n")
         return
     from synthgen._show import show
 
-    color = sys.stdout.isatty()
-    sys.stdout.write(show(outcome, color=color, quiet=talk.quiet, verbose=talk.verbose))
+    stream = raw(sys.stdout)
+    stream.write(show(outcome, color=stream.isatty(), quiet=talk.quiet, verbose=talk.verbose))
     if not talk.quiet:
         from synthgen._endings import ending
 
-        sys.stdout.write("".join(f"{line}\n" for line in ending(talk.verb, outcome, report=talk.report)))
+        for line in ending(talk.verb, outcome, report=talk.report):
+            stream.write(f"{printable(line)}\n")
 
 
 def _tell() -> Callable[[str, float], None]:
     from synthgen._show import Progress
 
-    return Progress(sys.stderr, quiet=talk.quiet, verbose=talk.verbose)
+    return Progress(raw(sys.stderr), quiet=talk.quiet, verbose=talk.verbose)
 
 
 def _judged(outcome: dict[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,13 @@ looks at fields alone; it reads no file and no record.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from synthgen.errors import ConfigError
 from synthgen.fields import Field, column_of, labels_of
+from synthgen.printable import shell
 
 SHOWN = 20
 """At most so many columns of one kind are named in a message."""
@@ -88,8 +89,8 @@ def _domain(field: Field) -> tuple[str, str] | None:
     return None
 
 
-def describe(found: Sequence[Gap], *, lines: Mapping[str, int], where: str) -> tuple[str, str, str]:
-    """Return the message, the place and the next step of an error about gaps.
+def describe(found: Sequence[Gap], *, lines: Mapping[str, int], where: str) -> ConfigError:
+    """Return the error that lists gaps.
 
     Args:
         found: at least one gap.
@@ -101,7 +102,7 @@ def describe(found: Sequence[Gap], *, lines: Mapping[str, int], where: str) -> t
     waiting = [gap.column for gap in found if gap.kind == "unconfirmed"]
     if len(found) == 1:
         step = confirm_step(where, waiting) if waiting else found[0].step
-        return f"column {found[0].column!r}: {found[0].problem}", place, step
+        return ConfigError(f"column {found[0].column!r}: {found[0].problem}", where=place, next_step=step)
     parts = []
     if waiting:
         parts.append(f"{len(waiting)} not confirmed as public: {_listed(waiting, lines)}")
@@ -110,16 +111,18 @@ def describe(found: Sequence[Gap], *, lines: Mapping[str, int], where: str) -> t
     if len(others) > SHOWN:
         parts.append(f"and {len(others) - SHOWN} more")
     columns = len({gap.column for gap in found})
-    message = f"Expected a confirmed public domain in every column, got {columns} without:\n  " + "\n  ".join(
-        parts
+    return ConfigError(
+        f"Expected a confirmed public domain in every column, got {columns} without:",
+        where=place,
+        next_step=confirm_step(where, waiting) if waiting else "Correct each, and run again.",
+        details=parts,
     )
-    return message, place, confirm_step(where, waiting) if waiting else "Correct each, and run again."
 
 
 def confirm_step(schema: str, columns: Sequence[str]) -> str:
     """Return the command that confirms columns, once a person has reviewed them."""
-    path = shlex.quote(schema)
-    named = " ".join(shlex.quote(name) for name in columns)
+    path = shell(schema)
+    named = " ".join(shell(name) for name in columns)
     command = f"synthgen schema confirm {path} {named if len(columns) <= SHOWN else 'COLUMN...'}"
     every = f", or all of them: synthgen schema confirm {path} --all" if len(columns) > 1 else ""
     return f"Check each against a public source (its domain was read from patients), then: {command}{every}"

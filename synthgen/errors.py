@@ -7,6 +7,7 @@ files and lines, and never a patient's value: these texts reach logs and tickets
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -17,15 +18,23 @@ class SynthgenError(Exception):
         message: what was expected and what came, in words, without any patient's value.
         where: path, line or column that the reader should open.
         next_step: what to do about it.
+        details: what is listed under the message, one a line.
+
+    Attributes:
+        message: all of it, with the details.
+        lines: the message, then each of the details.
     """
 
     code: ClassVar[str] = "failure"
     exit_code: ClassVar[int] = 1
     usual_step: ClassVar[str] = "Correct what the message names and run again."
 
-    def __init__(self, message: str, *, where: str = "", next_step: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+    def __init__(
+        self, message: str, *, where: str = "", next_step: str = "", details: Sequence[str] = ()
+    ) -> None:
+        self.lines = (message, *details)
+        self.message = "\n  ".join(self.lines)
+        super().__init__(self.message)
         self.where = where
         self.next_step = next_step
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +14,7 @@ from synthgen.completeness import confirm_step
 from synthgen.errors import ConfigError, DataError, SynthgenError
 from synthgen.models._base import Progress
 from synthgen.outputs import replacing
+from synthgen.printable import printable, shell
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema, load_schema
 
@@ -98,16 +98,16 @@ def _after_init(
     table: Path, output: Path, schema: Schema, dialect: Mapping[str, Any], *, suggest: bool
 ) -> list[str]:
     """Return the commands that follow a draft."""
-    path, data = shlex.quote(str(output)), shlex.quote(str(table))
+    path, data = shell(str(output)), shell(str(table))
     config = f"synthgen config init {path} --data {data}{_options(dialect)}"
     if not suggest:
         return [
-            f"Give each column its type and public domain in {output}.",
+            f"Give each column its type and public domain in {printable(str(output))}.",
             f"synthgen schema check {path} {data}{_options(dialect)}",
             config,
         ]
     return [
-        f"Read {output}: correct roles, domains and missing values from public knowledge.",
+        f"Read {printable(str(output))}: correct roles, domains and missing values from public knowledge.",
         f"synthgen schema confirm {path} --all",
         config,
     ]
@@ -116,7 +116,7 @@ def _after_init(
 def _options(dialect: Mapping[str, Any]) -> str:
     """Return a table's dialect as options of the command line, as far as it is not the usual one."""
     return "".join(
-        f" --{key.replace('_', '-')} {shlex.quote(str(value))}"
+        f" --{key.replace('_', '-')} {shell(str(value))}"
         for key, value in dialect.items()
         if value is not None and value != USUAL.get(key)
     )
@@ -149,7 +149,7 @@ def schema_confirm(path: Path, columns: Sequence[str], *, every: bool) -> dict[s
             next_step="Name the columns that you have checked against a public source.",
         )
     done = confirm(path, None if every else columns)
-    shown = shlex.quote(str(path))
+    shown = shell(str(path))
     if done.waiting:
         follow = confirm_step(str(path), done.waiting)
     elif done.open:
@@ -204,11 +204,11 @@ def config_init(
         schema, schema_path, source, output, cohort=cohort, patients=patients, epsilon=epsilon
     )
     _write_new(output, text, force=force)
-    shown = shlex.quote(str(output))
+    shown = shell(str(output))
     lacking = [
         what for what, known in (("data path", source.path), ("budget.patients", patients)) if known is None
     ]
-    first = [f"Fill in {' and '.join(lacking)} in {output}."] if lacking else []
+    first = [f"Fill in {' and '.join(lacking)} in {printable(str(output))}."] if lacking else []
     return {
         "config": str(output),
         "data": None if source.path is None else str(source.path),

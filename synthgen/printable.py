@@ -15,10 +15,11 @@ from __future__ import annotations
 import html as _html
 import json
 import re
+import shlex
 import unicodedata
 from typing import Any
 
-__all__ = ["code", "html", "json_text", "markdown", "printable", "printable_lines"]
+__all__ = ["code", "html", "json_text", "markdown", "printable", "printable_lines", "shell"]
 
 MOST_MARKS = 4
 """Combining marks in a row that are shown; a pile of more runs into the lines above and below."""
@@ -45,24 +46,33 @@ def printable(text: str) -> str:
         >>> print(printable("a\x1b[2K\nverified: yes"), printable("Müller\u202e"), printable("x\udcff"))
         a\x1b[2K\nverified: yes Müller\u202e x\xff
     """
-    if text.isascii() and text.isprintable():
-        return _GAP.sub(_shown_gap, text)
-    marks, shown = 0, []
-    for sign in text:
-        marks = marks + 1 if unicodedata.category(sign) in ("Mn", "Me") else 0
-        shown.append(sign if _is_seen(sign) and marks <= MOST_MARKS else _escaped(sign))
-    return _GAP.sub(_shown_gap, "".join(shown))
+    return _GAP.sub(_shown_gap, _shown(text))
 
 
 def printable_lines(text: str) -> str:
-    r"""Return a text of several lines, each `printable`; for texts of the package's own, such as help.
+    r"""Return a text of several lines, each `printable` but for its gaps, which set columns in a help text.
+
+    Whoever gives several lines answers for where they end: a name within them is made `printable` first.
 
     Example:
         >>> print(printable_lines("one\x07\n  two"))
         one\x07
           two
     """
-    return "\n".join(_indented(line) for line in text.split("\n"))
+    return "\n".join(_shown(line) for line in text.split("\n"))
+
+
+def shell(text: str) -> str:
+    r"""Return a text as one word of a POSIX shell, `printable`; for commands that a person may copy.
+
+    Example:
+        >>> print(shell("plain.csv"), shell("$(rm x).csv"), shell("a\n'b"))
+        plain.csv '$(rm x).csv' $'a\n\'b'
+    """
+    if printable(text) == text:
+        return shlex.quote(text)
+    quoted = printable(text.replace("\\", "\\\\").replace("'", "\\'"))
+    return f"$'{quoted}'"
 
 
 def html(text: str) -> str:
@@ -144,9 +154,14 @@ def _is_seen(sign: str) -> bool:
     return sign.isprintable() and ord(sign) not in _UNSEEN
 
 
-def _indented(line: str) -> str:
-    body = line.lstrip(" ")
-    return " " * (len(line) - len(body)) + printable(body)
+def _shown(text: str) -> str:
+    if text.isascii() and text.isprintable():
+        return text
+    marks, shown = 0, []
+    for sign in text:
+        marks = marks + 1 if unicodedata.category(sign) in ("Mn", "Me") else 0
+        shown.append(sign if _is_seen(sign) and marks <= MOST_MARKS else _escaped(sign))
+    return "".join(shown)
 
 
 def _escaped(sign: str) -> str:
@@ -155,7 +170,7 @@ def _escaped(sign: str) -> str:
         return _SHORT[sign]
     if 0xDC80 <= number <= 0xDCFF:  # a byte that was no UTF-8, by the file system's `surrogateescape`
         return f"\\x{number - 0xDC00:02x}"
-    if number < 0x100:
+    if number < 0x80:
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 

@@ -18,6 +18,7 @@ import numpy as np
 from synthgen.config import Loaded
 from synthgen.encode.simulate import simulate
 from synthgen.errors import ConfigError
+from synthgen.printable import shell
 from synthgen.runs import RunFolder, file_digest, write_json
 from synthgen.sample import write_table
 from synthgen.schema import load_schema
@@ -95,11 +96,12 @@ def require_simulated(loaded: Loaded) -> None:
 def _make_one(schema: Path | str, table: Path, *, ours: bool) -> str:
     """Return how to make the table of a rehearsal; where the file may be patients', under another name."""
     if ours or not table.exists():
-        return (
-            f"Make one: synthgen schema simulate {schema} -n 1000 -o {table.name}{' --force' if ours else ''}"
+        return f"Make one: synthgen schema simulate {shell(str(schema))} -n 1000 -o {shell(table.name)}" + (
+            " --force" if ours else ""
         )
     name = f"{table.name.split('.')[0]}.simulated.csv"
-    return f"Make one, and name it in data.table.path: synthgen schema simulate {schema} -n 1000 -o {name}"
+    command = f"synthgen schema simulate {shell(str(schema))} -n 1000 -o {shell(name)}"
+    return f"Make one, and name it in data.table.path: {command}"
 
 
 def rehearsing(loaded: Loaded, folder: RunFolder) -> Loaded:

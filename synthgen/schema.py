@@ -360,8 +360,7 @@ class Schema(Settings):
         """
         found = self.gaps(unpaid=unpaid)
         if found:
-            message, place, step = describe(found, lines=lines or {}, where=where)
-            raise ConfigError(message, where=place, next_step=step)
+            raise describe(found, lines=lines or {}, where=where)
 
 
 def lines_of(document: Any, schema: Schema) -> dict[str, int]:

@@ -267,8 +267,9 @@ class _Problems:
             shown.append(f"and {len(self.lines) - MAX_PROBLEMS} more problems")
         n_problems = f"{len(self.lines)} problem{'s' * (len(self.lines) > 1)}"
         raise DataError(
-            f"Expected values as the schema says, got {n_problems}:\n  " + "\n  ".join(shown),
+            f"Expected values as the schema says, got {n_problems}:",
             where=self.where,
+            details=shown,
             next_step="Correct the table, or its schema from public knowledge (`outside`, `missingValues`).",
         )
 

@@ -9,6 +9,7 @@ from typing import Any
 from dp_accounting.dp_event import DpEvent
 
 from synthgen.errors import BudgetExceeded, ConfigError
+from synthgen.printable import shell
 from synthgen.privacy._ledger_state import NAME, State
 from synthgen.privacy.accountant import Filter, epsilon_of
 
@@ -70,7 +71,9 @@ def exceeded(state: State, over: str, cohort: str, event: DpEvent) -> BudgetExce
     others = [name for name in state.sharing(cohort) if name != cohort]
     counted = f" Cohorts that count together with it: {others}." if others else ""
     shown = f"{asked:.4g}" if math.isfinite(asked) else "no protection at all"
-    steps = f"Lower budget.epsilon, or raise the cap with `synthgen ledger open {over}` and a --reason."
+    steps = (
+        f"Lower budget.epsilon, or raise the cap with `synthgen ledger open {shell(over)}` and a --reason."
+    )
     if others:
         steps += " Cohorts proven to share no patient are declared with --disjoint-from."
     return BudgetExceeded(
