@@ -15,10 +15,12 @@ from synthgen.config import (
     require_share,
 )
 from synthgen.data_config import DataSection, ImageSource, TableSource, sized
+from synthgen.errors import OperationError
 from synthgen.models._base import TableModel
 from synthgen.models._model import load_model, model_folder, save_model
 from synthgen.models._where import resolved
 from synthgen.records import SyntheticTable
+from synthgen.safe_files import make_folders, sync_tree
 from synthgen.sample import draw
 from synthgen.schema import Schema, load_schema
 
@@ -63,8 +65,12 @@ class Model:
     def save(self, folder: str | Path) -> None:
         """Write safetensors and JSON into a folder, which is made if it is not there."""
         path = Path(folder)
-        path.mkdir(parents=True, exist_ok=True)
-        save_model(self.fitted, self.schema, self.generator, path)
+        try:
+            make_folders(path, private=False)
+            save_model(self.fitted, self.schema, self.generator, path)
+            sync_tree(path)
+        except OSError as error:
+            raise OperationError.of(error, "save the model", where=str(path)) from error
 
 
 def fit(

@@ -7,13 +7,13 @@ by ``evaluate: {canaries: N}``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from synthgen import jsonfile
 from synthgen.config import Loaded, target_of
 from synthgen.errors import SynthgenError
 from synthgen.evaluate._twin import CANARIES, TwinAudit, audit_twin
@@ -64,7 +64,7 @@ def _once(folder: RunFolder, name: str, make: Callable[[], dict[str, Any]]) -> d
     kept = folder.internal / name
     if not kept.exists():
         folder.write(name, make())
-    found: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8"))
+    found: dict[str, Any] = jsonfile.read(kept)
     return found
 
 

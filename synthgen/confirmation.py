@@ -6,7 +6,7 @@ A file that people comment and lay out is not written anew: ruamel.yaml says whe
 
 from __future__ import annotations
 
-import os
+import stat
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 from synthgen import yamlfile
 from synthgen.completeness import Gap, gaps
 from synthgen.errors import ConfigError, OperationError
+from synthgen.safe_files import replacing, temporary_folder, write_bytes
 from synthgen.schema import Schema, load_schema
 
 BY_HAND = "Write `confirmed: false` into the column's own entry, without anchors, or change it by hand."
@@ -130,19 +131,15 @@ def _offset(mark: Any, starts: Sequence[int]) -> int:
 
 def _replace(path: Path, content: bytes, before: Schema, changed: Collection[str]) -> None:
     """Put the new text in the file's place if it says what it should and nothing else."""
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(content)
-        after = yamlfile.parse(Schema, yamlfile.read(partial), path=path)
-        fields = [f.model_copy(update={"confirmed": f.confirmed or f.name in changed}) for f in before.fields]
-        if after != before.model_copy(update={"fields": tuple(fields)}):
-            step = BY_HAND
-            raise ConfigError("Expected to confirm these columns alone.", where=str(path), next_step=step)
-        partial.chmod(path.stat().st_mode)
-        os.replace(partial, path)
+        with temporary_folder(path) as folder:
+            write_bytes(folder / path.name, content, private=True, durable=False)
+            after = yamlfile.parse(Schema, yamlfile.read(folder / path.name), path=path)
+        mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
-        raise OperationError(
-            "Expected to write the schema.", where=str(path), next_step="Check the folder and its rights."
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        raise OperationError.of(error, "write the schema", where=str(path)) from error
+    fields = [f.model_copy(update={"confirmed": f.confirmed or f.name in changed}) for f in before.fields]
+    if after != before.model_copy(update={"fields": tuple(fields)}):
+        raise ConfigError("Expected to confirm these columns alone.", where=str(path), next_step=BY_HAND)
+    with replacing(path, "write the schema", private=True, make_folder=False, mode=mode) as stream:
+        stream.write(content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from synthgen import datasets, pipeline
 from synthgen.config import load_config
 from synthgen.datasets import meps_survey
 from synthgen.errors import ConfigError
+from synthgen.safe_files import replacing, write_bytes
 
 DEMOS: dict[str, dict[str, tuple[str, ...]]] = {
     "tables": {
@@ -57,12 +58,12 @@ def run(
     configs = cohorts[cohort]
     persons = meps_survey.read_persons() if cohort == "meps" else None
     output = output.resolve()
-    output.mkdir(parents=True, exist_ok=True)
     for file in datasets.path(cohort).iterdir():
-        if file.is_file() and file.suffix != ".py" and not (output / file.name).exists():
-            shutil.copyfile(file, output / file.name)
+        if file.is_file() and file.suffix != ".py" and not os.path.lexists(output / file.name):
+            write_bytes(output / file.name, file.read_bytes(), private=False)
     if persons is not None:
-        persons.to_parquet(output / "meps.parquet", index=False)
+        with replacing(output / "meps.parquet", private=True) as stream:
+            persons.to_parquet(stream, index=False)
     outcomes = []
     overrides = [] if generator is None else [f"generator={{name: {generator}}}"]
     for name in configs:

@@ -73,36 +73,35 @@ def is_parquet(path: Path) -> bool:
 
 
 @contextmanager
-def writing(path: Path, *, compression: str | None, name: str) -> Iterator[IO[bytes]]:
-    """Yield a stream into a file, compressed without times and paths, so that equal content has equal bytes.
+def writing(raw: IO[bytes], *, compression: str | None, name: str) -> Iterator[IO[bytes]]:
+    """Yield a stream into a stream, compressed without times and paths: equal content has equal bytes.
 
     Args:
-        path: the file to write.
+        raw: what receives the compressed bytes.
         compression: see `Dialect`.
         name: name of the only member of a zip archive.
     """
-    with path.open("wb") as raw:
-        if compression == "gz":
-            with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as stream:
-                yield stream  # type: ignore[misc]
-        elif compression == "bz2":
-            with bz2.BZ2File(raw, "wb") as packed:
-                yield packed
-        elif compression == "xz":
-            with lzma.LZMAFile(raw, "wb") as packed_xz:
-                yield packed_xz
-        elif compression == "zst":
-            import pyarrow as pa
+    if compression == "gz":
+        with gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as stream:
+            yield stream  # type: ignore[misc]
+    elif compression == "bz2":
+        with bz2.BZ2File(raw, "wb") as packed:
+            yield packed
+    elif compression == "xz":
+        with lzma.LZMAFile(raw, "wb") as packed_xz:
+            yield packed_xz
+    elif compression == "zst":
+        import pyarrow as pa
 
-            with pa.CompressedOutputStream(pa.PythonFile(raw, mode="w"), "zstd") as packed_zst:
-                yield packed_zst
-        elif compression == "zip":
-            info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            info.compress_type = zipfile.ZIP_DEFLATED
-            with zipfile.ZipFile(raw, "w") as archive, archive.open(info, "w", force_zip64=True) as member:
-                yield member
-        else:
-            yield raw
+        with pa.CompressedOutputStream(pa.PythonFile(raw, mode="w"), "zstd") as packed_zst:
+            yield packed_zst
+    elif compression == "zip":
+        info = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
+        info.compress_type = zipfile.ZIP_DEFLATED
+        with zipfile.ZipFile(raw, "w") as archive, archive.open(info, "w", force_zip64=True) as member:
+            yield member
+    else:
+        yield raw
 
 
 @contextmanager

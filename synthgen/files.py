@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,9 +14,9 @@ import numpy as np
 from synthgen.completeness import confirm_step
 from synthgen.errors import ConfigError, DataError, SynthgenError
 from synthgen.models._base import Progress
-from synthgen.outputs import replacing
 from synthgen.printable import printable, shell
 from synthgen.records import RealTable, SyntheticTable
+from synthgen.safe_files import write_bytes
 from synthgen.schema import Schema, load_schema
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def schema_init(
     else:
         make = image_draft.draft if image_draft.is_images(table) else init
         draft = make(table, suggest=suggest, named=named or NOTHING, **dialect)
-    _write_new(output, draft.text, force=force)
+    _write_new(output, draft.text, force=force, private=suggest)
     schema = load_schema(output, complete=False)
     identifiers = [{"column": f.column, "kind": f.kind, "cells": f.cells} for f in draft.identifiers]
     found = {"identifiers": identifiers} if suggest else {}
@@ -203,7 +204,7 @@ def config_init(
     text = drafts.draft(
         schema, schema_path, source, output, cohort=cohort, patients=patients, epsilon=epsilon
     )
-    _write_new(output, text, force=force)
+    _write_new(output, text, force=force, private=False)
     shown = shell(str(output))
     lacking = [
         what for what, known in (("data path", source.path), ("budget.patients", patients)) if known is None
@@ -266,7 +267,7 @@ def schema_import(
         )
     output = source.with_suffix(".schema.yaml") if output is None else output
     found = redcap.draft(source, table=table, delimiter=delimiter, encoding=encoding)
-    _write_new(output, found.text)
+    _write_new(output, found.text, force=False, private=False)
     load_schema(output, complete=False)
     return {
         "schema": str(output),
@@ -280,7 +281,7 @@ def schema_import(
 
 
 def _require_new(output: Path, *, force: bool) -> None:
-    if output.exists() and not force:
+    if os.path.lexists(output) and not force:
         raise ConfigError(
             "Expected no file, found one.",
             where=str(output),
@@ -288,10 +289,10 @@ def _require_new(output: Path, *, force: bool) -> None:
         )
 
 
-def _write_new(output: Path, text: str, *, force: bool = False) -> None:
+def _write_new(output: Path, text: str, *, force: bool, private: bool) -> None:
+    """Write a draft; one with values of patients is readable by this user only."""
     _require_new(output, force=force)
-    with replacing(output, "write the file", make_folder=False) as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_bytes(output, text.encode(), private=private, make_folder=False, overwrite=force)
 
 
 def schema_check(schema_path: Path, table: Path, *, dialect: Mapping[str, Any]) -> dict[str, Any]:

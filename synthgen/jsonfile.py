@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any, NoReturn
 
-from synthgen import limits
+from synthgen import limits, safe_files
 
 DIGITS = 100
 """Digits of the longest number in one run; programs write no more than 25."""
@@ -29,28 +30,49 @@ def read(path: Path) -> Any:
         ValueError: the file is not UTF-8 text or not JSON, or holds a key twice, NaN, infinity or a number
             longer than `DIGITS`; the message names the problem and no value.
         limits.TooLarge: it is longer or deeper than the limits allow.
+        DataError: it is a link, a pipe, a device or a folder.
         OSError: it cannot be read.
     """
-    return parse(read_bytes(path, "json_bytes"), where=str(path))
+    return parse(read_bytes(path, "json_bytes", links=False), where=str(path))
 
 
-def read_bytes(path: Path, limit: str) -> bytes:
+def read_bytes(path: Path, limit: str, *, links: bool = True) -> bytes:
     """Return a file's bytes, if they are no more than a limit allows.
 
     Args:
         path: the file.
         limit: name of the limit.
+        links: follow a link, as for a file that a person names; else refuse it.
 
     Raises:
+        DataError: it is a pipe, a device or a folder, or a link where none is followed.
         limits.TooLarge: they are more; for configs `limits.ConfigTooLarge`.
         OSError: the file cannot be read.
     """
     most = getattr(limits.current(), limit)
-    with path.open("rb") as stream:
+    opened = safe_files.open_plain if links else safe_files.open_without_links
+    with opened(path) as stream:
         content = stream.read(most + 1)
         if len(content) > most:
-            limits.refuse(limit, max(path.stat().st_size, most + 1), where=str(path))
+            limits.refuse(limit, max(os.fstat(stream.fileno()).st_size, most + 1), where=str(path))
     return content
+
+
+def write(path: Path, content: Any, *, private: bool, durable: bool = True, sort_keys: bool = True) -> None:
+    """Write a JSON file so that a crash leaves the old one or the new one; see `safe_files.replacing`.
+
+    Args:
+        path: the file.
+        content: JSON values, without NaN and infinity.
+        private: readable by this user only.
+        durable: force content and name to disk.
+        sort_keys: order keys by name, else as they are.
+
+    Raises:
+        OperationError: the operating system refused.
+    """
+    text = json.dumps(content, indent=1, sort_keys=sort_keys, allow_nan=False)
+    safe_files.write_bytes(path, f"{text}\n".encode(), private=private, durable=durable)
 
 
 def parse(content: bytes | str, *, where: str = "") -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import getpass
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any
 
 from dp_accounting.dp_event import ComposedDpEvent, DpEvent
 
-from synthgen import audits
+from synthgen import audits, jsonfile
 from synthgen.config import Loaded, groups_of, tables_of, target_of
 from synthgen.errors import ConfigError, DataError, GateRefused
 from synthgen.evaluate._base import Claim, Inputs, MetricResult
@@ -186,8 +185,8 @@ def stored(folder: RunFolder) -> Judged:
     from synthgen.release.gate import verdict_from_json
 
     try:
-        content = json.loads((folder.internal / "evaluation.json").read_text(encoding="utf-8"))
-        record = json.loads((folder.internal / "record.json").read_text(encoding="utf-8"))
+        content = jsonfile.read(folder.internal / "evaluation.json")
+        record = jsonfile.read(folder.internal / "record.json")
     except (OSError, ValueError):
         raise ConfigError(
             "Expected an evaluated run, found none.",

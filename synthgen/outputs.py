@@ -1,11 +1,10 @@
-"""Files that are written: refused before any work where they cannot be, whole or absent afterwards."""
+"""Files that are to be written: refused before any work where they cannot be. `safe_files` writes them."""
 
 from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 from synthgen.errors import ConfigError, OperationError
@@ -16,39 +15,6 @@ DESCRIPTIONS = (".yaml", ".yml")
 """Endings of schemas and configs."""
 PAGES = (".html", ".htm")
 """Endings of reports."""
-
-
-@contextmanager
-def replacing(path: Path, doing: str, *, make_folder: bool = True) -> Iterator[Path]:
-    """Yield where to write a file; it takes its name when it is whole, and nothing is left if it is not.
-
-    Args:
-        path: the file.
-        doing: what is expected to work, such as ``write the table``, for the message.
-        make_folder: make its folder, if it is missing.
-
-    Raises:
-        OperationError: the operating system refused, with the cause and what to do.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        try:
-            if make_folder:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            yield partial
-            partial.replace(path)
-        except BaseException:  # an interrupt too leaves no half of a file
-            _remove(partial)
-            raise
-    except OSError as error:
-        raise OperationError.of(error, doing, where=str(path)) from error
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError:  # the disk that refused the file refuses this too
-        return
 
 
 def require_file(path: Path, endings: Sequence[str], *, force: bool = True, where: str = "--output") -> None:
@@ -152,7 +118,7 @@ def require_place(path: Path, *, where: str = "--output") -> None:
         if not os.access(inside, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "no rights")
         longest = os.pathconf(inside, "PC_NAME_MAX")
-        if len(os.fsencode(f".{path.name}.partial")) > longest:
+        if len(os.fsencode(path.name)) > longest:
             raise OSError(errno.ENAMETOOLONG, "too long")
     except OSError as error:
         raise OperationError.of(error, "write there", where=where) from error

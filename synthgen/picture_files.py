@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from synthgen.image_records import SyntheticImages
 from synthgen.models._base import ImageModel
-from synthgen.outputs import replacing
 from synthgen.records import SyntheticTable
-from synthgen.sample import draw, of_shard, write_table
+from synthgen.safe_files import replacing, sync_disk, write_bytes
+from synthgen.sample import draw, is_written, of_shard, write_table
 from synthgen.schema import Schema
 from synthgen.table_files import file_name
 
@@ -49,15 +49,14 @@ def write_archive(images: SyntheticImages, path: Path) -> None:
     Raises:
         OperationError: the disk refused; no partial file is left.
     """
-
-    def write(stream: IO[bytes]) -> None:
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-            for name, image in zip(images.file_names, images.pixels, strict=True):
-                info = zipfile.ZipInfo(name, EPOCH)
-                info.external_attr = 0o644 << 16
-                archive.writestr(info, png(image))
-
-    _whole(path, write)
+    with (
+        replacing(path, "write images", private=False) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        for name, image in zip(images.file_names, images.pixels, strict=True):
+            info = zipfile.ZipInfo(name, EPOCH)
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, png(image))
 
 
 def write_array(images: SyntheticImages, path: Path) -> None:
@@ -77,16 +76,15 @@ def write_array(images: SyntheticImages, path: Path) -> None:
             values.to_numpy() if numbers else values.astype("string").fillna("").to_numpy(str)
         )
     content: dict[str, Any] = {**columns, "images": plain}
-
-    def write(stream: IO[bytes]) -> None:  # numpy.savez takes no column named `file`
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-            for name, values in content.items():
-                info = zipfile.ZipInfo(f"{name}.npy", EPOCH)
-                info.compress_type = zipfile.ZIP_DEFLATED
-                with archive.open(info, "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, np.ascontiguousarray(values), allow_pickle=False)
-
-    _whole(path, write)
+    with (  # numpy.savez takes no column named `file`
+        replacing(path, "write images", private=False) as stream,
+        zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive,
+    ):
+        for name, values in content.items():
+            info = zipfile.ZipInfo(f"{name}.npy", EPOCH)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(info, "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(values), allow_pickle=False)
 
 
 def write_shards(
@@ -108,28 +106,18 @@ def write_shards(
         n = each + int(shard < rest)
         ending = "" if shards == 1 else f"-{shard:05d}-of-{shards:05d}"
         path = folder / f"attributes{ending}.csv"
-        if not path.exists():
+        if not is_written(path):
             drawn: Any = draw(model, schema, n, seed=seed, shard=shard, **own)
             drawn = replace(drawn, first_id=first)
             for name, image in _files(drawn):
-                _whole(folder / name, _writing(image))
+                write_bytes(folder / name, image, "write images", private=False, durable=False)
+            sync_disk(folder)
             write_table(drawn, path, first=first)
         paths.append(path)
         first += n
     return paths
 
 
-def _writing(content: bytes) -> Callable[[IO[bytes]], Any]:
-    """Return what writes these bytes into a stream."""
-    return lambda stream: stream.write(content)
-
-
 def _files(images: SyntheticImages) -> Iterator[tuple[str, bytes]]:
     for name, image in zip(images.file_names, images.pixels, strict=True):
         yield name, png(image)
-
-
-def _whole(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
-    """Write a file so that a crash leaves the old one, the new one, or none."""
-    with replacing(path, "write images") as partial, partial.open("wb") as stream:
-        write(stream)

@@ -8,13 +8,13 @@ table opened. What is decided, drawn or judged is decided, drawn or judged in th
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from synthgen import jsonfile
 from synthgen.audits import canaries_of
 from synthgen.config import Loaded, formats_of, holdout_of, load_config, tables_of
 from synthgen.encode.table import coarse_bins
@@ -33,7 +33,8 @@ from synthgen.rehearsal import NOTICE, rehearsing, require_simulated
 from synthgen.release._power import few_patients, loose_delta, typical_noise
 from synthgen.release.export.dicom import write_dicom
 from synthgen.release.policy import load_policy
-from synthgen.runs import RunFolder, source_digest, write_json
+from synthgen.runs import RunFolder, source_digest
+from synthgen.safe_files import write_bytes
 from synthgen.sample import draw
 from synthgen.spending import (
     Stopwatch,
@@ -209,7 +210,7 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     table = draw(model, schema, n_records, seed=loaded.config.seed, progress=tell)
     if folder.done("sample") is None:
         if loaded.config.rehearsal:
-            (folder.public / "REHEARSAL.txt").write_text(NOTICE, encoding="utf-8")
+            write_bytes(folder.public / "REHEARSAL.txt", NOTICE.encode(), private=False)
         write_cohort(table, folder.public, SYNTHETIC, tables_of(loaded.config))
         if "dicom" in formats_of(loaded.config):
             write_dicom(table, folder.public / "dicom", model=source_digest((folder.model,)), again=True)
@@ -277,7 +278,7 @@ def evaluate_public(run_path: Path, epsilon: float, *, tell: Progress = quiet) -
     figures = fidelity(cohort.holdout, table, rho=rho, patients=patients, noise=noise)
     held.commit({"figure": "one-way total variation"})
     outcome = {"fidelity": figures, "epsilon": epsilon, "delta": delta, "unit": plan.unit}
-    write_json(folder.public / f"evaluation_public_{held.number}.json", outcome)
+    jsonfile.write(folder.public / f"evaluation_public_{held.number}.json", outcome, private=False)
     return {**outcome, "run": str(folder.path)}
 
 
@@ -304,7 +305,7 @@ def release(run_path: Path, output: Path, *, override: str | None = None) -> dic
 
 
 def _require_same_data(folder: RunFolder, loaded: Loaded) -> None:
-    known = json.loads((folder.internal / "data.json").read_text(encoding="utf-8"))["sha256"]
+    known = jsonfile.read(folder.internal / "data.json")["sha256"]
     if all(path.exists() for path in loaded.sources) and source_digest(loaded.sources) != known:
         raise ConfigError(
             "Expected the data that this run was made from, found changed data.",

@@ -7,7 +7,6 @@ pass for a simulated one. It books into a ledger in the run's own folder, and no
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -15,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
+from synthgen import jsonfile
 from synthgen.config import Loaded
 from synthgen.encode.simulate import simulate
 from synthgen.errors import ConfigError
 from synthgen.printable import shell
-from synthgen.runs import RunFolder, file_digest, write_json
+from synthgen.runs import RunFolder, file_digest
 from synthgen.sample import write_table
 from synthgen.schema import load_schema
 
@@ -45,7 +45,7 @@ def write_simulated(schema_path: Path, n_records: int, output: Path, *, seed: in
     table = simulate(load_schema(schema_path), n_records, rng=np.random.default_rng(seed))
     write_table(table, output)
     made = {"made_by": "synthgen schema simulate", "records": n_records, "seed": seed}
-    write_json(note_of(output), {**made, "sha256": file_digest(output)})
+    jsonfile.write(note_of(output), {**made, "sha256": file_digest(output)}, private=False)
 
 
 def is_simulated(table: Path) -> bool:
@@ -115,7 +115,7 @@ def rehearsing(loaded: Loaded, folder: RunFolder) -> Loaded:
 
 def _note(table: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(note_of(table).read_text(encoding="utf-8"))
+        found = jsonfile.read(note_of(table))
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None

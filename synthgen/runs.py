@@ -23,9 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from synthgen import jsonfile, safe_files
 from synthgen.errors import ConfigError, OperationError, SynthgenError
-from synthgen.outputs import replacing
-from synthgen.privacy._ledger_copy import sync_folder
 
 STATE = "state.json"
 ANSWERS = "answers.journal"
@@ -76,7 +75,8 @@ class RunFolder:
         folder = cls(path)
         content = {"format": FORMAT, "digest": digest, "source": dict(source), "stages": {}}
         content["choices"] = dict(choices or {})
-        if folder._state_file.exists():
+        if os.path.lexists(folder._state_file):
+            folder._check()
             state = folder.state
             if state["digest"] != digest and not folder.drawn:
                 folder._write(content)
@@ -86,16 +86,17 @@ class RunFolder:
             if goal != "fit" or not fitted:
                 folder._choose(choices or {}, source, resume=resume or not fitted)
             return folder
-        if path.exists() and not folder._unborn():
+        if os.path.lexists(path) and not folder._unborn():
             raise ConfigError(
                 "Expected an empty folder or a run, found other files.",
                 where=str(path),
                 next_step="Choose another --output.",
             )
         try:
-            folder.internal.mkdir(parents=True, exist_ok=True)
-            folder.internal.chmod(0o700)
-            folder.public.mkdir(exist_ok=True)
+            safe_files.make_folders(path, private=False)
+            folder._check()  # before anything is made in it: it may be another user's
+            safe_files.make_folders(folder.internal, private=True)
+            safe_files.make_folders(folder.public, private=False)
         except OSError as error:
             raise OperationError.of(error, "make the run's folder", where=str(path)) from error
         folder._write(content)
@@ -107,22 +108,25 @@ class RunFolder:
 
         Raises:
             ConfigError: there is none.
+            DataError: it holds a link, a pipe, a device, or something of another user.
         """
         folder = cls(path)
-        if not folder._state_file.is_file():
+        if not os.path.lexists(folder._state_file):
             raise ConfigError(
                 "Expected the folder of a run, found none.",
                 where=str(path),
                 next_step="Check the path, or run first.",
             )
+        folder._check()
         return folder
 
     @classmethod
     def started(cls, path: Path) -> bool:
         """Return whether a folder holds a run for which noise was drawn, or that went on anyway."""
         folder = cls(path)
-        if not folder._state_file.is_file():
+        if not os.path.lexists(folder._state_file):
             return False
+        folder._check()
         return "anyway" in folder.state or folder.drawn
 
     @property
@@ -149,7 +153,7 @@ class RunFolder:
     def state(self) -> dict[str, Any]:
         """What is known of the run, as JSON values."""
         try:
-            content: dict[str, Any] = json.loads(self._state_file.read_text(encoding="utf-8"))
+            content: dict[str, Any] = jsonfile.read(self._state_file)
         except (OSError, ValueError) as error:
             raise OperationError("Expected a readable state file.", where=str(self._state_file)) from error
         if content.get("format") != FORMAT:
@@ -209,14 +213,14 @@ class RunFolder:
         self._write(state)
 
     def clean(self) -> None:
-        """Remove what a killed process left half written beside the bundle's place."""
-        for left in self.public.glob(".*.partial"):
-            shutil.rmtree(left, ignore_errors=True)
+        """Remove what killed processes left half written."""
+        for folder in (self.internal, self.public):
+            safe_files.remove_temporary(folder)
 
     def write(self, name: str, content: Any) -> Path:
         """Write JSON into ``internal``."""
         path = self.internal / name
-        write_json(path, content)
+        jsonfile.write(path, content, private=True)
         return path
 
     @property
@@ -225,8 +229,19 @@ class RunFolder:
 
     def _unborn(self) -> bool:
         """Whether there is nothing, or what a process left that was killed while it made the folder."""
-        ours = {self.internal, self.public, partial_of(self._state_file)}
-        return self.path.is_dir() and ours.issuperset(self.path.rglob("*"))
+        if self.path.is_symlink() or not self.path.is_dir():
+            return False
+        found = set(self.path.rglob("*")) - {self.internal, self.public}
+        return all(p.parent == self.internal and safe_files.is_temporary(p.name) for p in found)
+
+    def _check(self) -> None:
+        """Refuse links, devices and other users' files; keep other users from changing what was checked."""
+        try:
+            safe_files.check_folder(self.path, what="a run", tighten=True)
+            if self.internal.is_dir():
+                self.internal.chmod(safe_files.PRIVATE_FOLDER)
+        except OSError as error:
+            raise OperationError.of(error, "open the run's folder", where=str(self.path)) from error
 
     def _choose(self, choices: Mapping[str, Any], source: Mapping[str, Any], *, resume: bool) -> None:
         state = self.state
@@ -273,51 +288,12 @@ class RunFolder:
             )
 
     def _write(self, state: Mapping[str, Any]) -> None:
-        write_json(self._state_file, state)
-
-
-def partial_of(path: Path) -> Path:
-    """Return where a file is written before it takes its name."""
-    return path.with_name(f".{path.name}.partial")
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON so that a crash leaves the old file or the new one.
-
-    Raises:
-        OperationError: the disk refused.
-    """
-    with replacing(path, "write a file") as partial, partial.open("w", encoding="utf-8") as stream:
-        json.dump(content, stream, indent=1, sort_keys=True, allow_nan=False)
-        stream.write("\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-
-
-def sync_tree(folder: Path) -> None:
-    """Force a folder's files and their names to disk.
-
-    Raises:
-        OperationError: the disk refused.
-    """
-    try:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                with path.open("rb") as stream:
-                    os.fsync(stream.fileno())
-        for path in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
-            sync_folder(path)
-    except OSError as error:
-        raise OperationError(
-            f"Expected to write a folder ({error.strerror}).",
-            where=str(folder),
-            next_step="Check the disk, then --resume.",
-        ) from None
+        jsonfile.write(self._state_file, state, private=True)
 
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as stream:
+    with safe_files.open_plain(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

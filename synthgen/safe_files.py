@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,8 +29,6 @@ from synthgen.errors import ConfigError, DataError, OperationError
 TRUSTED_USERS = "SYNTHGEN_TRUSTED_USERS"
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 PUBLIC_FILE, PUBLIC_FOLDER = 0o644, 0o755
-TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.partial")
-"""Name of a file or folder that is being written; one that is left over may be deleted."""
 
 MAX_DEPTH = 32
 """Folders inside folders of a run, model or bundle."""
@@ -53,6 +51,7 @@ def replacing(
     make_folder: bool = True,
     overwrite: bool = True,
     durable: bool = True,
+    mode: int | None = None,
 ) -> Iterator[BinaryIO]:
     """Yield a binary stream; its content takes the file's name when it is whole, and else nothing is left.
 
@@ -62,7 +61,8 @@ def replacing(
         private: readable by this user only (0600); else by all whom the umask allows (at most 0644).
         make_folder: make its folder, if it is missing.
         overwrite: replace a file that is there.
-        durable: force content and name to disk.
+        durable: force content and name to disk; without it `sync_disk` or `sync_tree` does so for many files.
+        mode: exact mode, such as that of the file that is replaced; None follows from ``private``.
 
     Raises:
         ConfigError: another user's file, a device, a pipe, or a file that is to be kept lies there.
@@ -76,8 +76,7 @@ def replacing(
             with _temporary(folder) as (temporary, descriptor):
                 with os.fdopen(os.dup(descriptor), "w+b") as stream:
                     yield stream
-                if not private:
-                    os.fchmod(descriptor, PUBLIC_FILE & ~umask())
+                os.fchmod(descriptor, _mode(private=private) if mode is None else mode)
                 if durable:
                     os.fsync(descriptor)
                 _rename(folder, temporary, path, overwrite=overwrite)
@@ -209,6 +208,25 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def sync_disk(folder: Path) -> None:
+    """Force to disk all that was written to a folder's file system; for many files, in place of one by one.
+
+    Raises:
+        OSError: the operating system refused.
+    """
+    import ctypes
+
+    descriptor = os.open(folder, _FOLDER)
+    try:
+        system = ctypes.CDLL(None, use_errno=True)
+        if not hasattr(system, "syncfs"):  # not Linux
+            os.sync()
+        elif system.syncfs(descriptor):
+            raise OSError(ctypes.get_errno(), "syncfs")
+    finally:
+        os.close(descriptor)
+
+
 def sync_tree(folder: Path) -> None:
     """Force a folder's files and their names to disk.
 
@@ -221,6 +239,11 @@ def sync_tree(folder: Path) -> None:
                 os.fsync(stream.fileno())
     for path in [folder, *(path for path in folder.rglob("*") if path.is_dir())]:
         sync_folder(path)
+
+
+def is_temporary(name: str) -> bool:
+    """Return whether a name is one of a file or folder that is being written, or was when a process died."""
+    return name.startswith(".") and name.endswith(".partial")
 
 
 def remove_temporary(folder: Path) -> None:
@@ -236,7 +259,7 @@ def remove_temporary(folder: Path) -> None:
 # Reading
 
 
-def open_without_links(path: Path, *, ours: bool = False) -> BinaryIO:
+def open_without_links(path: Path, *, ours: bool = False) -> BufferedReader:
     """Open a plain file for reading; never waits for a pipe and never follows a link at the end of the path.
 
     Args:
@@ -253,16 +276,23 @@ def open_without_links(path: Path, *, ours: bool = False) -> BinaryIO:
         if error.errno in (errno.ELOOP, errno.ENXIO):
             raise _refused("a link or a device", path) from None
         raise
+    return _opened(descriptor, path, ours=ours)
+
+
+def open_plain(path: Path) -> BufferedReader:
+    """Open a plain file that a person named for reading; links are followed, pipes are not waited for.
+
+    Raises:
+        DataError: it is a pipe, a device or a folder.
+        OSError: the operating system refused; FileNotFoundError if there is none.
+    """
     try:
-        status = os.fstat(descriptor)
-        if ours:
-            _require_plain(status, path)
-        elif not stat.S_ISREG(status.st_mode):
-            raise _refused(_kind(status), path)
-        return os.fdopen(descriptor, "rb")
-    except BaseException:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            raise _refused("a device", path) from None
         raise
+    return _opened(descriptor, path, ours=False)
 
 
 def read_bytes(path: Path, *, ours: bool = False) -> bytes:
@@ -271,7 +301,7 @@ def read_bytes(path: Path, *, ours: bool = False) -> bytes:
         return stream.read()
 
 
-def open_beneath(root: Path, relative: str | Path) -> BinaryIO:
+def open_beneath(root: Path, relative: str | Path) -> BufferedReader:
     """Open a plain file inside a folder. Links that lead out of the folder are not followed.
 
     A link to another file of the folder is resolved; then each part of the path is opened without following
@@ -305,11 +335,7 @@ def open_beneath(root: Path, relative: str | Path) -> BinaryIO:
             raise
     finally:
         os.close(folder)
-    status = os.fstat(descriptor)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(descriptor)
-        raise _refused(_kind(status), root)
-    return os.fdopen(descriptor, "rb")
+    return _opened(descriptor, root, ours=False)
 
 
 # Checking
@@ -415,6 +441,10 @@ def _random_name() -> str:
     return f".{secrets.token_hex(8)}.partial"
 
 
+def _mode(*, private: bool) -> int:
+    return PRIVATE_FILE if private else PUBLIC_FILE & ~umask()
+
+
 @contextmanager
 def _temporary(folder: int) -> Iterator[tuple[str, int]]:
     """Yield name and descriptor of a new file (0600) in a folder; after an error the file is gone."""
@@ -466,6 +496,20 @@ def _rename(folder: int, temporary: str, path: Path, *, overwrite: bool) -> None
     os.replace(temporary, path.name, src_dir_fd=folder, dst_dir_fd=folder)
 
 
+def _opened(descriptor: int, path: Path, *, ours: bool) -> BufferedReader:
+    """Return a stream of a descriptor, which is closed if it is not of a plain file."""
+    try:
+        status = os.fstat(descriptor)
+        if ours:
+            _require_plain(status, path)
+        elif not stat.S_ISREG(status.st_mode):
+            raise _refused(_kind(status), path)
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 def _require_plain(status: os.stat_result, path: Path) -> None:
     problem = plain_problem(status)
     if problem:
@@ -474,7 +518,7 @@ def _require_plain(status: os.stat_result, path: Path) -> None:
 
 def _refused(found: str, path: Path) -> DataError:
     return DataError(
-        f"Expected a plain file of this user, found {found}.",
+        f"Expected a plain file, found {found}.",
         where=str(path),
         next_step="Copy the file itself with your own account, and use the copy.",
     )

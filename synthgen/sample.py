@@ -5,6 +5,7 @@ Everything here is post-processing: no real record is reached from this file.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,9 @@ from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError, DataError
 from synthgen.models._base import ImageModel, Progress, TableModel
 from synthgen.models._conditions import Condition, conditions
-from synthgen.outputs import TABLES, replacing
+from synthgen.outputs import TABLES
 from synthgen.records import SyntheticTable
+from synthgen.safe_files import replacing, require_plain
 from synthgen.schema import OTHER, Schema
 from synthgen.table_files import write_parquet, write_text
 
@@ -272,11 +274,11 @@ def write_table(table: SyntheticTable, path: Path, *, first: int = 1) -> None:
     if not (is_text(path) or is_parquet(path)):
         raise ConfigError(f"Expected a file that ends in {' or '.join(TABLES)}.", where=path.name)
     table = replace(table, first_id=first)
-    with replacing(path, "write the table") as partial:
+    with replacing(path, "write the table", private=False) as stream:
         if is_parquet(path):
-            write_parquet(table, partial)
+            write_parquet(table, stream)
         else:
-            write_text(table, partial, name=path.name)
+            write_text(table, stream, name=path.name)
 
 
 def write_shards(
@@ -293,12 +295,24 @@ def write_shards(
         own = of_shard(options, shard, shards)
         n = each + int(shard < rest)
         path = folder / f"part-{shard:05d}-of-{shards:05d}.parquet"
-        if not path.exists():
+        if not is_written(path):
             table = draw(model, schema, n, seed=seed, shard=shard, **own)
             write_table(table, path, first=first)
         paths.append(path)
         first += n
     return paths
+
+
+def is_written(path: Path) -> bool:
+    """Return whether a shard is there.
+
+    Raises:
+        DataError: a link, a pipe or another user's file lies in its place.
+    """
+    if not os.path.lexists(path):
+        return False
+    require_plain(path)
+    return True
 
 
 def of_shard(options: dict[str, Any], shard: int, shards: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from synthgen import image_cohort, preprocess
 from synthgen.config import Loaded, holdout_of
 from synthgen.deidentify import table as deidentify
-from synthgen.errors import ConfigError, DataError, SynthgenError
+from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
 from synthgen.ingest import table as ingest
 from synthgen.ingest.form import written_as
 from synthgen.ingest.linked import kept_in_order
@@ -26,7 +26,6 @@ from synthgen.models._device import device_of
 from synthgen.models._longitudinal import for_schema
 from synthgen.models._model import load_model, save_model
 from synthgen.privacy._ledger_caps import cap_of
-from synthgen.privacy._ledger_copy import sync_folder
 from synthgen.privacy.answers import Journal
 from synthgen.privacy.ledger import Ledger, LedgerUnit
 from synthgen.privacy.noise import NoiseSource
@@ -34,7 +33,8 @@ from synthgen.privacy.parts import keep_records, part_of
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
 from synthgen.records import Cohort
-from synthgen.runs import partial_of, saved_digest, source_digest, sync_tree
+from synthgen.runs import saved_digest, source_digest
+from synthgen.safe_files import finish_folder, temporary_folder
 from synthgen.schema import Schema
 
 BEFORE = "sqlite:///ledger.db"
@@ -270,15 +270,14 @@ def _device(loaded: Loaded) -> str:
 
 def _save(model: TableModel, loaded: Loaded, folder: Path) -> str:
     """Save a model so that a crash leaves all of it or none of it. Returns its digest."""
-    partial = partial_of(folder)
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    save_model(model, loaded.schema, loaded.generator.name, partial)
-    sync_tree(partial)
-    if folder.exists():
-        shutil.rmtree(folder)
-    partial.replace(folder)
-    sync_folder(folder.parent)
+    try:
+        with temporary_folder(folder) as partial:
+            save_model(model, loaded.schema, loaded.generator.name, partial)
+            if folder.exists():
+                shutil.rmtree(folder)
+            finish_folder(partial, folder, private=False)
+    except OSError as error:
+        raise OperationError.of(error, "save the model", where=str(folder)) from error
     return saved_digest(folder)
 
 

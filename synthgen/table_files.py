@@ -9,7 +9,7 @@ import codecs
 import csv
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 BOTH = "\r\n"
 
 
-def write_text(table: SyntheticTable, target: Path, *, name: str) -> None:
+def write_text(table: SyntheticTable, target: IO[bytes], *, name: str) -> None:
     """Write delimited text in the table's dialect, compressed if the ending of ``name`` says so.
 
     Args:
         table: synthetic records.
-        target: the file to write.
+        target: stream of the file.
         name: name that the file will have.
 
     Raises:
@@ -111,12 +111,12 @@ def _is_plain_number(field: Field, schema: Schema) -> bool:
     return field.type in ("integer", "number")
 
 
-def write_parquet(table: SyntheticTable, target: Path) -> None:
+def write_parquet(table: SyntheticTable, target: IO[bytes]) -> None:
     """Write Parquet with the types that the input had, where they are known.
 
     Args:
         table: synthetic records.
-        target: the file to write.
+        target: stream of the file.
 
     Raises:
         OSError: the disk refused.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from synthgen.errors import ConfigError
+from synthgen.models._stored import read_name, write_name
 
 CHOICE = "choice.json"
 
 
 def write_choice(folder: Path, name: str) -> None:
     """Write the chosen generator's key."""
-    (folder / CHOICE).write_text(json.dumps({"generator": name}) + "\n", encoding="utf-8")
+    write_name(folder / CHOICE, name)
 
 
 def read_choice(folder: Path) -> str:
@@ -22,6 +22,6 @@ def read_choice(folder: Path) -> str:
         ConfigError: there is none.
     """
     try:
-        return str(json.loads((folder / CHOICE).read_text(encoding="utf-8"))["generator"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return read_name(folder / CHOICE)
+    except (OSError, ValueError) as error:
         raise ConfigError("Expected a saved model that was chosen by rule.", where=str(folder)) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,6 +19,7 @@ from synthgen.models._embedding_fit import Learnt, basis_of
 from synthgen.models._imaging import load_attributes, save_attributes
 from synthgen.models._merf import FittedMerf
 from synthgen.models._shrinkage import Gaussians
+from synthgen.models._stored import read_arrays, read_settings, write_arrays, write_settings
 from synthgen.records import SyntheticTable
 from synthgen.schema import Schema
 
@@ -105,8 +105,6 @@ class FittedEmbedding:
 
     def save(self, folder: Path) -> None:
         """Write safetensors and JSON into an existing folder."""
-        from safetensors.numpy import save_file
-
         moments = self.learnt.moments
         tensors = {name: np.ascontiguousarray(value) for name, value in vars(moments).items()}
         tensors |= {"centre": self.learnt.centre, "lengths": self.learnt.lengths}
@@ -119,8 +117,8 @@ class FittedEmbedding:
             "numbers": dict(self.numbers),
             "radius": self.learnt.radius,
         }
-        save_file(tensors, folder / WEIGHTS)
-        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        write_arrays(folder / WEIGHTS, tensors)
+        write_settings(folder / META, meta)
         save_attributes(self.attributes, self.table, folder)
 
     @property
@@ -217,11 +215,9 @@ def load(folder: Path, schema: Schema) -> FittedEmbedding | FittedMerf:
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
     """
-    from safetensors.numpy import load_file
-
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
+        meta = read_settings(folder / META)
+        tensors = read_arrays(folder / WEIGHTS)
         method = meta["generator"]
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError("Expected a saved embedding.", where=str(folder)) from error

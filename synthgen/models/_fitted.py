@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +16,7 @@ from synthgen.models._cells import Merging, require_cells
 from synthgen.models._conditions import Condition, chance_of, conditions
 from synthgen.models._given import draw_given
 from synthgen.models._junction import Attributes, JunctionTree, Node
+from synthgen.models._stored import read_arrays, read_settings, write_arrays, write_settings
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
 
@@ -147,8 +147,6 @@ class FittedMarginal:
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and ``model.json`` into an existing folder."""
-        from safetensors.numpy import save_file
-
         tensors = {f"node.{i}": np.ascontiguousarray(node.table) for i, node in enumerate(self.tree.nodes)}
         for i, merging in enumerate(self.merging.values()):
             tensors[f"coarse.{i}"] = merging.coarse.astype(np.int64)
@@ -161,8 +159,8 @@ class FittedMarginal:
             "columns": list(self.merging),
             "nodes": [[list(n.attributes), n.parent, list(n.separator)] for n in self.tree.nodes],
         }
-        save_file(tensors, folder / WEIGHTS)
-        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        write_arrays(folder / WEIGHTS, tensors)
+        write_settings(folder / META, meta)
 
 
 def load(folder: Path, schema: Schema) -> FittedMarginal:
@@ -171,11 +169,9 @@ def load(folder: Path, schema: Schema) -> FittedMarginal:
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
     """
-    from safetensors.numpy import load_file
-
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
+        meta = read_settings(folder / META)
+        tensors = read_arrays(folder / WEIGHTS)
     except (OSError, ValueError) as error:
         raise ConfigError("Expected a saved marginal model.", where=str(folder)) from error
     if meta.get("format") != FORMAT or not schema.has_digest(meta.get("schema")):

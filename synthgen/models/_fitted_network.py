@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from synthgen.models._conditions import chance_of, conditions
 from synthgen.models._estimate import Measurement
 from synthgen.models._mixture import Mixture
 from synthgen.models._resample import exchanged
+from synthgen.models._stored import read_arrays, read_settings, write_arrays, write_settings
 from synthgen.records import SyntheticTable
 from synthgen.schema import Schema
 
@@ -129,8 +129,6 @@ class FittedNetwork:
 
     def save(self, folder: Path) -> None:
         """Write ``model.safetensors`` and ``model.json`` into an existing folder."""
-        from safetensors.numpy import save_file
-
         tensors = {"weights": np.ascontiguousarray(self.mixture.weights)}
         for i, (name, merging) in enumerate(self.merging.items()):
             tensors[f"chances.{i}"] = np.ascontiguousarray(self.mixture.tables[name])
@@ -147,8 +145,8 @@ class FittedNetwork:
             "columns": list(self.merging),
             "paid": [list(m.attributes) for m in self.paid],
         }
-        save_file(tensors, folder / WEIGHTS)
-        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        write_arrays(folder / WEIGHTS, tensors)
+        write_settings(folder / META, meta)
 
 
 def load(folder: Path, schema: Schema, *, generator: str = "network") -> FittedNetwork:
@@ -157,11 +155,9 @@ def load(folder: Path, schema: Schema, *, generator: str = "network") -> FittedN
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
     """
-    from safetensors.numpy import load_file
-
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
+        meta = read_settings(folder / META)
+        tensors = read_arrays(folder / WEIGHTS)
     except (OSError, ValueError) as error:
         raise ConfigError(f"Expected a saved {generator} model.", where=str(folder)) from error
     known = meta.get("format"), meta.get("generator")

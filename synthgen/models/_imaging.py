@@ -19,15 +19,17 @@ from synthgen import plugins
 from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages
 from synthgen.models._base import Progress, TableConfig, TableModel
+from synthgen.models._stored import read_name, write_name
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of, epsilon_of_rho, from_json, to_json
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.safe_files import make_folders
 from synthgen.schema import Schema
 from synthgen.settings import Settings
 
 PACKAGE, TABLES = "synthgen.models", "tabular_"
 SHARE_COLUMN, SHARE_MOST = 0.03, 0.2
-KEY = "attributes"
+KEY, NAME = "attributes", "generator.json"
 
 
 class ImagingSettings(Settings):
@@ -148,9 +150,9 @@ def fit_attributes(
 def save_attributes(model: TableModel, generator: str, folder: Path) -> None:
     """Write the attributes' model into a folder of its own inside ``folder``."""
     place = folder / KEY
-    place.mkdir(exist_ok=True)
+    make_folders(place, private=False)
     model.save(place)
-    (place / "generator.json").write_text(json.dumps({"generator": generator}) + "\n", encoding="utf-8")
+    write_name(place / NAME, generator)
 
 
 def load_attributes(folder: Path, schema: Schema) -> tuple[TableModel, str]:
@@ -161,8 +163,8 @@ def load_attributes(folder: Path, schema: Schema) -> tuple[TableModel, str]:
     """
     place = folder / KEY
     try:
-        name = str(json.loads((place / "generator.json").read_text(encoding="utf-8"))["generator"])
-    except (OSError, ValueError, KeyError, TypeError):
+        name = read_name(place / NAME)
+    except (OSError, ValueError):
         raise ConfigError(
             "Expected a saved model of attributes.",
             where=str(folder),

@@ -7,7 +7,6 @@ class needs no noise of its own.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from synthgen.models._base import Progress, TableModel
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._extras import require
 from synthgen.models._imaging import load_attributes, save_attributes
+from synthgen.models._stored import read_tensors, write_settings, write_tensors
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import RhoFilter
 from synthgen.records import SyntheticTable
@@ -175,17 +175,14 @@ class FittedMerf:
 
     def save(self, folder: Path) -> None:
         """Write safetensors and JSON into an existing folder."""
-        from safetensors.torch import save_file
-
-        state = {name: tensor.contiguous() for name, tensor in self.net.state_dict().items()}
         meta = {
             "format": FORMAT,
             "generator": "merf",
             "schema": self.schema.public().digest(),
             "numbers": dict(self.numbers),
         }
-        save_file(state, folder / WEIGHTS)
-        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        write_tensors(folder / WEIGHTS, self.net.state_dict())
+        write_settings(folder / META, meta)
         save_attributes(self.attributes, self.table, folder)
 
 
@@ -196,9 +193,7 @@ def load(folder: Path, schema: Schema, numbers: Mapping[str, Any]) -> FittedMerf
         ConfigError: torch is not installed.
     """
     require("merf", "torch")
-    from safetensors.torch import load_file
-
     net = network(numbers)
-    net.load_state_dict(load_file(folder / WEIGHTS))
+    net.load_state_dict(read_tensors(folder / WEIGHTS))
     model, name = load_attributes(folder, schema)
     return FittedMerf(schema, model, name, numbers, net)

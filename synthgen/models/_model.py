@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import cast
 
-from pydantic import ValidationError
-
-from synthgen import plugins
-from synthgen.errors import ConfigError
+from synthgen import jsonfile, plugins
+from synthgen.errors import ConfigError, OperationError
 from synthgen.models._base import TableModel
 from synthgen.models._longitudinal import fitted_schema, with_schema
+from synthgen.models._stored import read_name, write_name
+from synthgen.safe_files import check_folder, write_bytes
 from synthgen.schema import Schema
 
+_UNFIT = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 SCHEMA_FILE, KIND_FILE = "schema.json", "generator.json"
 
 
 def save_model(model: TableModel, schema: Schema, generator: str, folder: Path) -> None:
     """Write a model, its public schema and its generator's name into an existing folder."""
     model.save(folder)
-    (folder / SCHEMA_FILE).write_text(
-        schema.public().model_dump_json(by_alias=True, indent=1) + "\n", encoding="utf-8"
-    )
-    (folder / KIND_FILE).write_text(json.dumps({"generator": generator}) + "\n", encoding="utf-8")
+    text = schema.public().model_dump_json(by_alias=True, indent=1) + "\n"
+    write_bytes(folder / SCHEMA_FILE, text.encode(), private=False, durable=False)
+    write_name(folder / KIND_FILE, generator)
 
 
 def model_folder(path: Path) -> Path:
-    """Return the folder of a model: in a run's folder its public one, else the folder itself."""
+    """Return the folder of a model: in a run's folder its public one, else the folder itself.
+
+    Raises:
+        DataError: the folder holds a link, a pipe, a device, or something of another user.
+        OperationError: it cannot be read.
+    """
     of_run = path / "public" / "model"
-    return of_run if of_run.is_dir() else path
+    is_run = os.path.lexists(of_run)
+    _check(path, "a run" if is_run else "a model")
+    return of_run if is_run else path
 
 
 def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
@@ -40,11 +48,14 @@ def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
 
     Raises:
         ConfigError: the folder holds no model of this version.
+        DataError: it holds a link, a pipe, a device, or something of another user.
+        OperationError: it cannot be read.
     """
+    _check(folder, "a model")
     try:
-        schema = Schema.model_validate_json((folder / SCHEMA_FILE).read_text(encoding="utf-8"))
-        generator = str(json.loads((folder / KIND_FILE).read_text(encoding="utf-8"))["generator"])
-    except (OSError, ValidationError, ValueError, KeyError, TypeError):
+        schema = Schema.model_validate_json(json.dumps(jsonfile.read(folder / SCHEMA_FILE)))
+        generator = read_name(folder / KIND_FILE)
+    except (OSError, ValueError):
         raise ConfigError(
             "Expected the folder of a saved model.",
             where=str(folder),
@@ -52,5 +63,21 @@ def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
         ) from None
     prefix = "tabular_" if schema.images is None else "imaging_"
     module = plugins.load("synthgen.models", generator, prefix=prefix)
-    model = cast(TableModel, module.load(folder, fitted_schema(schema)))
+    try:
+        model = cast(TableModel, module.load(folder, fitted_schema(schema)))
+    except _UNFIT:  # its files say what no generator writes
+        raise ConfigError(
+            "Expected a saved model whose parts fit together, found another.",
+            where=str(folder),
+            next_step="Take the model anew from the run that was fitted.",
+        ) from None
     return with_schema(model, schema), schema, generator
+
+
+def _check(folder: Path, what: str) -> None:
+    try:
+        check_folder(folder, what=what)
+    except FileNotFoundError:  # who reads it says so
+        return
+    except OSError as error:
+        raise OperationError.of(error, "open the model", where=str(folder)) from error

@@ -17,7 +17,6 @@ EDM: Karras et al. (2022), arXiv:2206.00364. Free pretraining: Li et al., DP-FET
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding import FittedEmbedding
 from synthgen.models._image_warm import FittedWarmImages, WarmImaging
+from synthgen.models._stored import read_settings, read_tensors, write_settings, write_tensors
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import SyntheticTable
@@ -135,16 +135,15 @@ class FittedDiffusion(FittedWarmImages):
     def save(self, folder: Path) -> None:
         """Write the drafts' files, ``denoiser.safetensors`` and ``denoiser.json``."""
         import torch
-        from safetensors.torch import save_file
 
         self.drafts.save(folder)
-        tensors = {f"net.{name}": tensor.contiguous() for name, tensor in self.net.state_dict().items()}
+        tensors = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
         tensors["gains"] = torch.from_numpy(np.ascontiguousarray(self.gains))
         tensors["curve"] = torch.from_numpy(np.ascontiguousarray(self.curve))
-        save_file(tensors, folder / WEIGHTS)
+        write_tensors(folder / WEIGHTS, tensors)
         keys = ("channels", "size", "classes", "guides", "width")
         meta = {"net": {key: getattr(self.net, key) for key in keys}, "numbers": dict(self.numbers)}
-        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        write_settings(folder / META, meta)
 
 
 Fitted = FittedDiffusion
@@ -156,14 +155,12 @@ def load(folder: Path, schema: Schema) -> FittedDiffusion:
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
     """
-    from safetensors.torch import load_file
-
     from synthgen.models._image_denoiser import ImageDenoiser
 
     drafts = embedding.load(folder, schema)
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
+        meta = read_settings(folder / META)
+        tensors = read_tensors(folder / WEIGHTS)
         net = ImageDenoiser(**meta["net"])
         net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
         curve = _brightness.stored(tensors, where=str(folder))

@@ -23,7 +23,6 @@ Shrivastava et al. (2017), arXiv:1612.07828, for refining drafts.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,6 +38,7 @@ from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding import FittedEmbedding
 from synthgen.models._image_warm import FittedWarmImages, WarmImaging
+from synthgen.models._stored import read_settings, read_tensors, write_settings, write_tensors
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import SyntheticTable
@@ -143,24 +143,23 @@ class FittedGan(FittedWarmImages):
     def save(self, folder: Path) -> None:
         """Write the drafts' files, ``refiner.safetensors`` and ``refiner.json``."""
         import torch
-        from safetensors.torch import save_file
 
         self.drafts.save(folder)
         tensors = {
-            f"{part}.{name}": tensor.contiguous()
+            f"{part}.{name}": tensor
             for part, net in self._networks
             for name, tensor in net.state_dict().items()
         }
         tensors["gains"] = torch.from_numpy(np.ascontiguousarray(self.gains))
         tensors["curve"] = torch.from_numpy(np.ascontiguousarray(self.curve))
-        save_file(tensors, folder / WEIGHTS)
+        write_tensors(folder / WEIGHTS, tensors)
         meta = {
             "generator": _form(self.generator, ()),
             "critic": _form(self.critic, ("classes", "guides")),
             "strength": self.generator.strength,
             "candidates": self.candidates,
         }
-        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        write_settings(folder / META, meta)
 
 
 Fitted = FittedGan
@@ -176,16 +175,14 @@ def load(folder: Path, schema: Schema) -> FittedGan:
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
     """
-    from safetensors.torch import load_file
-
     from synthgen.models._image_refiner import Critic, Refiner
 
     drafts = embedding.load(folder, schema)
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta = read_settings(folder / META)
         generator = Refiner(**meta["generator"], strength=float(meta["strength"]))
         critic = Critic(**meta["critic"])
-        tensors = load_file(folder / WEIGHTS)
+        tensors = read_tensors(folder / WEIGHTS)
         for part, net in (("generator.", generator), ("critic.", critic)):
             net.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
         gains, curve = tensors["gains"].numpy(), _brightness.stored(tensors, where=str(folder))

@@ -13,7 +13,6 @@ What marginals cannot see, how a label depends on many columns at once, is what 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,7 @@ from synthgen.models import _fitted, _warm
 from synthgen.models._base import Progress
 from synthgen.models._conditional import draw_evenly, shift_of, softmax
 from synthgen.models._junction import draw
+from synthgen.models._stored import read_settings, read_tensors, write_settings, write_tensors
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import RealTable
@@ -160,12 +160,11 @@ class FittedDiffusion(_warm.FittedWarm):
     def save(self, folder: Path) -> None:
         """Write the marginal model's files, ``denoiser.safetensors`` and ``denoiser.json``."""
         import torch
-        from safetensors.torch import save_file
 
         self.warm.save(folder)
-        tensors = {f"net.{name}": tensor.contiguous() for name, tensor in self.denoiser.state_dict().items()}
+        tensors = {f"net.{name}": tensor for name, tensor in self.denoiser.state_dict().items()}
         tensors |= {f"shift.{label}": torch.from_numpy(shift) for label, shift in self.shifts.items()}
-        save_file(tensors, folder / WEIGHTS)
+        write_tensors(folder / WEIGHTS, tensors)
         meta = {
             "sizes": list(self.denoiser.sizes),
             "width": self.denoiser.embed.embedding_dim,
@@ -173,7 +172,7 @@ class FittedDiffusion(_warm.FittedWarm):
             "labels": list(self.shifts),
             "strength": self.strength,
         }
-        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        write_settings(folder / META, meta)
 
 
 Fitted = FittedDiffusion
@@ -185,14 +184,12 @@ def load(folder: Path, schema: Schema) -> FittedDiffusion:
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
     """
-    from safetensors.torch import load_file
-
     from synthgen.models._denoiser import Denoiser
 
     warm = _fitted.load(folder, schema)
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        tensors = load_file(folder / WEIGHTS)
+        meta = read_settings(folder / META)
+        tensors = read_tensors(folder / WEIGHTS)
         net = Denoiser(meta["sizes"], width=meta["width"], blocks=meta["blocks"])
         weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
         net.load_state_dict(weights)

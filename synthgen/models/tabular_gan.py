@@ -12,7 +12,6 @@ Shrivastava et al. (2017), arXiv:1612.07828, for refining drafts.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,6 +22,7 @@ from pydantic import Field
 from synthgen.errors import ConfigError
 from synthgen.models import _fitted, _warm
 from synthgen.models._base import Progress
+from synthgen.models._stored import read_settings, read_tensors, write_settings, write_tensors
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import RealTable
@@ -112,12 +112,10 @@ class FittedGan(_warm.FittedWarm):
 
     def save(self, folder: Path) -> None:
         """Write the marginal model's files, ``generator_net.safetensors`` and ``generator_net.json``."""
-        from safetensors.torch import save_file
-
         self.warm.save(folder)
-        save_file({k: v.contiguous() for k, v in self.generator.state_dict().items()}, folder / WEIGHTS)
+        write_tensors(folder / WEIGHTS, self.generator.state_dict())
         meta = {"sizes": list(self.generator.sizes), "width": self.generator.head.in_features}
-        (folder / META).write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+        write_settings(folder / META, meta)
 
 
 Fitted = FittedGan
@@ -129,15 +127,13 @@ def load(folder: Path, schema: Schema) -> FittedGan:
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
     """
-    from safetensors.torch import load_file
-
     from synthgen.models._refiner import Generator
 
     warm = _fitted.load(folder, schema)
     try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        meta = read_settings(folder / META)
         net = Generator(meta["sizes"], width=meta["width"])
-        net.load_state_dict(load_file(folder / WEIGHTS))
+        net.load_state_dict(read_tensors(folder / WEIGHTS))
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise ConfigError("Expected a saved GAN.", where=str(folder)) from error
     return FittedGan(warm, net.eval())

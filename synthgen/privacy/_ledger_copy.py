@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from synthgen.errors import ConfigError, OperationError
 from synthgen.privacy._ledger_chain import VERSION, Row, next_row, version_of
 from synthgen.privacy._ledger_draws import DrawsRow
 from synthgen.privacy._ledger_store import DRAWS, LAYOUT, TABLES, Store
+from synthgen.safe_files import create_private, open_without_links, replacing, temporary_folder
 
 
 def migrate(store: Store) -> str:
@@ -62,38 +64,33 @@ def _back_up(connection: Connection, store: Store, rows: Sequence[Row]) -> str:
             connection.execute(sa.text(f"CREATE TABLE IF NOT EXISTS {name} AS TABLE {table.name}"))
         return f"tables v{version}_* of the same database"
     target = path.with_name(f"{path.name}.v{version}-{len(rows)}.backup")
-    if not target.exists():
+    if not os.path.lexists(target):
         _copy_file(path, target)
     return str(target)
 
 
 def _copy_file(path: Path, target: Path) -> None:
-    partial = target.with_name(f"{target.name}.partial")
     try:
-        os.close(os.open(partial, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600))
-        source, copied = (
-            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True),
-            sqlite3.connect(partial),
-        )
-        try:
-            source.backup(copied)
-        finally:
-            source.close()
-            copied.close()
-        partial.replace(target)
-        sync_folder(target.parent)
+        with temporary_folder(target) as folder:
+            copy_of_it = folder / target.name
+            create_private(copy_of_it)
+            source, copied = (
+                sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True),
+                sqlite3.connect(copy_of_it),
+            )
+            try:
+                source.backup(copied)
+            finally:
+                source.close()
+                copied.close()
+            with (
+                open_without_links(copy_of_it) as whole,
+                replacing(target, "back the ledger up", private=True, overwrite=False) as stream,
+            ):
+                shutil.copyfileobj(whole, stream)
     except (OSError, sqlite3.Error) as error:
         message = f"Expected to back the ledger up before its migration, got {type(error).__name__}."
         raise OperationError(message, where=str(target), next_step="Check space and permissions.") from None
-
-
-def sync_folder(folder: Path) -> None:
-    """Force to disk that a folder's files have these names."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def copy(rows: Sequence[Row], keys: Mapping[str, str], draws: Sequence[DrawsRow], target: str) -> None:

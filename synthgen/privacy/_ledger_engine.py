@@ -18,6 +18,7 @@ from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
+from synthgen.safe_files import create_private, require_plain
 
 BUSY_SECONDS = 30.0
 _LOCK = 0x5E_ED_1E_D6_E5  # any number, the same for every synthgen: the server's name for the writers' lock
@@ -28,6 +29,7 @@ _REFUSED = {
     "3D000": "Expected a database of that name on the ledger's server, it has none.",
     "42501": "Expected a user who may read and write the ledger's tables, the server refused.",
 }
+_SIDE_FILES = ("-journal", "-wal", "-shm")
 _SSL = {"disable": False, "prefer": None, "require": True}
 
 
@@ -59,7 +61,8 @@ def locate(url: str, *, base: Path | None, create: bool) -> tuple[URL, bool]:
 
 def _made(path: Path, *, create: bool) -> bool:
     """Make the file if it is missing, readable by its owner only: it holds the cohorts' keys."""
-    if path.exists():
+    if os.path.lexists(path):
+        require_own_files(path)
         return False
     if not create:
         raise ConfigError(
@@ -68,12 +71,28 @@ def _made(path: Path, *, create: bool) -> bool:
             next_step="Make it with `synthgen ledger open`.",
         )
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    except FileExistsError:
-        return False
+        require_own_files(path)
+        return create_private(path)
     except OSError as error:
         raise OperationError.of(error, "write the ledger", where=str(path)) from None
-    return True
+
+
+def require_own_files(path: Path) -> None:
+    """Refuse a ledger that is a link or another user's, also its journals: SQLite would write what they say.
+
+    Raises:
+        DataError: says what lies there.
+        OperationError: the operating system refused.
+    """
+    for end in ("", *_SIDE_FILES):
+        place = path.with_name(f"{path.name}{end}")
+        try:
+            if os.path.lexists(place):
+                require_plain(place)
+        except FileNotFoundError:  # another process has just finished its transaction
+            continue
+        except OSError as error:
+            raise OperationError.of(error, "use the ledger", where=str(path)) from None
 
 
 def engine_of(place: URL, busy_seconds: float) -> Engine:
@@ -85,6 +104,7 @@ def engine_of(place: URL, busy_seconds: float) -> Engine:
     if place.get_backend_name() != "sqlite":
         return _postgresql(place, busy_seconds)
     engine = sa.create_engine(place, poolclass=sa.NullPool, connect_args={"timeout": busy_seconds})
+    sa.event.listen(engine, "do_connect", lambda *_: require_own_files(Path(str(place.database))))
     sa.event.listen(engine, "connect", _leave_transactions_to_us)
     sa.event.listen(engine, "begin", _begin)
     return engine

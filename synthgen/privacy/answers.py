@@ -25,18 +25,19 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from synthgen import jsonfile
 from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
-from synthgen.privacy._ledger_copy import sync_folder
 from synthgen.privacy._ledger_draws import Position
 from synthgen.privacy._signals import signals_wait
 from synthgen.privacy.noise import Integers
+from synthgen.safe_files import open_in_place, sync_folder
 
 FORMAT = 2
 _NEW_FIT = "Choose another --output: a new fit is a new spend."
@@ -94,7 +95,7 @@ class Journal:
         self._bound: dict[str, Any] | None = None
         self._next, self._frozen, self._paid, self._good = 0, False, 0, 0
         try:
-            self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._file = open_in_place(path)
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(self._file)
@@ -259,7 +260,7 @@ class Journal:
 
     def _take(self, text: str) -> None:
         """Take a record that is on disk into account."""
-        record = json.loads(text)
+        record = jsonfile.parse(text)
         kind = record["kind"]
         if kind == "journal":
             self.id = record["id"]
@@ -294,16 +295,26 @@ class Journal:
                     raise self._damaged(number)
                 tail = line
                 break
-            self._take(text)
+            with self._readable(number):
+                self._take(text)
+                if number == 1:
+                    self._require_own(jsonfile.parse(text))
             self._good += len(line) + 1
-            if number == 1:
-                self._require_own(json.loads(text))
         if tail:
-            self._cut(tail)
+            with self._readable(len(lines) + 1):
+                self._cut(tail)
         if not self.id:
             header = {"format": FORMAT, "id": secrets.token_hex(16)}
             self._append({"kind": "journal", **header})
             sync_folder(self.path.parent)
+
+    @contextlib.contextmanager
+    def _readable(self, line: int) -> Iterator[None]:
+        """Refuse a line of the right hash that says what no journal says: the hash needs no secret."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            raise self._damaged(line) from None
 
     def _require_own(self, header: dict[str, Any]) -> None:
         if header["format"] != FORMAT:

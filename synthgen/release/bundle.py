@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +37,14 @@ from synthgen.release._verify import (
     verify_bundle,
 )
 from synthgen.release.record import check_record, record_text
+from synthgen.safe_files import (
+    finish_folder,
+    make_folders,
+    open_without_links,
+    replacing,
+    temporary_folder,
+    write_bytes,
+)
 from synthgen.schema import Schema
 
 __all__ = ["Problem", "verify_bundle", "write_bundle"]
@@ -79,8 +85,7 @@ def write_bundle(
     _require_release(record)
     _require_names(data_files)
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with _sibling(output) as folder:
+        with temporary_folder(output) as folder:
             _fill(folder, data_files, schema.public(), record, card, report_html)
             _require_verified(folder)
             return _place(folder, output)
@@ -116,17 +121,6 @@ def _require_names(data_files: Mapping[str, SyntheticTable | Path]) -> None:
             )
 
 
-@contextmanager
-def _sibling(output: Path) -> Iterator[Path]:
-    """Yield an empty folder on the same disk as ``output``; it is gone afterwards, unless it was renamed."""
-    folder = Path(tempfile.mkdtemp(prefix=f".{output.name}.", suffix=".partial", dir=output.parent))
-    try:
-        folder.chmod(0o755)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _fill(
     folder: Path,
     data_files: Mapping[str, SyntheticTable | Path],
@@ -136,7 +130,7 @@ def _fill(
     report_html: str,
 ) -> None:
     data = folder / "data"
-    data.mkdir()
+    make_folders(data, private=False)
     for name, value in data_files.items():
         _write_data(value, data / name)
     package = data_package({name: data / name for name in data_files}, schema=schema, record=record)
@@ -148,18 +142,14 @@ def _fill(
         PACKAGE: package,
     }
     for name, text in texts.items():
-        (folder / name).write_bytes(text.encode())
-    (folder / CHECKSUMS).write_bytes(checksums(folder).encode())
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.chmod(0o644)
-    for path in (*folder.rglob("*"), folder):
-        _sync(path)
+        write_bytes(folder / name, text.encode(), private=False, durable=False)
+    write_bytes(folder / CHECKSUMS, checksums(folder).encode(), private=False, durable=False)
 
 
 def _write_data(value: SyntheticTable | Path, target: Path) -> None:
     if isinstance(value, Path):
-        shutil.copyfile(value, target)
+        with open_without_links(value) as source, replacing(target, private=False, durable=False) as stream:
+            shutil.copyfileobj(source, stream)
         return
     from synthgen.picture_files import write_archive
     from synthgen.sample import write_table
@@ -207,7 +197,7 @@ def _require_verified(folder: Path) -> None:
 
 def _place(folder: Path, output: Path) -> Path:
     """Rename the finished folder into its place; an equal bundle there is left alone."""
-    if output.is_symlink() or output.exists():
+    if os.path.lexists(output):
         same = output.is_dir() and not output.is_symlink() and _same(folder, output)
         if not same:
             raise ConfigError(
@@ -216,8 +206,7 @@ def _place(folder: Path, output: Path) -> Path:
                 next_step="Choose another --output; a release is never overwritten.",
             )
         return output
-    folder.rename(output)
-    _sync(output.parent)
+    finish_folder(folder, output, private=False)
     return output
 
 
@@ -225,11 +214,3 @@ def _same(folder: Path, output: Path) -> bool:
     listed = output / CHECKSUMS
     equal = listed.is_file() and listed.read_bytes() == (folder / CHECKSUMS).read_bytes()
     return equal and not verify_bundle(output)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

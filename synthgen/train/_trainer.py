@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.strategies import DDPStrategy, SingleDeviceStrategy
 from torch import nn
 from torch.optim import Optimizer
+
+from synthgen.safe_files import open_without_links, replacing, temporary_folder
 
 _QUIET = {
     "logger": False,
@@ -50,13 +53,17 @@ class Checkpoints(pl.Callback):
         self.path, self._every = folder / "last.ckpt", every
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
-        """Write beside the last one, then put it in its place: a crash leaves one of them whole."""
+        """Let Lightning write into a folder of this user's, then replace the last one: a crash leaves one."""
         if pl_module.steps_done % self._every:
             return
-        beside = self.path.with_suffix(".new")
-        trainer.save_checkpoint(beside)
-        if trainer.is_global_zero:
-            beside.replace(self.path)
+        with temporary_folder(self.path) as place:
+            trainer.save_checkpoint(place / self.path.name)
+            if trainer.is_global_zero:
+                with (
+                    open_without_links(place / self.path.name) as saved,
+                    replacing(self.path, "write the checkpoint", private=True) as stream,
+                ):
+                    shutil.copyfileobj(saved, stream)
 
 
 @contextmanager

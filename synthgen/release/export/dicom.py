@@ -23,8 +23,8 @@ from synthgen.burned_in import has_text
 from synthgen.errors import ConfigError, OperationError
 from synthgen.image_records import SyntheticImages, intensities
 from synthgen.image_spec import Dicom
-from synthgen.outputs import replacing
 from synthgen.records import SyntheticTable
+from synthgen.safe_files import make_folders, sync_disk, write_bytes
 from synthgen.sample import write_table
 from synthgen.schema import Schema
 
@@ -70,12 +70,13 @@ def write_dicom(
     source = f"cohort sha256 {digest}" if model is None else f"model sha256 {model}"
     counts: dict[str, int] = {}
     try:
-        output.mkdir(parents=True, exist_ok=True)
+        make_folders(output, private=False)
         for place, pixels in enumerate(images.pixels):
             kind = _kind(modality, told[place], images.schema)
             one = _instance(kind, place, patients[place], told[place], images, digest, source)
             _write(one, pixels, spec.bits, output)
             counts[kind] = counts.get(kind, 0) + 1
+        sync_disk(output)
         write_table(images, output / TABLE, first=images.first_id)
     except OSError as error:
         raise OperationError.of(error, "write DICOM files", where=str(output)) from error
@@ -197,8 +198,7 @@ def _write(one: Any, pixels: np.ndarray, bits: int, output: Path) -> None:
     buffer = io.BytesIO()
     dcmwrite(buffer, dataset, enforce_file_format=True)
     folder = output / one.patient / one.uids["study"][-12:] / one.uids["series"][-12:]
-    with replacing(folder / "1.dcm", "write DICOM files") as partial:
-        partial.write_bytes(buffer.getvalue())
+    write_bytes(folder / "1.dcm", buffer.getvalue(), "write DICOM files", private=False, durable=False)
 
 
 def _digest(images: SyntheticImages) -> str:

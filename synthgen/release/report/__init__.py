@@ -6,11 +6,9 @@ The internal edition is the steward's and holds every figure. The public edition
 
 from __future__ import annotations
 
-import os
 from importlib import resources
 from pathlib import Path
 
-from synthgen.outputs import replacing
 from synthgen.release._words import rounded
 from synthgen.release.record import record_digest
 from synthgen.release.report._content import Edition, PublicContent, ReportContent
@@ -18,6 +16,7 @@ from synthgen.release.report._html import Html, element, join, paragraph
 from synthgen.release.report._internal import internal_band, internal_sections
 from synthgen.release.report._marginals import Marginal, marginals
 from synthgen.release.report._public import Section, edition_badge, public_band, public_sections
+from synthgen.safe_files import write_bytes
 
 __all__ = [
     "Marginal",
@@ -51,13 +50,7 @@ def write_report(path: Path, content: ReportContent, *, edition: Edition) -> Non
         OperationError: the disk refused.
     """
     text = render_report(content, edition=edition)
-    with replacing(path, "write the report") as partial:
-        mode = 0o600 if edition == "internal" else 0o644
-        partial.unlink(missing_ok=True)
-        handle = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as stream:
-            stream.write(text)
-        partial.chmod(mode)
+    write_bytes(path, text.encode(), "write the report", private=edition == "internal")
 
 
 def render_report(content: ReportContent, *, edition: Edition) -> str:
