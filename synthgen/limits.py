@@ -64,6 +64,8 @@ class Limits:
         events: privacy events of a record.
         event_steps: compositions within one event.
         problems: problems of a bundle that are listed.
+        ledger_bytes: of a ledger's file, and of all its rows.
+        ledger_rows: rows of a ledger.
     """
 
     config_bytes: int = 4 * MIB
@@ -98,6 +100,8 @@ class Limits:
     events: int = 1_000
     event_steps: int = 10**9
     problems: int = 50
+    ledger_bytes: int = 512 * MIB
+    ledger_rows: int = 500_000
 
 
 WORDS: Mapping[str, str] = {
@@ -133,6 +137,8 @@ WORDS: Mapping[str, str] = {
     "events": "privacy events in a record",
     "event_steps": "compositions in a privacy event",
     "problems": "listed problems of a bundle",
+    "ledger_bytes": "bytes in a ledger",
+    "ledger_rows": "rows in a ledger",
 }
 """What each limit counts, as messages and docs/limits.md say it."""
 OF_CONFIGS = ("config_bytes", "config_depth", "config_values", "schema_fields")

@@ -32,8 +32,8 @@ def migrate(store: Store) -> str:
     Raises:
         OperationError: backup or migration failed; the ledger is as it was.
     """
-    with store.transaction() as connection:
-        if store.layout(connection) in (None, VERSION):
+    with store.transaction(checked=False) as connection:
+        if store.structure(connection).problems or store.layout(connection) in (None, VERSION):
             return ""
     with store.transaction(write=True) as connection:
         layout = store.layout(connection)

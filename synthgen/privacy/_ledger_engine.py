@@ -6,9 +6,11 @@ Nothing here repeats a URL: it may hold a password. One may be left out of the U
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import sqlite3
 import ssl
+import stat
 import time
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
+from synthgen import limits
 from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
 from synthgen.safe_files import create_private, require_plain
 
 BUSY_SECONDS = 30.0
 _LOCK = 0x5E_ED_1E_D6_E5  # any number, the same for every synthgen: the server's name for the writers' lock
+_STEPS, _MOST_STEPS = 1_000_000, 2_000
+"""Of SQLite's machine in one transaction: a ledger at its limits takes a tenth of it; minutes at most."""
 _NOT_YET = ("57P03", "53300")  # the server starts up, or has no connection left: nothing was asked yet
 _REFUSED = {
     "28P01": "Expected a user and password that the ledger's server accepts, it refused them.",
@@ -95,6 +100,30 @@ def require_own_files(path: Path) -> None:
             raise OperationError.of(error, "use the ledger", where=str(path)) from None
 
 
+def require_file(path: Path) -> None:
+    """Refuse, before it is opened, what is no file of a size that a ledger may have.
+
+    Raises:
+        ConfigError: there is nothing, or a folder, device or pipe.
+        TooLarge: it is larger.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        raise _no_file(path, "none") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise _no_file(path, "a folder, device or pipe")
+    limits.require("ledger_bytes", found.st_size, where=str(path))
+
+
+def _no_file(path: Path, got: str) -> ConfigError:
+    return ConfigError(
+        f"Expected the file of a ledger, found {got}.",
+        where=str(path),
+        next_step="Correct the ledger's URL, or restore the ledger from its backup.",
+    )
+
+
 def engine_of(place: URL, busy_seconds: float) -> Engine:
     """Return an engine that opens a connection for each transaction.
 
@@ -150,9 +179,22 @@ def connect(engine: Engine, *, write: bool, busy_seconds: float) -> Connection:
             time.sleep(0.1)
 
 
-def exclude_writers(connection: Connection, busy_seconds: float) -> None:
-    """Wait, on PostgreSQL, until no other writer is at work. On SQLite ``BEGIN IMMEDIATE`` has done so."""
+def begin(connection: Connection, *, write: bool, busy_seconds: float) -> None:
+    """Wait until no other writer is at work, and let names mean what they mean on any server.
+
+    On SQLite ``BEGIN IMMEDIATE`` has waited. On PostgreSQL a role or database may have a search path of its
+    own, with functions, operators or tables of other names in it: the server's own come first, temporary
+    tables last.
+    """
     if connection.dialect.name == "sqlite":
+        return
+    schemas = connection.execute(sa.text("SELECT pg_catalog.current_schemas(false)")).scalar() or []
+    own = [name for name in schemas if not name.startswith("pg_")] or ["public"]
+    path = ", ".join('"' + name.replace('"', '""') + '"' for name in own)
+    connection.execute(
+        sa.text("SELECT pg_catalog.set_config('search_path', :path, true)"), {"path": f"{path}, pg_temp"}
+    )
+    if not write:
         return
     connection.execute(sa.text(f"SET LOCAL lock_timeout = {round(1000 * busy_seconds)}"))
     durable = "SELECT set_config('synchronous_commit', 'on', true)"
@@ -166,6 +208,18 @@ def _leave_transactions_to_us(connection: Any, _record: Any) -> None:
         connection.isolation_level = None
         connection.text_factory = lambda raw: raw.decode("utf-8", "surrogateescape")  # damaged text, too
         connection.execute("PRAGMA synchronous = FULL")
+        _distrust(connection)
+
+
+def _distrust(connection: sqlite3.Connection) -> None:
+    """Read a file as one that a stranger may have written: its objects run nothing, and cost is bounded."""
+    connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA cell_size_check = ON")
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, min(limits.current().ledger_bytes, 2**30))
+    connection.setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, 0)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    calls = itertools.count()
+    connection.set_progress_handler(lambda: int(next(calls) > _MOST_STEPS), _STEPS)
 
 
 def _begin(connection: Connection) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import SQLAlchemyError
 
+from synthgen import limits
 from synthgen.errors import ConfigError, DataError
 from synthgen.privacy._ledger_chain import (
     GENESIS,
@@ -24,8 +26,17 @@ from synthgen.privacy._ledger_chain import (
     version_of,
 )
 from synthgen.privacy._ledger_draws import DrawsRow, Position
-from synthgen.privacy._ledger_engine import BUSY_SECONDS, connect, engine_of, exclude_writers, failure, locate
+from synthgen.privacy._ledger_engine import (
+    BUSY_SECONDS,
+    begin,
+    connect,
+    engine_of,
+    failure,
+    locate,
+    require_file,
+)
 from synthgen.privacy._ledger_state import problems_of_meaning
+from synthgen.privacy._ledger_structure import Structure, structure_of
 
 _METADATA = sa.MetaData()
 _ENTRIES = sa.Table(
@@ -66,6 +77,8 @@ DRAWS = sa.Table(
     sa.Column("hash", sa.Text, nullable=False),
 )
 TABLES = (_ENTRIES, _HEAD, _KEYS, LAYOUT, DRAWS)
+WRITTEN = "synthgen_written"
+"""Where a connection keeps what has to be there after its commit."""
 
 
 class Store:
@@ -90,23 +103,25 @@ class Store:
         return Path(str(self.place.database)) if self._engine.dialect.name == "sqlite" else None
 
     def _prepare(self, *, create: bool) -> None:
-        with self.transaction(write=create) as connection:
-            found = {name for name in self.names(connection) if name in _METADATA.tables}
-            if not found and create:
-                _METADATA.create_all(connection)
+        with self.transaction(write=create, checked=False) as connection:
+            found = self.structure(connection)
+            where = str(self.path or "")
+            if found.empty and create:
+                _METADATA.create_all(connection, checkfirst=False)
                 connection.execute(_HEAD.insert().values(id=1, value=f"0:{GENESIS[VERSION]}"))
                 connection.execute(LAYOUT.insert().values(id=1, version=VERSION))
                 return
-            where = str(self.path or "")
-            if not found:
+            if not found.tables:
                 raise ConfigError(
                     "Expected a ledger, found a database without one.",
                     where=where,
                     next_step="Correct the URL.",
                 )
-            lacking = {_ENTRIES.name, _HEAD.name, _KEYS.name} - found
+            if found.problems:
+                return  # nothing more is read: every use refuses it, and `verify` names them
+            lacking = {_ENTRIES.name, _HEAD.name, _KEYS.name} - found.tables
             if (self.layout(connection) or 0) >= 3:
-                lacking |= {DRAWS.name} - found
+                lacking |= {DRAWS.name} - found.tables
             if lacking:
                 raise DataError(
                     f"Expected the ledger's tables, found none named {sorted(lacking)}.",
@@ -130,49 +145,111 @@ class Store:
             )
 
     @contextlib.contextmanager
-    def transaction(self, *, write: bool = False) -> Iterator[Connection]:
+    def transaction(self, *, write: bool = False, checked: bool = True) -> Iterator[Connection]:
         """Yield a connection; all or nothing. Writers exclude each other from their first read on.
+
+        Guarantee:
+            Nothing in the database but the ledger's own tables takes part in what is read and written, and
+            after the commit another transaction has found there what was written.
+
+        Args:
+            write: exclude other writers.
+            checked: refuse a database whose structure is not a ledger's; False only for who checks it.
 
         Raises:
             OperationError: the database is locked, full, or unreachable.
             ConfigError: the server refuses user, password or database.
-            DataError: the file is damaged.
+            DataError: the file is damaged, the structure is not a ledger's, or what was written is not there.
         """
+        with self._transaction(write=write) as connection:
+            if checked:
+                self._require_structure(connection)
+            yield connection
+            written = _written(connection)
+        if written:
+            self._read_back(written)
+
+    @contextlib.contextmanager
+    def _transaction(self, *, write: bool) -> Iterator[Connection]:
+        if self.path is not None:
+            require_file(self.path)
         try:
             with (
                 connect(self._engine, write=write, busy_seconds=self._busy_seconds) as connection,
                 connection.begin(),
             ):
-                if write:
-                    exclude_writers(connection, self._busy_seconds)
+                begin(connection, write=write, busy_seconds=self._busy_seconds)
                 yield connection
         except (SQLAlchemyError, sqlite3.Error, UnicodeDecodeError) as error:
             raise failure(error, self.place) from None
 
-    def problems(self, connection: Connection) -> tuple[list[Problem], list[Row]]:
-        """Return every sign of an edit in what a transaction reads, and all rows."""
+    def _require_structure(self, connection: Connection) -> None:
+        found = self.structure(connection)
+        lacking = {_ENTRIES.name, _HEAD.name, _KEYS.name} - found.tables
+        problems = (*found.problems, *(f"lacks table {name!r}" for name in sorted(lacking)))
+        if problems:
+            raise DataError(
+                f"Expected nothing but the ledger's own tables in its database, but it {problems[0]}.",
+                where=str(self.path or "ledger"),
+                next_step="It could remove or change spends: run `synthgen ledger verify`, ask who made "
+                "it, and restore the ledger from its backup.",
+            )
+
+    def _read_back(self, written: Sequence[Callable[[Connection], bool]]) -> None:
+        with self._transaction(write=False) as connection:
+            self._require_structure(connection)
+            lost = not all(check(connection) for check in written)
+        if lost:
+            raise DataError(
+                "Expected the ledger to hold what was written to it just now, it does not.",
+                where=str(self.path or "ledger"),
+                next_step="Something in the database changes what is written. Nothing was drawn for it: run "
+                "`synthgen ledger verify`, and restore the ledger from its backup.",
+            )
+
+    @staticmethod
+    def structure(connection: Connection) -> Structure:
+        """Return what the database holds."""
+        return structure_of(connection, _METADATA)
+
+    def problems(self, connection: Connection, *, whole: bool = False) -> tuple[list[Problem], list[Row]]:
+        """Return every sign of an edit in what a transaction reads, and all rows.
+
+        Args:
+            connection: in a transaction.
+            whole: read the rows of a damaged file too, to name them.
+        """
+        from synthgen.privacy._ledger_file import pages_problems
+
+        name = self.path.name if self.path else "database"
+        found = [Problem(None, f"{name}: {text}") for text in self.structure(connection).problems]
+        if found:
+            return found, []  # what would be read is what somebody else wants to be read
+        damage = pages_problems(connection, name) if self.path else []
+        if damage and not whole:
+            return damage, []
         rows = self.rows(connection)
         found = problems_of(rows, head=self.head(connection))
         layout, shown = self.layout(connection), version_of(rows)
         if not found and rows and layout != shown:
             found = [Problem(None, f"expected a layout record of version {shown}, found {layout}")]
         if found:
-            return found, rows
+            return damage + found, rows
         draws = self.draws(connection) if (layout or 0) >= 3 else []
-        return problems_of_meaning(list(map(entry_of, rows)), self.keys(connection), draws), rows
+        return damage + problems_of_meaning(list(map(entry_of, rows)), self.keys(connection), draws), rows
 
     def check(self) -> tuple[list[Problem], list[Row]]:
         """Return every sign of an edit or of damage, also where no row shows it, and all rows."""
-        from synthgen.privacy._ledger_file import file_problems
+        from synthgen.privacy._ledger_file import header_problems
 
-        with self.transaction() as connection:
-            found, rows = self.problems(connection)
-            return found + (file_problems(connection, self.path) if self.path else []), rows
+        with self.transaction(checked=False) as connection:
+            found, rows = self.problems(connection, whole=True)
+            return found + (header_problems(connection, self.path.name) if self.path else []), rows
 
     @staticmethod
     def names(connection: Connection) -> set[str]:
-        """Return the names of all tables."""
-        return set(sa.inspect(connection).get_table_names())
+        """Return the names of the ledger's tables that are there."""
+        return set(structure_of(connection, _METADATA).tables)
 
     @classmethod
     def layout(cls, connection: Connection) -> int | None:
@@ -184,8 +261,19 @@ class Store:
 
     @staticmethod
     def rows(connection: Connection) -> list[Row]:
-        """Return all rows by number."""
-        return [Row(*row) for row in connection.execute(sa.select(_ENTRIES).order_by(_ENTRIES.c.seq))]
+        """Return all rows by number.
+
+        Raises:
+            TooLarge: there are more, or longer ones, than a ledger may have.
+        """
+        rows: list[Row] = []
+        size = 0
+        for values in connection.execute(sa.select(_ENTRIES).order_by(_ENTRIES.c.seq)):
+            rows.append(Row(*values))
+            size += sum(len(value) for value in values if isinstance(value, str | bytes))
+            limits.require("ledger_rows", len(rows), where="ledger")
+            limits.require("ledger_bytes", size, where="ledger")
+        return rows
 
     @staticmethod
     def head(connection: Connection) -> str | None:
@@ -207,6 +295,8 @@ class Store:
         """Add counters of draws."""
         if rows:
             connection.execute(DRAWS.insert(), [asdict(row) for row in rows])
+        for row in rows:
+            _expect(connection, sa.select(DRAWS.c.hash).where(DRAWS.c.entry == row.entry), row.hash)
 
     @staticmethod
     def move_draws(connection: Connection, entry: int, *, before: Position, after: Position) -> bool:
@@ -221,12 +311,14 @@ class Store:
             & (DRAWS.c.journal == before.digest)
         )
         moved = connection.execute(DRAWS.update().where(place).values(**asdict(row)))
+        _expect(connection, sa.select(DRAWS.c.hash).where(DRAWS.c.entry == entry), row.hash)
         return moved.rowcount == 1
 
     @staticmethod
     def remove_draws(connection: Connection, entry: int) -> None:
         """Remove the counter of a reservation that is closed."""
         connection.execute(DRAWS.delete().where(DRAWS.c.entry == entry))
+        _expect(connection, sa.select(DRAWS.c.hash).where(DRAWS.c.entry == entry), None)
 
     @classmethod
     def append(cls, connection: Connection, row: Row) -> None:
@@ -241,18 +333,39 @@ class Store:
             values = [dict(zip(names, astuple(row), strict=True)) for row in rows]
             connection.execute(_ENTRIES.insert(), values)
             cls.set_head(connection, rows)
+        for row in rows:
+            _expect(connection, sa.select(_ENTRIES.c.hash).where(_ENTRIES.c.seq == row.seq), row.hash)
 
     @staticmethod
     def set_head(connection: Connection, rows: Sequence[Row]) -> None:
         """Move the head to the last of these rows."""
         connection.execute(_HEAD.update().where(_HEAD.c.id == 1).values(value=head_of(rows)))
+        last = rows[-1].seq if rows else 0
+
+        def reached(connection: Connection) -> bool:  # another process may have moved it further by now
+            number = str(Store.head(connection)).partition(":")[0]
+            return number.isdecimal() and int(number) >= last
+
+        connection.info.setdefault(WRITTEN, []).append(reached)
 
     @staticmethod
     def add_key(connection: Connection, cohort: str, key: str) -> None:
         """Store a new cohort's key."""
         connection.execute(_KEYS.insert().values(cohort=cohort, key=key))
+        _expect(connection, sa.select(_KEYS.c.key).where(_KEYS.c.cohort == cohort), key)
 
     @staticmethod
     def remove_key(connection: Connection, cohort: str) -> None:
         """Remove the key of a cohort that was closed: nothing was drawn of its patients."""
         connection.execute(_KEYS.delete().where(_KEYS.c.cohort == cohort))
+        _expect(connection, sa.select(_KEYS.c.key).where(_KEYS.c.cohort == cohort), None)
+
+
+def _expect(connection: Connection, query: sa.Select[Any], value: object) -> None:
+    """Keep a query whose answer must be ``value`` once the transaction is committed."""
+    checks = connection.info.setdefault(WRITTEN, [])
+    checks.append(lambda later: later.execute(query).scalar_one_or_none() == value)
+
+
+def _written(connection: Connection) -> list[Callable[[Connection], bool]]:
+    return list(connection.info.pop(WRITTEN, []))

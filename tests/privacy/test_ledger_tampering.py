@@ -58,10 +58,9 @@ def test_an_edited_ledger_books_nothing(history):
 def test_a_column_of_another_type_is_found(tmp_path, seq, value):
     place = Place(tmp_path, SQLITE)
     opened(place.ledger(), *"abcdefghi")
-    place.edit("CREATE TABLE copy AS SELECT * FROM entries")
-    place.edit("DROP TABLE entries")
-    place.edit("ALTER TABLE copy RENAME TO entries")
+    with_statement(place, lambda sql: sql.replace("content TEXT NOT NULL", "content"))
     place.edit("UPDATE entries SET content = ? WHERE seq = ?", value, seq)
+    with_statement(place, lambda sql: sql.replace("content,", "content TEXT NOT NULL,"))
     assert any(f"row {seq}:" in text for text in place.found())
 
 
@@ -69,6 +68,15 @@ def test_a_column_of_another_type_is_found(tmp_path, seq, value):
 def test_a_deleted_row_is_found_and_named(history, seq):
     history.edit("DELETE FROM entries WHERE seq = ?", seq)
     assert any(f"row {seq}:" in text for text in history.found())
+
+
+def with_statement(place, change):
+    """Write another statement for the table of entries than the one that made it."""
+    connection = sqlite3.connect(place.folder / "ledger.db", isolation_level=None)
+    ((sql,),) = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'entries'")
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute("UPDATE sqlite_schema SET sql = ? WHERE name = 'entries'", (change(sql),))
+    connection.close()
 
 
 def test_a_deleted_and_renumbered_row_is_found(history):
@@ -155,16 +163,6 @@ def test_rows_well_chained_but_without_meaning_are_found(history):
 def test_an_edited_record_of_the_layout_is_found(history, statement):
     history.edit(statement)
     assert any("layout record of version 3" in text for text in history.found())
-
-
-def test_a_trigger_or_table_that_is_not_the_ledgers_is_found(tmp_path):
-    place = Place(tmp_path, SQLITE)
-    opened(place.ledger(), "icu")
-    place.edit("CREATE TRIGGER t AFTER INSERT ON entries BEGIN DELETE FROM entries; END")
-    assert any("ledger.db: holds trigger 't'" in text for text in place.found())
-    place.edit("DROP TRIGGER t")
-    place.edit("CREATE TABLE other (x)")
-    assert any("holds table 'other'" in text for text in place.found())
 
 
 def test_a_flipped_byte_of_the_file_is_found_unless_nothing_reads_it(tmp_path):
