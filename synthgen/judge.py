@@ -214,12 +214,22 @@ def outcome(loaded: Loaded, judged: Judged) -> dict[str, Any]:
 
 
 def release(
-    loaded: Loaded, judged: Judged, table: SyntheticTable, output: Path, *, override: str | None = None
+    loaded: Loaded,
+    folder: RunFolder,
+    judged: Judged,
+    table: SyntheticTable,
+    output: Path,
+    *,
+    override: str | None = None,
 ) -> Path:
     """Write the bundle, if the gate allows it or a person answers for it.
 
+    The ledger must hold the spend of the run's model and what the record composes; it enters the record's
+    digest before the bundle is there, so that the two can be compared later.
+
     Args:
         loaded: the run's config.
+        folder: the run.
         judged: the gate's verdict and the record.
         table: the synthetic records.
         output: the bundle's folder.
@@ -227,6 +237,7 @@ def release(
 
     Raises:
         GateRefused: the verdict is not release and there is no override.
+        DataError: the ledger holds no spend of this run, knows another model of it, or another composition.
     """
     from synthgen.release.bundle import write_bundle
     from synthgen.release.card import data_card
@@ -240,6 +251,9 @@ def release(
     record: Mapping[str, Any] = judged.record
     if judged.verdict.verdict != "release" and override and override.strip():
         record = _overridden(record, override.strip())
+    ledger = Ledger.connect(loaded.ledger, base=loaded.base, create=False)
+    _device_of_paid_fit(ledger, loaded, folder)
+    head = _require_composition(ledger, loaded, record)
     names = {name: table for name in _files(loaded, table)}
     return write_bundle(
         output,
@@ -248,7 +262,30 @@ def release(
         record=record,
         card=data_card(record, loaded.schema),
         report_html=render_public(PublicContent(record=record, table=table)),
+        enter=lambda digest: ledger.note_release(
+            loaded.config.cohort, run=loaded.digest[:16], record=digest, head=head
+        ),
     )
+
+
+def _require_composition(ledger: Ledger, loaded: Loaded, record: Mapping[str, Any]) -> str:
+    """Check that a record's composition is the ledger's at the record's head. Returns the head.
+
+    Raises:
+        DataError: it is another one: the record was edited, or is of another ledger.
+    """
+    block = record["ledger"]
+    head = str(block["head"])
+    spent = ledger.spent(loaded.config.cohort, head=head)
+    events = [to_json(event) for event in _parts(spent.event)]
+    same = (block["cohort"], block["events"], block["delta"], block["cap_epsilon"])
+    if same != (loaded.config.cohort, events, spent.delta, spent.cap):
+        raise DataError(
+            "Expected the spends that the ledger holds up to the record's head, found others in the record.",
+            where="record.json",
+            next_step="Evaluate the run again; it costs no budget.",
+        )
+    return head
 
 
 def _overridden(record: Mapping[str, Any], reason: str) -> dict[str, Any]:
@@ -276,7 +313,8 @@ def _record(
     against: Sequence[str],
     changes: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    spent = ledger.spent(loaded.config.cohort)
+    head = ledger.head()
+    spent = ledger.spent(loaded.config.cohort, head=head)
     counted = replace_one_epsilon(lambda delta: epsilon_of([plan.event], delta), plan.delta)
     composition = Composition(
         cohort=loaded.config.cohort,
@@ -285,7 +323,7 @@ def _record(
         delta=spent.delta,
         cap=spent.cap,
         events=tuple(to_json(event) for event in _parts(spent.event)),
-        head=ledger.head(),
+        head=head,
         mu=mu,
         replace_one=counted if plan.patients_counted else None,
         opened=spent.opened[:10],

@@ -99,7 +99,8 @@ def run(
     with clock("release"):
         tell("release", 0.0)
         passed = judged.verdict.verdict == "release" and not loaded.config.rehearsal
-        bundle = str(judge.release(loaded, judged, table, folder.public / "bundle")) if passed else None
+        place = folder.public / "bundle"
+        bundle = str(judge.release(loaded, folder, judged, table, place)) if passed else None
     seconds = {**(folder.done("fit") or {}).get("seconds", {}), **clock.seconds}
     outcome = {**judge.outcome(loaded, judged), "run": str(folder.path), "bundle": bundle, "seconds": seconds}
     folder.mark("finished", **outcome)
@@ -295,7 +296,7 @@ def release(run_path: Path, output: Path, *, override: str | None = None) -> dic
             next_step="Run `synthgen evaluate` again; it costs no budget.",
         )
     table = _sample(loaded, folder, quiet)
-    bundle = judge.release(loaded, judged, table, output, override=override)
+    bundle = judge.release(loaded, folder, judged, table, output, override=override)
     return {
         **judge.outcome(loaded, judged),
         "run": str(folder.path),

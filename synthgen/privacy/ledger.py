@@ -32,6 +32,9 @@ __all__ = ["Cohort", "Entry", "Ledger", "LedgerUnit", "PaidFit", "Position", "Pr
 from synthgen.privacy.accountant import epsilon_of, to_json
 from synthgen.privacy.parts import new_key
 
+RELEASE = "release"
+"""Kind of the entries of releases: they spend nothing."""
+
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
 
@@ -363,7 +366,7 @@ class Ledger:
             ConfigError: no cohort of that name is open.
             ValueError: the kind is one that spends.
         """
-        if kind in SPENDING or not NAME.fullmatch(kind):
+        if kind in SPENDING or kind == RELEASE or not NAME.fullmatch(kind):
             raise ValueError(f"Expected a kind of note such as 'look', got {kind!r}.")
         with self._writing() as (connection, rows, state):
             state.known(cohort)
@@ -374,14 +377,66 @@ class Ledger:
         with self._reading() as (_connection, _rows, state):
             return state.looks.get(state.known(cohort).name, 0)
 
-    def spent(self, cohort: str) -> Spend:
+    def note_release(self, cohort: str, *, run: str, record: str, head: str) -> int:
+        """Enter a release before its bundle is there, so that its record can be compared with the ledger.
+
+        An entry that is there already is returned and not made twice.
+
+        Args:
+            cohort: name of an open cohort.
+            run: the run's identifier.
+            record: SHA-256 of the bundle's privacy record (`synthgen.release.record.record_digest`).
+            head: head of the ledger that the record carries: the rows that its claim composes.
+
+        Returns:
+            Number of the entry.
+
+        Raises:
+            ConfigError: no cohort of that name is open.
+            DataError: the ledger does not hold that head.
+        """
+        content = {"run": run, "record": record, "head": head}
+        with self._writing() as (connection, rows, state):
+            state.known(cohort)
+            if missing_head(rows, head):
+                raise DataError(
+                    "Expected the ledger that the release's record was made with, found another, or one that "
+                    "was rolled back.",
+                    where="ledger",
+                    next_step="Restore the ledger, and verify it with a bundle's head.",
+                )
+            entered = [row for row in rows if row.kind == RELEASE and row.cohort == cohort]
+            for row in entered:
+                if dict(entry_of(row).content) == content:
+                    return int(row.seq)
+            return self._append(connection, rows, cohort, RELEASE, content)
+
+    def releases(self, cohort: str | None = None) -> list[Entry]:
+        """Return the entries of releases, whose content has ``run``, ``record`` and ``head``."""
+        return [entry for entry in self.entries(cohort) if entry.kind == RELEASE]
+
+    def spent(self, cohort: str, *, head: str | None = None) -> Spend:
         """Return what counts against a cohort's cap.
+
+        Args:
+            cohort: name of an open cohort.
+            head: count the rows up to this one, as a record that carries this head did; None counts all.
 
         Raises:
             ConfigError: no cohort of that name is open, or its spends protect units that do not compose.
+            DataError: the ledger does not hold that head.
         """
-        with self._reading() as (_connection, _rows, state):
-            return state.spent(cohort)
+        with self._reading() as (_connection, rows, state):
+            if head is None:
+                return state.spent(cohort)
+            if missing_head(rows, head):
+                raise DataError(
+                    "Expected a ledger that holds this head, found none.",
+                    where="ledger",
+                    next_step="It is another ledger, or was rolled back: restore it from its backup.",
+                )
+            last = int(head.partition(":")[0])
+            return replay(entry_of(row) for row in rows[:last]).spent(cohort)
 
     def remaining(self, cohort: str) -> float:
         """Return the epsilon of the largest zCDP plan that still fits every cap that it counts against."""

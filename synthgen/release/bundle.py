@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ from synthgen.release._verify import (
     checksums,
     verify_bundle,
 )
-from synthgen.release.record import check_record, record_text
+from synthgen.release.record import check_record, record_digest, record_text
 from synthgen.safe_files import (
     finish_folder,
     make_folders,
@@ -59,6 +59,7 @@ def write_bundle(
     record: Mapping[str, Any],
     card: str,
     report_html: str,
+    enter: Callable[[str], object] | None = None,
 ) -> Path:
     """Write a bundle, or leave nothing.
 
@@ -69,6 +70,8 @@ def write_bundle(
         record: the privacy record, see `synthgen.release.record.privacy_record`.
         card: the data card, see `synthgen.release.card.data_card`.
         report_html: the report's public edition.
+        enter: called with the record's digest once the bundle verifies and before it is there, to enter the
+            release in the ledger.
 
     Returns:
         ``output``.
@@ -88,6 +91,8 @@ def write_bundle(
         with temporary_folder(output) as folder:
             _fill(folder, data_files, schema.public(), record, card, report_html)
             _require_verified(folder)
+            if enter is not None:
+                enter(record_digest(record))
             return _place(folder, output)
     except OSError as error:
         raise OperationError.of(error, "write the bundle", where=str(output)) from error
