@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from synthgen.evaluate._base import Estimate, MetricResult
+from synthgen.release._levels import Level, depth, factor_of, interval
 from synthgen.release.policy import Rule
 
 Severity = Literal["refuse", "cannot-sign", "warn"]
@@ -35,37 +36,31 @@ class Reason:
 
 @dataclass(frozen=True)
 class Judged:
-    """A rule's answer for one estimate: a metric's figure, or one group of it."""
+    """A rule's answer for one estimate: a metric's figure, or one group of it.
+
+    Attributes:
+        rule: the rule.
+        group: of the figure; empty if it is of all.
+        estimate: the figure.
+        outcome: what follows.
+        level: at which harm had to be proven; None of a figure that chance does not move.
+    """
 
     rule: Rule
     group: str
     estimate: Estimate
     outcome: Outcome
-
-
-def depth(rule: Rule, estimate: Estimate, factor: float, *, least: bool) -> float:
-    """Return how far into harm the interval's mildest (``least``) or worst end lies; negative outside."""
-    low = high = estimate.value
-    if estimate.low < estimate.high:  # an exact value may be infinite, and has no ends to widen
-        low -= factor * (estimate.value - estimate.low)
-        high += factor * (estimate.high - estimate.value)
-    threshold = float(rule.threshold or 0.0)
-    if rule.harm == "above":
-        return (low if least else high) - threshold
-    if rule.harm == "below":
-        return threshold - (high if least else low)
-    ends = (low - threshold, -threshold - high) if least else (high - threshold, -threshold - low)
-    return max(ends)
+    level: Level | None = None
 
 
 def open_harm(rule: Rule, estimate: Estimate) -> bool:
-    """Return whether the rule does not pass: its 95 % interval holds harm, or is all harm, as it asks."""
+    """Return whether the rule does not pass at 95 %: the interval holds harm, or is all harm, as it asks."""
     return rule.threshold is not None and depth(rule, estimate, 1.0, least=rule.passes == "harm-unproven") > 0
 
 
 def reasons(rule: Rule, judged: Sequence[Judged], results: Mapping[str, MetricResult]) -> list[Reason]:
     """Return a rule's reasons, one an outcome; groups of one outcome share it, the worst named first."""
-    head = rule.metric.partition("_")[0]
+    head = rule.head
     found = []
     for outcome in ("refuse", "cannot-sign", "warn"):
         mine = [item for item in judged if item.rule is rule and item.outcome == outcome]
@@ -92,24 +87,40 @@ def _message(rule: Rule, mine: Sequence[Judged], outcome: Severity) -> str:
     mine = sorted(mine, key=lambda item: -depth(rule, item.estimate, 1.0, least=outcome == "refuse"))
     figures = "; ".join(_words(item) for item in mine[:NAMED])
     more = f"; and {len(mine) - NAMED} more groups" if len(mine) > NAMED else ""
-    judgement = f"{_judgement(rule, mine[0].estimate, outcome)} Source: {rule.source}."
+    judgement = f"{_judgement(rule, mine[0], outcome)} Source: {rule.source}."
     return f"{_sentence(rule.title)}: {figures}{more}. {judgement}"
 
 
-def _judgement(rule: Rule, estimate: Estimate, outcome: Severity) -> str:
-    if outcome == "warn" and not open_harm(rule, estimate):
+def _judgement(rule: Rule, item: Judged, outcome: Severity) -> str:
+    estimate = item.estimate
+    proven = rule.threshold is not None and depth(rule, estimate, 1.0, least=True) > 0
+    if outcome == "warn" and not proven and not open_harm(rule, estimate):
         return (
             f"This is {rule.bound}, but the policy {rule.warning}."
             if rule.bound
             else f"The policy {rule.warning}."
         )
-    verdict = {
-        "refuse": "harm is proven",
-        "cannot-sign": "neither harm nor its absence is proven",
-        "warn": "not proven over all comparisons, so a warning only",
-    }[outcome]
-    needed = _needed(rule, estimate) if outcome == "cannot-sign" else ""
-    return f"Expected {rule.words}: {verdict}{needed}."
+    if proven:
+        verdict = _proof(rule, item, outcome)
+    else:
+        needed = _needed(rule, estimate) if outcome == "cannot-sign" else ", so a warning only"
+        verdict = f"neither harm nor its absence is proven{needed}"
+    return f"Expected {rule.words}: {verdict}."
+
+
+def _proof(rule: Rule, item: Judged, outcome: Severity) -> str:
+    """Return how far harm is proven, with the interval that decided."""
+    level = item.level
+    if level is None:
+        return "harm is proven"
+    low, high = interval(item.estimate, factor_of(level.tail, item.estimate))
+    whose = f"{item.group}: " if item.group else ""
+    others = f"{level.comparisons} comparison{'s' * (level.comparisons != 1)} of {rule.head}"
+    corrected = f"{whose}{level.percent} % interval {low:.3g} to {high:.3g}"
+    if outcome == "refuse":
+        return f"harm is proven, corrected for {others} ({corrected})"
+    only = ", so a warning only" if outcome == "warn" else ""
+    return f"harm is proven at 95 %, though not corrected for {others} ({corrected}){only}"
 
 
 def _words(item: Judged) -> str:

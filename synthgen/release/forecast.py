@@ -18,7 +18,8 @@ from synthgen import plugins
 from synthgen.evaluate._base import HEADS, Estimate, MetricResult, result
 from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._intervals import Z, exactly, insufficient
-from synthgen.release._reasons import depth, open_harm
+from synthgen.release._levels import depth
+from synthgen.release._reasons import open_harm
 from synthgen.release.gate import decide
 from synthgen.release.policy import Policy, Rule
 
@@ -127,7 +128,7 @@ def _together(unproven: Sequence[tuple[float, Rule, Estimate]]) -> float:
     """Return the chance that all rules pass: heads as if independent, within a head the least."""
     least: dict[str, float] = {}
     for chance, rule, _ in unproven:
-        head = rule.metric.partition("_")[0]
+        head = rule.head
         least[head] = min(chance, least.get(head, 1.0))
     return math.prod(least.values())
 
@@ -165,7 +166,7 @@ def _estimates(rule: Rule, found: MetricResult) -> list[Estimate]:
 
 def _unanswered(head: str, policy: Policy, results: dict[str, MetricResult]) -> tuple[str, str]:
     """Return why no deciding rule answers for a head, and what to do."""
-    deciding = [rule for rule in policy.rules if rule.decides and rule.metric.partition("_")[0] == head]
+    deciding = [rule for rule in policy.rules if rule.decides and rule.head == head]
     if not deciding:
         return f"The policy {policy.name!r} has no rule that decides on {head}.", "Choose another policy."
     notes = list(dict.fromkeys(note for rule in deciding if (note := results[rule.metric].note)))

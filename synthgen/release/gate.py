@@ -2,8 +2,11 @@
 
 Three ways, on intervals. Harm that is proven refuses. Harm that is excluded passes. Anything between
 cannot be signed, and neither can a head that nothing answers for. A pass needs no correction for
-multiplicity, since every rule must pass; a refusal does, since any rule may refuse: its intervals are
-widened so that a release without harm is refused with at most the policy's probability over all rules.
+multiplicity, since every rule must pass; a refusal does, since any rule may refuse: a release without harm is
+refused with at most the policy's probability over all rules (`_levels`). Harm that a 95 % interval proves
+cannot be signed either, of a single group as of all; where a rule only warns of what is open, or passes
+unless harm is proven, the figure must also be told from one without any harm among all such comparisons of
+its head. A group whose interval is no wider than its margin always is.
 """
 
 from __future__ import annotations
@@ -15,8 +18,9 @@ from typing import Any, Literal
 
 from synthgen.errors import ConfigError, DataError
 from synthgen.evaluate._base import HEADS, Estimate, MetricResult
-from synthgen.release._reasons import Judged, Outcome, Reason, depth, open_harm
-from synthgen.release._reasons import reasons as told
+from synthgen.release._levels import Level, depth, false_discovery, holm, is_compared, tail_of
+from synthgen.release._reasons import Judged, Outcome, Reason, open_harm
+from synthgen.release._reasons import reasons as reasons_of
 from synthgen.release.policy import Policy, Rule, load_policy
 
 __all__ = ["Policy", "Reason", "Rule", "Verdict", "decide", "load_policy", "verdict_from_json"]
@@ -76,12 +80,8 @@ def decide(results: Sequence[MetricResult], policy: Policy) -> Verdict:
         for rule in policy.rules
         for group, estimate in _figures(rule, by_name)
     ]
-    level = _level(policy, [(rule, estimate) for rule, _, _, estimate in asked])
-    judged = [
-        Judged(rule, group, estimate, _outcome(rule, result, estimate, level))
-        for rule, result, group, estimate in asked
-    ]
-    reasons = [reason for rule in policy.rules for reason in told(rule, judged, by_name)]
+    judged = _judged(policy, asked)
+    reasons = [reason for rule in policy.rules for reason in reasons_of(rule, judged, by_name)]
     reasons += _unmeasured(judged)
     reasons.sort(key=lambda reason: -_ORDER.index(reason.severity))
     worst = {reason.severity for reason in reasons}
@@ -114,31 +114,59 @@ def _figures(rule: Rule, results: Mapping[str, MetricResult]) -> list[tuple[str,
     return nothing
 
 
-def _level(policy: Policy, asked: Sequence[tuple[Rule, Estimate]]) -> float:
-    """Return the one-sided level of each refusal at which all rules keep the policy's rate (Bonferroni)."""
-    comparisons = sum(
-        2 if rule.harm == "outside" else 1
-        for rule, estimate in asked
-        if rule.threshold is not None and estimate.status == "ok" and estimate.low < estimate.high
-    )
-    return policy.wrongful_refusal / max(comparisons, 1)
+def _judged(policy: Policy, asked: Sequence[tuple[Rule, MetricResult | None, str, Estimate]]) -> list[Judged]:
+    """Judge all estimates, those of a head together."""
+    heads: dict[str, list[int]] = {}
+    weak: dict[str, list[int]] = {}
+    for i, (rule, _, _, estimate) in enumerate(asked):
+        if is_compared(rule, estimate):
+            heads.setdefault(rule.head, []).append(i)
+            if rule.passes == "harm-unproven" or rule.unproven == "warn":
+                weak.setdefault(rule.head, []).append(i)
+    levels: dict[int, Level] = {}
+    told: dict[int, bool] = {}
+    for members in heads.values():
+        tails = [tail_of(asked[i][0], asked[i][3]) for i in members]
+        sides = [2 if asked[i][0].harm == "outside" else 1 for i in members]
+        found = holm(tails, policy.wrongful_refusal / len(heads), sides)
+        levels.update(zip(members, found, strict=True))
+    for members in weak.values():
+        tails = [tail_of(asked[i][0], asked[i][3], asked[i][0].ideal) for i in members]
+        found_weak = false_discovery(tails, policy.wrongful_doubt / len(weak))
+        told.update(zip(members, found_weak, strict=True))
+    return [
+        Judged(
+            rule,
+            group,
+            estimate,
+            _outcome(rule, result, estimate, levels.get(i), distinct=told.get(i, True)),
+            levels.get(i),
+        )
+        for i, (rule, result, group, estimate) in enumerate(asked)
+    ]
 
 
-def _widening(level: float, estimate: Estimate) -> float:
-    """Return by how much a 95 % interval grows at that level, by Student's quantiles."""
-    from scipy.special import stdtrit
+def _outcome(
+    rule: Rule, result: MetricResult | None, estimate: Estimate, level: Level | None, *, distinct: bool
+) -> Outcome:
+    """Judge one estimate. Proven harm counts even where an attack failed its control.
 
-    return max(1.0, float(stdtrit(estimate.freedom, level) / stdtrit(estimate.freedom, 0.025)))
-
-
-def _outcome(rule: Rule, result: MetricResult | None, estimate: Estimate, level: float) -> Outcome:
-    """Judge one estimate. Proven harm counts even where an attack failed its control."""
+    Args:
+        rule: the rule.
+        result: of its metric.
+        estimate: the figure.
+        level: at which it was decided; None of a figure that chance does not move.
+        distinct: whether it is told from a figure without harm among all comparisons that only warn.
+    """
     if estimate.status != "ok" or math.isnan(estimate.value):
         return "missing"
-    if rule.threshold is not None and depth(rule, estimate, _widening(level, estimate), least=True) > 0:
+    beyond = rule.threshold is not None and depth(rule, estimate, 1.0, least=True) > 0
+    if beyond and (level is None or level.proven):
         return "refuse"
     if result is None or result.status != "ok":
         return "missing"
+    if beyond:
+        return "cannot-sign" if distinct else "warn"
     if open_harm(rule, estimate):
         return rule.unproven
     return "warn" if _warns(rule, estimate.value) else "pass"
@@ -154,11 +182,7 @@ def _warns(rule: Rule, value: float) -> bool:
 
 def _unmeasured(judged: Sequence[Judged]) -> list[Reason]:
     """Return a reason for each head that no deciding rule has an answer for."""
-    answered = {
-        item.rule.metric.partition("_")[0]
-        for item in judged
-        if item.rule.decides and item.outcome != "missing"
-    }
+    answered = {item.rule.head for item in judged if item.rule.decides and item.outcome != "missing"}
     return [
         Reason(
             head, head, "cannot-sign", f"Nothing answers for {head}: a head that is missing cannot be signed."

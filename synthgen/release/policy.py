@@ -33,9 +33,11 @@ class Rule(Settings):
         harm: on which side of the threshold harm lies; ``outside`` is beyond plus or minus the threshold.
         threshold: where harm begins; None if the rule only warns.
         warn: where a warning begins, on the point estimate.
+        harmless: the figure without any harm, such as 1 of a ratio; None is 0 where that is no harm, else the
+            threshold. What proves harm at 95 % must be told from it among all comparisons of the head.
         passes: ``harm-excluded`` passes if the 95 % interval holds no harm; ``harm-unproven`` passes if it
-            is not all harm.
-        unproven: what it means if the rule neither passes nor refuses.
+            is not all harm, or no more than chance makes of so many comparisons.
+        unproven: what it means if the 95 % interval holds harm and its absence.
         missing: what it means if there is no answer.
         decides: whether the rule counts as an answer of its head; a head without any cannot be signed.
         source: where the threshold comes from.
@@ -48,6 +50,7 @@ class Rule(Settings):
     harm: Harm
     threshold: float | None = None
     warn: float | None = None
+    harmless: float | None = None
     passes: Literal["harm-excluded", "harm-unproven"] = "harm-excluded"
     unproven: Literal["cannot-sign", "warn"] = "cannot-sign"
     missing: Literal["cannot-sign", "warn", "silent"] = "warn"
@@ -62,12 +65,34 @@ class Rule(Settings):
             raise ValueError("a rule needs a threshold, or warn")
         if self.harm == "outside" and self.threshold is not None and self.threshold <= 0:
             raise ValueError("harm: outside needs a threshold above 0")
+        if self.harmless is not None and self.is_harm(self.harmless):
+            raise ValueError("harmless lies where the threshold says that harm is")
         return self
+
+    def is_harm(self, value: float) -> bool:
+        """Return whether a figure lies beyond the threshold."""
+        if self.threshold is None:
+            return False
+        if self.harm == "outside":
+            return abs(value) > self.threshold
+        return value > self.threshold if self.harm == "above" else value < self.threshold
+
+    @property
+    def ideal(self) -> float:
+        """The figure of a release without any harm."""
+        if self.harmless is not None:
+            return self.harmless
+        return float(self.threshold or 0.0) if self.is_harm(0.0) else 0.0
 
     @property
     def name(self) -> str:
         """``<metric>.<key>``, as reasons and reports name it."""
         return f"{self.metric}.{self.key or self.groups}"
+
+    @property
+    def head(self) -> str:
+        """The head of its metric."""
+        return self.metric.partition("_")[0]
 
     @property
     def words(self) -> str:
@@ -93,6 +118,8 @@ class Policy(Settings):
         name: its name.
         title: what it is for.
         wrongful_refusal: largest probability that a release without any harm is refused, over all rules.
+        wrongful_doubt: largest probability that a release without any harm cannot be signed because a rule
+            that passes, or only warns, unless harm is proven finds it at 95 %, over all such rules.
         most_looks: looks at a cohort's holdout, over all its runs, beyond which another is refused; None
             allows any number. Each fit is charged in full either way, whatever its verdict.
         rules: the thresholds.
@@ -101,6 +128,7 @@ class Policy(Settings):
     name: str
     title: str
     wrongful_refusal: float = Key(gt=0, lt=0.5)
+    wrongful_doubt: float = Key(default=0.02, gt=0, lt=0.5)
     most_looks: int | None = Key(default=None, ge=1)
     rules: tuple[Rule, ...] = Key(min_length=1)
 

@@ -12,7 +12,8 @@ import pytest
 
 from synthgen.errors import ConfigError, DataError
 from synthgen.evaluate._base import HEADS, Estimate, Head, MetricResult, Status
-from synthgen.release.gate import Policy, Verdict, decide, load_policy, verdict_from_json
+from synthgen.release._levels import false_discovery, holm, tail_of
+from synthgen.release.gate import Policy, Rule, Verdict, decide, load_policy, verdict_from_json
 
 NONE = Estimate(math.nan, math.nan, math.nan, 3, "insufficient")
 Estimates = dict[str, Estimate]
@@ -134,7 +135,10 @@ def test_a_bound_of_nothing_passes_as_long_as_the_interval_holds_it(
     policy: Policy, name: str, key: str
 ) -> None:
     assert judged(policy, **single(name, key, about(0.009))).verdict == "release"
-    assert judged(policy, **single(name, key, about(0.015))).verdict == "cannot-sign"
+    alone = judged(policy, **single(name, key, about(0.012)))  # 95 % alone, but one of 13 such comparisons
+    assert (alone.verdict, [reason.severity for reason in alone.reasons]) == ("release", ["warn"])
+    assert "harm is proven at 95 %, though not corrected for" in alone.reasons[0].message
+    assert judged(policy, **single(name, key, about(0.017))).verdict == "cannot-sign"
     assert judged(policy, **single(name, key, about(0.05))).verdict == "refuse"
 
 
@@ -168,7 +172,7 @@ def test_one_record_that_breaks_a_hard_rule_is_refused(policy: Policy) -> None:
 def test_copies_of_the_holdout_beyond_one_in_a_hundred_are_refused_if_proven(policy: Policy) -> None:
     verdicts = [
         judged(policy, **single("leakage_exact_match", "holdout_excess", about(value))).verdict
-        for value in (0.005, 0.015, 0.025, 0.06)
+        for value in (0.005, 0.015, 0.027, 0.06)
     ]
     assert verdicts == ["release", "release", "cannot-sign", "refuse"]
 
@@ -261,7 +265,7 @@ def test_a_warning_says_whether_the_bound_is_kept(policy: Policy) -> None:
     looks = judged(policy, **single("leakage_claim", "looks", about(2.0, 0.0))).reasons
     assert "The policy warns above 1." in looks[0].message
     open_one = judged(policy, **group("fairness_utility_gap", "gap", about(-0.05))).reasons
-    assert "not proven over all comparisons" in open_one[0].message
+    assert "neither harm nor its absence is proven, so a warning only" in open_one[0].message
 
 
 def test_an_infinite_epsilon_is_refused(policy: Policy) -> None:
@@ -276,16 +280,65 @@ def test_refusal_outranks_an_open_question_and_comes_first(policy: Policy) -> No
     assert [reason.severity for reason in verdict.reasons] == ["refuse", "cannot-sign"]
 
 
-def test_more_comparisons_ask_for_more_proof_of_harm(policy: Policy) -> None:
-    # 2.6 standard errors beyond the threshold: proven if it is one of few comparisons, not if one of many.
-    estimate = about(-0.05 - 0.01 / 1.96 * 3.6)
-    few = judged(policy, **group("fairness_utility_gap", "gap", estimate))
-    crowd = {f"g{i}": about(0.0) for i in range(400)} | {"F": estimate}
-    many = judged(
-        policy,
-        fairness_utility_gap=replace(harmless()["fairness_utility_gap"], groups={"gap": crowd}),
+def crowded(policy: Policy, estimate: Estimate, others: int, key: str = "gap") -> Verdict:
+    crowd = {f"g{i}": about(0.0) for i in range(others)} | {"F": estimate}
+    return judged(
+        policy, fairness_utility_gap=replace(harmless()["fairness_utility_gap"], groups={key: crowd})
     )
-    assert (few.verdict, many.verdict) == ("refuse", "release")
+
+
+def test_more_comparisons_ask_for_more_proof_of_harm_but_never_make_it_a_warning(policy: Policy) -> None:
+    # 3.6 standard errors beyond the threshold: proven if it is one of few comparisons, not if one of many.
+    estimate = about(-0.05 - 0.01 / 1.96 * 3.6)
+    verdicts = [crowded(policy, estimate, others) for others in (2, 96, 4000)]
+    assert [verdict.verdict for verdict in verdicts] == ["refuse", "cannot-sign", "cannot-sign"]
+    noisy = crowded(policy, about(-0.26, 0.2), 96)  # beyond -.05, but a chance effect in so many groups
+    assert (noisy.verdict, noisy.reasons[0].severity) == ("release", "warn")
+    barely = crowded(policy, about(-0.0601), 4000)  # the 95 % interval lies beyond -.05
+    assert (barely.verdict, barely.reasons[0].metric) == ("cannot-sign", "fairness_utility_gap.gap")
+
+
+def test_many_groups_of_one_head_blind_no_other_head(policy: Policy) -> None:
+    leak = single("leakage_attribute_inference", "worst", about(0.09 + 0.01 / 1.96 * 4.2))
+    crowd = {f"g{i}": about(0.0) for i in range(5000)}
+    many = {"fairness_utility_gap": replace(harmless()["fairness_utility_gap"], groups={"gap": crowd})}
+    assert judged(policy, **leak, **many).verdict == "refuse"
+
+
+def test_a_proof_names_the_interval_that_decided(policy: Policy) -> None:
+    """A gap of -.106 beyond -.05 is harm, whether it is proven for one comparison or for all."""
+    gap = Estimate(-0.106, -0.15, -0.062, 1000)
+    open_one = judged(policy, **single("utility_tstr", "mean.gap", gap)).reasons[0]
+    assert open_one.severity == "cannot-sign"
+    assert "neither harm nor" not in open_one.message
+    assert "harm is proven at 95 %, though not corrected for 2 comparisons of utility" in open_one.message
+    # Holm's first step of the policy's .01 over four heads and two comparisons of utility: .00125 a side
+    half = 0.044 * 3.0233 / 1.9600
+    assert f"(99.75 % interval {-0.106 - half:.3g} to {-0.106 + half:.3g})" in open_one.message
+    proven = judged(policy, **single("utility_tstr", "mean.gap", replace(gap, low=-0.126, high=-0.086)))
+    assert "harm is proven, corrected for 2 comparisons of utility (99.75 % interval -0.137 to -0.0751)" in (
+        proven.reasons[0].message
+    )
+    grouped = crowded(policy, gap, 96).reasons[0]
+    assert "not corrected for 105 comparisons of fairness (F: 99.9952 % interval " in grouped.message
+
+
+def test_holm_steps_down_and_few_degrees_of_freedom_ask_for_more() -> None:
+    assert [level.proven for level in holm([0.01, 0.004, 0.3], 0.03, [1, 1, 1])] == [True, True, False]
+    assert [level.proven for level in holm([0.011, 0.016, 0.3], 0.03, [1, 1, 1])] == [False] * 3
+    assert [round(level.tail, 4) for level in holm([0.01, 0.004, 0.3], 0.03, [1, 1, 2])] == [
+        0.015,
+        0.01,
+        0.015,
+    ]
+    assert false_discovery([0.02, 0.5, 0.01], 0.03) == [True, False, True]
+    assert false_discovery([0.02, 0.5, 0.011], 0.02) == [False] * 3
+    rule = Rule(metric="utility_tstr", key="k", title="t", harm="outside", threshold=0.1, source="s")
+    assert tail_of(rule, about(0.11)) == pytest.approx(0.05)
+    assert tail_of(rule, about(-0.11)) == pytest.approx(0.05)
+    few = replace(about(0.14), freedom=4.0)
+    assert tail_of(rule, few) == pytest.approx(2 * 1.9e-4, rel=0.05)  # 11.1 of Student's with 4
+    assert tail_of(rule, about(0.14)) < 1e-13
 
 
 def test_generators_without_harm_are_refused_at_most_as_often_as_the_policy_says(policy: Policy) -> None:
@@ -315,6 +368,33 @@ def test_generators_without_harm_are_refused_at_most_as_often_as_the_policy_says
 
     assert refusals(policy.wrongful_refusal) <= 35
     assert refusals(0.49) > 35
+
+
+def test_generators_without_harm_are_doubted_at_most_as_often_as_the_policy_says(policy: Policy) -> None:
+    """600 draws at the border of zero harm; figures of the same patients rise together.
+
+    At a true rate of .02 more than 30 doubts have a probability under 1e-5; the seed is fixed. Without the
+    correction the rate is .1 and more, as the second half shows.
+    """
+    rng = np.random.default_rng(0)
+    names = ("nearest_neighbour", "density_ratio", "classifier")
+    keys = [(f"leakage_{a}", f"beyond_claim_{r}pct") for a in names for r in (10, 1)]
+    keys += [("leakage_exact_match", "difference"), ("leakage_near_copies", "difference")]
+
+    def doubts(wrongful: float) -> int:
+        loose = policy.model_copy(update={"wrongful_doubt": wrongful, "wrongful_refusal": 1e-4})
+        count = 0
+        for _ in range(600):
+            held, shared = harmless(), rng.normal()
+            for name, key in keys:
+                limit = next(r.threshold for r in policy.rules if r.name == f"{name}.{key}") or 0.0
+                drawn = about(limit + 0.01 / 1.96 * float(0.6 * shared + 0.8 * rng.normal()))
+                held[name] = replace(held[name], estimates={**held[name].estimates, key: drawn})
+            count += decide(list(held.values()), loose).verdict != "release"
+        return count
+
+    assert doubts(policy.wrongful_doubt) <= 30
+    assert doubts(0.49) > 40
 
 
 def test_a_verdict_survives_json(policy: Policy) -> None:
