@@ -6,6 +6,8 @@ The internal edition is the steward's and holds every figure. The public edition
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from importlib import resources
 from pathlib import Path
 
@@ -101,6 +103,7 @@ def _page(
     head = join(
         [
             element("meta", charset="utf-8"),
+            element("meta", http_equiv="Content-Security-Policy", content=_policy(css, edition)),
             element("meta", name_="viewport", content="width=device-width, initial-scale=1"),
             element("meta", name_="color-scheme", content="light dark"),
             element("meta", name_="synthgen-edition", content=edition),
@@ -130,6 +133,17 @@ def _page(
         between="\n",
     )
     return f'<!doctype html>\n<html lang="en">\n<head>\n{head}\n</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def _policy(css: str, edition: str) -> str:
+    """Return what a browser may do with a page: show its text, its own style and its pictures, no more.
+
+    The internal edition's charts, which matplotlib draws, carry styles of their own.
+    """
+    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    style = f"'sha256-{digest}'" if edition == "public" else "'unsafe-inline'"
+    rest = "script-src 'none'; base-uri 'none'; form-action 'none'"
+    return f"default-src 'none'; style-src {style}; img-src data:; {rest}"
 
 
 def _section(anchor: str, heading: str, body: Html) -> Html:

@@ -2,99 +2,24 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from synthgen.evaluate._base import Estimate
-from synthgen.release._words import percent, rounded
-from synthgen.release.report._figures import ALARM, GRID, INK, MUTED, REAL, SYNTHETIC, picture
+from synthgen.printable import printable
+from synthgen.release._words import rounded
+from synthgen.release.report._figures import ALARM, INK, REAL, SYNTHETIC, picture
 from synthgen.release.report._html import Html
-from synthgen.release.report._marginals import Marginal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 WIDE = 7.4
-MOST_LABELS = 9
 MOST_COLUMNS = 30
 MOST_GROUPS = 40
 MOST_LETTERS = 46
 """Of a group's name, which may be a crossing of two."""
-
-
-def marginal_chart(name: str, synthetic: Marginal, real: Marginal | None) -> Html:
-    """Return one column's shares: synthetic filled, real (internal edition only) as an outline or a tick."""
-    category = synthetic.kind == "category"
-    rows = len(_merged(synthetic, real)[0]) if category else 6
-    against = ", beside the real ones" if real else ""
-    alt = f"Shares of the synthetic records by {synthetic.column}{against}."
-
-    def draw(axes: Axes) -> None:
-        (_bars if category else _histogram)(axes, synthetic, real)
-
-    return picture(name, alt, draw, width=3.5, height=0.55 + 0.2 * max(rows, 4))
-
-
-def _bars(axes: Axes, synthetic: Marginal, real: Marginal | None) -> None:
-    labels, shares, others = _merged(synthetic, real)
-    places = list(range(len(labels)))
-    axes.barh(places, shares, height=0.62, color=SYNTHETIC)
-    if others is not None:
-        axes.barh(places, others, height=0.86, facecolor="none", edgecolor=REAL, linewidth=1.3)
-    axes.set_yticks(places, [_short(label) for label in labels])
-    axes.invert_yaxis()
-    _percent_axis(axes, max([*shares, *(others or [])], default=1.0))
-
-
-def _histogram(axes: Axes, synthetic: Marginal, real: Marginal | None) -> None:
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
-    axes.stairs(synthetic.shares, synthetic.edges, fill=True, color=SYNTHETIC)
-    if real is not None:
-        axes.stairs(real.shares, real.edges, color=REAL, linewidth=1.5, baseline=None)
-    axes.grid(visible=True, axis="y")
-    axes.grid(visible=False, axis="x")
-    axes.set_ylim(bottom=0)
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.tick_params(axis="y", labelcolor=MUTED)
-    axes.margins(x=0.01)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    if synthetic.kind == "date":
-        origin = datetime.date.fromisoformat(synthetic.origin)
-        axes.set_xticks(*_calendar(origin, synthetic.edges[0], synthetic.edges[-1]))
-
-
-def _calendar(origin: datetime.date, low: float, high: float) -> tuple[list[float], list[str]]:
-    """Return ticks at the start of years, or of months where there are fewer than three years."""
-    first, last = (origin + datetime.timedelta(days=math.ceil(edge)) for edge in (low, high))
-    years = range(first.year, last.year + 1)
-    starts = [datetime.date(year, 1, 1) for year in years]
-    text = "%Y"
-    if last.year - first.year < 3:
-        starts, text = [datetime.date(year, month, 1) for year in years for month in range(1, 13)], "%Y-%m"
-    starts = [start for start in starts if first <= start <= last]
-    starts = starts[:: max(1, math.ceil(len(starts) / 5))]
-    return [float((start - origin).days) for start in starts], [f"{start:{text}}" for start in starts]
-
-
-def _merged(synthetic: Marginal, real: Marginal | None) -> tuple[list[str], list[float], list[float] | None]:
-    """Return the largest synthetic categories, the others as one, and missing values last."""
-    order = sorted(range(len(synthetic.labels)), key=lambda i: -synthetic.shares[i])
-    kept = sorted(order[:MOST_LABELS]) if len(order) > MOST_LABELS + 1 else list(range(len(order)))
-    rest = [i for i in range(len(order)) if i not in kept]
-
-    def shares(marginal: Marginal) -> list[float]:
-        tail = [sum(marginal.shares[i] for i in rest)] if rest else []
-        return [*(marginal.shares[i] for i in kept), *tail, *([marginal.missing] if has_missing else [])]
-
-    has_missing = synthetic.missing > 0 or (real is not None and real.missing > 0)
-    labels = [synthetic.labels[i] for i in kept]
-    labels += [f"({len(rest)} others)"] if rest else []
-    labels += ["(missing)"] if has_missing else []
-    return labels, shares(synthetic), None if real is None else shares(real)
 
 
 def distance_chart(name: str, columns: Sequence[Mapping[str, Any]]) -> Html:
@@ -184,23 +109,6 @@ def _legend(axes: Axes) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, handlelength=1.4, borderaxespad=0.2)
 
 
-def _percent_axis(axes: Axes, largest: float) -> None:
-    from matplotlib.ticker import MaxNLocator, PercentFormatter
-
-    axes.set_xlim(0, max(largest * 1.08, 1e-6))
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0 if largest > 0.05 else 1))
-    axes.spines["left"].set_color(GRID)
-
-
 def _short(text: str, most: int = 22) -> str:
+    text = printable(text)
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def missing_note(synthetic: Marginal, real: Marginal | None) -> str:
-    """Return the share of missing values of a number, which its histogram does not draw."""
-    if synthetic.kind == "category" or not (synthetic.missing or (real and real.missing)):
-        return ""
-    if real is None:
-        return f"missing {percent(synthetic.missing)}"
-    return f"missing {percent(synthetic.missing)}, real {percent(real.missing)}"

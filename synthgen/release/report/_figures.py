@@ -10,9 +10,9 @@ import io
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from html import escape
 from typing import TYPE_CHECKING, Any
 
+from synthgen.printable import html
 from synthgen.release.report._html import Html
 
 if TYPE_CHECKING:
@@ -105,5 +105,5 @@ def _inline(svg: str, name: str, alt: str, width: float) -> Html:
     box = re.search(r'viewBox="[^"]*"', svg)
     if opening is None or box is None:
         raise ValueError("Expected matplotlib to write an svg element with a viewBox.")
-    head = f'<svg {box[0]} role="img" aria-label="{escape(alt)}" style="max-width: {width:g}in">'
-    return Html(head + f"<title>{escape(alt)}</title>" + svg[opening.end() :].strip())
+    head = f'<svg {box[0]} role="img" aria-label="{html(alt)}" style="max-width: {width:g}in">'
+    return Html(head + f"<title>{html(alt)}</title>" + svg[opening.end() :].strip())

@@ -1,9 +1,10 @@
-"""Build HTML from values: all text is escaped, unless it is `Html` already."""
+"""Build HTML from values: all text is escaped (`synthgen.printable.html`), unless it is `Html` already."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
+
+from synthgen.printable import html
 
 _VOID = frozenset({"meta", "br", "hr", "img"})
 
@@ -27,7 +28,7 @@ def element(name: str, *children: str, **attributes: str) -> Html:
         '<td class="number">a &lt; b</td>'
     """
     names = {key.rstrip("_").replace("_", "-"): value for key, value in attributes.items()}
-    written = "".join(f' {key}="{escape(value)}"' for key, value in names.items())
+    written = "".join(f' {key}="{html(value)}"' for key, value in names.items())
     if name in _VOID:
         return Html(f"<{name}{written}>")
     return Html(f"<{name}{written}>{join(children)}</{name}>")
@@ -35,7 +36,7 @@ def element(name: str, *children: str, **attributes: str) -> Html:
 
 def join(parts: Iterable[str], *, between: str = "") -> Html:
     """Return the parts one after the other, text escaped."""
-    return Html(between.join(part if isinstance(part, Html) else escape(part) for part in parts))
+    return Html(between.join(part if isinstance(part, Html) else html(part) for part in parts))
 
 
 def paragraph(*children: str, class_: str = "") -> Html:

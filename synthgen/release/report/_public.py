@@ -23,10 +23,10 @@ from synthgen.release._words import (
     rounded,
     unit_sentence,
 )
-from synthgen.release.report._charts import marginal_chart, missing_note
 from synthgen.release.report._content import PublicContent
 from synthgen.release.report._html import Html, badge, element, facts, join, listing, paragraph, table
 from synthgen.release.report._marginals import Marginal, marginals
+from synthgen.release.report._panels import marginal_chart, missing_note
 from synthgen.release.report._sheets import synthetic_sheets
 
 Section = tuple[str, str, Html]
@@ -260,11 +260,11 @@ def panels(synthetic: tuple[Marginal, ...], real: tuple[Marginal, ...]) -> Html:
     """Return one small picture a column; the real shares beside it where they are given."""
     beside = {marginal.column: marginal for marginal in real}
     figures = []
-    for i, marginal in enumerate(synthetic[:MOST_PANELS]):
+    for marginal in synthetic[:MOST_PANELS]:
         other = beside.get(marginal.column)
         note = missing_note(marginal, other)
         caption = [element("b", marginal.column), element("span", note, class_="note") if note else Html("")]
-        chart = marginal_chart(f"marginal-{i}", marginal, other)
+        chart = marginal_chart(marginal, other)
         figures.append(element("figure", element("figcaption", *caption), chart))
     keys = [element("span", "synthetic", class_="key filled")]
     if real:
@@ -326,7 +326,10 @@ def verify(record: Mapping[str, Any]) -> Html:
     return join(
         [
             paragraph("In the bundle's folder, on any machine, without a network:"),
-            element("pre", element("code", "synthgen verify .\nsha256sum -c checksums.sha256")),
+            element(
+                "pre",
+                element("code", join(["synthgen verify .", "sha256sum -c checksums.sha256"], between="\n")),
+            ),
             paragraph(
                 "It checks every file, recomputes epsilon from the events in privacy_record.json, and checks "
                 "the data against schema.yaml and its hard rules. Sampling repeats byte for byte under its "
