@@ -264,13 +264,16 @@ def ledger_same_unit(
 def ledger_verify(
     ledger: LedgerUrl = None,
     head: Annotated[str | None, typer.Option(help="What a bundle carries.")] = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="A bundle: is it as the ledger says that it was released?")
+    ] = None,
     backup: Annotated[str | None, typer.Option(help="New file, or URL: a copy that verifies.")] = None,
     json_: Json = False,
 ) -> dict[str, Any]:
-    """Find any edit of the ledger; back up one that has none."""
+    """Find any edit of the ledger, or of a bundle that it knows; back up a ledger that has none."""
     from synthgen import ledgers
 
-    outcome = ledgers.verify(ledger, head, backup)
+    outcome = ledgers.verify(ledger, head, backup, bundle)
     if not outcome["verified"]:
         raise Refused(outcome, 3)
     return outcome

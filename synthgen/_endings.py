@@ -84,6 +84,10 @@ def _checked(outcome: Outcome) -> str:
 
 
 def _ledger(outcome: Outcome) -> str:
+    if "bundle" in outcome:
+        if outcome["verified"]:
+            return "the bundle is the one that was released: events, claim and data are those of the ledger."
+        return "do not use this bundle; ask the hospital for another copy, and who changed this one."
     if outcome["verified"]:
         return "keep the head of each bundle: synthgen ledger verify --head HEAD finds a rolled-back ledger."
     return "restore the ledger from its last backup, and ask who edited it."

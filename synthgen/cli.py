@@ -42,6 +42,11 @@ CONDITIONS = (
     "stands is that one; what stands in double quotes is a name or a value as it is: "
     '\'"col name"="A|B"\'.'
 )
+AGREES = (
+    "its parts agree with each other. Somebody who rewrites all of them writes a bundle that agrees too: the "
+    "ledger's head in it dates it and does not prove its claim. Whoever has the hospital's ledger compares: "
+    "synthgen ledger verify --bundle BUNDLE."
+)
 SyntheticDialect = Annotated[str | None, typer.Option(help="Of the synthetic table, if it differs.")]
 
 app = Verbs(
@@ -390,18 +395,16 @@ def export(
 
 @app.command()
 def verify(bundle: Path, json_: Json = False) -> dict[str, Any]:
-    """Check a bundle offline: checksums, record, data against schema."""
+    """Check a bundle offline: checksums, claim, data against schema; card and report are made anew."""
+    from synthgen.ledgers import require_bundle
     from synthgen.release.bundle import verify_bundle
 
-    if not bundle.is_dir():
-        raise ConfigError(
-            "Expected the folder of a bundle, found none.", where=str(bundle), next_step="Check the path."
-        )
+    require_bundle(bundle)
     problems = [{"file": problem.file, "message": problem.message} for problem in verify_bundle(bundle)]
     outcome = {"bundle": str(bundle), "verified": not problems, "problems": problems}
     if problems:
         raise Refused(outcome, 3)
-    return outcome
+    return {**outcome, "means": AGREES}
 
 
 if __name__ == "__main__":

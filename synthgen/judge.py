@@ -240,8 +240,6 @@ def release(
         DataError: the ledger holds no spend of this run, knows another model of it, or another composition.
     """
     from synthgen.release.bundle import write_bundle
-    from synthgen.release.card import data_card
-    from synthgen.release.report import PublicContent, render_public
 
     if loaded.config.rehearsal:
         raise GateRefused(
@@ -254,14 +252,11 @@ def release(
     ledger = Ledger.connect(loaded.ledger, base=loaded.base, create=False)
     _device_of_paid_fit(ledger, loaded, folder)
     head = _require_composition(ledger, loaded, record)
-    names = {name: table for name in _files(loaded, table)}
     return write_bundle(
         output,
-        data_files=names,
+        data_files={name: table for name in _files(loaded, table)},
         schema=loaded.schema.model_copy(update={"dialect": table.schema.dialect}),
         record=record,
-        card=data_card(record, loaded.schema),
-        report_html=render_public(PublicContent(record=record, table=table)),
         enter=lambda digest: ledger.note_release(
             loaded.config.cohort, run=loaded.digest[:16], record=digest, head=head
         ),

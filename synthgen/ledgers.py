@@ -41,15 +41,54 @@ def resolve(url: str | None, reservation: int, reason: str) -> dict[str, Any]:
     return {"resolved": reservation, "spend": "kept"}
 
 
-def verify(url: str | None, head: str | None, backup: str | None = None) -> dict[str, Any]:
-    """Return every sign that the ledger was edited; copy it to ``backup`` if there is none."""
+def verify(
+    url: str | None, head: str | None, backup: str | None = None, bundle: Path | None = None
+) -> dict[str, Any]:
+    """Return every sign that the ledger was edited, or is not a bundle's; else copy it to ``backup``."""
+    if bundle is not None:
+        require_bundle(bundle)
     ledger = Ledger.connect(url_of(url), base=Path.cwd(), create=False)
-    problems = [{"seq": problem.seq, "message": problem.message} for problem in ledger.verify(head=head)]
-    outcome = {"verified": not problems, "problems": problems}
+    problems: list[dict[str, Any]] = [
+        {"seq": problem.seq, "message": problem.message} for problem in ledger.verify(head=head)
+    ]
+    outcome: dict[str, Any] = {"verified": not problems, "problems": problems}
+    if bundle is not None:
+        outcome |= {"bundle": str(bundle)}
+        if not problems:
+            shown, release = _of_bundle(ledger, bundle)
+            problems += shown
+            outcome |= {"verified": not problems, "release": release}
     if problems or backup is None:
         return outcome
     ledger.backup(backup)
     return {**outcome, "backup": "made", "head": ledger.head()}
+
+
+def _of_bundle(ledger: Ledger, bundle: Path) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Return in what a bundle is not the one that the ledger knows, and the row of its release."""
+    from synthgen.release._verify import record_of, verify_bundle
+    from synthgen.release.entered import entry_of, ledger_problems
+    from synthgen.release.record import record_digest
+
+    found = verify_bundle(bundle)
+    if found:
+        return [problem.to_json() for problem in found], None
+    record = record_of(bundle)
+    entry = entry_of(ledger, record)
+    known = None if entry is None else {"row": entry.seq, "time": entry.time, "record": record_digest(record)}
+    return [problem.to_json() for problem in ledger_problems(record, ledger)], known
+
+
+def require_bundle(bundle: Path) -> None:
+    """Refuse a path that is no folder.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not bundle.is_dir():
+        raise ConfigError(
+            "Expected the folder of a bundle, found none.", where=str(bundle), next_step="Check the path."
+        )
 
 
 def declare_unit(url: str | None, cohort: str, unit: LedgerUnit, reason: str) -> dict[str, Any]:

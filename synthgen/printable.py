@@ -94,7 +94,7 @@ def markdown(text: str) -> str:
         >>> print(markdown("<script>*a* | b"), markdown("1. https://x.org"), markdown("a-b = 1"))
         \<script\>\*a\* \| b 1\. https\://x.org a-b = 1
     """
-    shown = re.sub(r"([\\`*_\[\]<>&|~!$])", r"\\\1", printable(text))
+    shown = re.sub(r"([\\`*\[\]<>&|~!$]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", printable(text))
     shown = re.sub(r"\b(https?|ftp):", r"\1\\:", shown, flags=re.IGNORECASE)
     shown = re.sub(r"\b(www)\.", r"\1\\.", shown, flags=re.IGNORECASE)
     shown = re.sub(r"(?<=[\w.+-])@(?=\w)", r"\\@", shown)

@@ -6,8 +6,10 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from synthgen.image_records import file_name
@@ -53,6 +55,38 @@ def archive_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
         return ["cannot be read as a ZIP archive"]
     problems = [] if plain else ["carries comments"]
     return problems + ([f"{wrong} files are no PNG images of the declared form"] if wrong else [])
+
+
+def archived(path: Path, rows: Iterable[int]) -> np.ndarray:
+    """Return images of a checked archive, ``(image, channel, row, column)``.
+
+    Args:
+        path: a ZIP file in which `archive_problems` found nothing.
+        rows: positions of the images, from 0; at least one.
+    """
+    with zipfile.ZipFile(path) as archive:
+        stack = np.stack(
+            [np.asarray(Image.open(io.BytesIO(archive.read(file_name(int(row) + 1))))) for row in rows]
+        )
+    return stack[:, None] if stack.ndim == 3 else np.moveaxis(stack, -1, 1)
+
+
+def same_pixels(one: bytes, other: bytes) -> bool:
+    """Return whether two PNG files hold nothing but the same pixels; the first is trusted.
+
+    What packs them may be of another version, so equal pixels need not have equal bytes. Size and kind are
+    compared before anything is decoded.
+    """
+    if one == other:
+        return True
+    end = len(_SIGNATURE) + 25  # signature and header chunk: size, depth, colour
+    if one[:end] != other[:end] or not _chunks(other) <= _CHUNKS:
+        return False
+    try:
+        with Image.open(io.BytesIO(other), formats=("PNG",)) as image:
+            return image.tobytes() == Image.open(io.BytesIO(one)).tobytes()
+    except (OSError, ValueError, SyntaxError, zlib.error, struct.error):
+        return False
 
 
 def _is_picture(content: bytes, spec: Images) -> bool:

@@ -25,7 +25,7 @@ from synthgen.dialect import Dialect, is_parquet, is_text, reading
 from synthgen.errors import DataError
 from synthgen.fields import Column, Field
 from synthgen.image_records import file_name
-from synthgen.records import id_is_number
+from synthgen.records import SyntheticTable, id_is_number
 from synthgen.release._archive import archive_problems
 from synthgen.schema import Schema
 from synthgen.timeformats import is_native
@@ -49,18 +49,40 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
     Returns:
         sentences that name columns and counts, never a cell.
     """
+    return checked(path, schema, records=records)[0]
+
+
+def checked(path: Path, schema: Schema, *, records: int) -> tuple[list[str], SyntheticTable | None]:
+    """Return what is wrong with a data file, and its records if it is a table with which nothing is wrong.
+
+    Args:
+        path: as of `data_problems`, which says what is checked.
+        schema: the public schema.
+        records: number of records that the privacy record states.
+    """
     if path.suffix == ".zip":
-        return archive_problems(path, schema, records=records)
+        return archive_problems(path, schema, records=records), None
     try:
         frame = read_frame(path, schema.dialect)
     except DataError as error:
-        return [error.message]
+        return [error.message], None
+    problems, canonical = _judged(frame, schema, records=records)
+    if problems:
+        return problems, None
+    units = None
+    if schema.unit.is_linked:
+        units = frame[str(schema.unit.column)].map(_text).str.removeprefix("S").astype(int).to_numpy()
+    return [], SyntheticTable(schema, pd.DataFrame(canonical, index=range(len(frame))), units=units)
+
+
+def _judged(frame: pd.DataFrame, schema: Schema, *, records: int) -> tuple[list[str], dict[str, Any]]:
+    """Return what is wrong with a table's cells, and its columns in canonical form."""
     expected = [field.name for field in schema.fields if field.role != "drop"]
     expected += schema.added_columns
     if list(frame.columns) != expected:
         missing = [name for name in expected if name not in set(frame.columns)]
         extra = len(set(frame.columns) - set(expected))
-        return [f"expected the schema's columns in its order; {missing} lack, {extra} are unknown"]
+        return [f"expected the schema's columns in its order; {missing} lack, {extra} are unknown"], {}
     problems = [] if len(frame) == records else [f"expected {records} records, found {len(frame)}"]
     if schema.file_column is not None:
         named = [file_name(i) for i in range(1, len(frame) + 1)]
@@ -89,7 +111,7 @@ def data_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
             problems.append(f"hard rule {rule.text!r}: violated in {violated} records")
     if schema.unit.is_linked:
         problems += _linked_problems(frame[str(schema.unit.column)].map(_text), canonical, schema)
-    return problems
+    return problems, canonical
 
 
 def _linked_problems(units: pd.Series, canonical: dict[str, Any], schema: Schema) -> list[str]:

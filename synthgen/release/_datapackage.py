@@ -7,13 +7,13 @@ again and compares.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from synthgen.dialect import TEXT_ENDINGS, Dialect
 from synthgen.fields import Field, labels_of
+from synthgen.printable import json_text
 from synthgen.release._checks import format_of
 from synthgen.schema import Schema
 
@@ -38,7 +38,7 @@ def data_package(data: Mapping[str, Path], *, schema: Schema, record: Mapping[st
         "created": f"{basic['publication_date']}T00:00:00Z",
         "resources": [_resource(name, path, schema) for name, path in sorted(data.items())],
     }
-    return json.dumps(package, indent=2, ensure_ascii=False) + "\n"
+    return json_text(package, indent=2, ascii_only=False) + "\n"
 
 
 def slug(text: str) -> str:

@@ -8,13 +8,15 @@ here is computed from real records, except the one word ``verdict.verdict``, whi
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field as Key
 
 from synthgen.settings import Settings
 
-FORMAT = "synthgen-privacy-record/1"
+FORMAT = "synthgen-privacy-record/2"
+OLDER = ("synthgen-privacy-record/1",)
+"""Formats of former versions, which this one does not read: without digests of the data files."""
 Json = dict[str, Any]
 Positive = Key(gt=0)
 Probability = Key(ge=0, lt=1)
@@ -160,10 +162,14 @@ class LedgerBlock(Settings):
 
 
 class DataBlock(Settings):
-    """The bundle's data: the digest of the public schema, and the records of each file under ``data/``."""
+    """The bundle's data: the digest of the public schema, records and SHA-256 of each file under ``data/``.
+
+    ``sha256`` is empty until the files are written, which happens when the bundle is.
+    """
 
     schema_sha256: str = Sha256
     files: dict[str, int] = Key(min_length=1)
+    sha256: dict[str, Annotated[str, Sha256]]
 
 
 class Identifier(Settings):
@@ -263,7 +269,7 @@ class VerdictBlock(Settings):
 class Record(Settings):
     """A whole privacy record."""
 
-    format: Literal["synthgen-privacy-record/1"]
+    format: Literal["synthgen-privacy-record/2"]
     registry: Registry
     claim: ClaimBlock
     plan: PlanBlock

@@ -1,28 +1,31 @@
 """Verify a bundle as its recipient would: offline, on another machine, believing nothing.
 
-Checksums find damage and slips. They are no signature: who can change a file can change them too.
-What ties the bundle to the hospital is the ledger's head in the privacy record.
+Checksums find damage and slips. Record, data, card, report and data package must follow from each other, so
+that no part can be changed alone. That is no signature: who rewrites all of them writes another bundle that
+agrees with itself. `synthgen.release.entered` finds that, with the hospital's ledger; the ledger's head in
+the record dates a bundle and does not prove its claim.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthgen.errors import ConfigError
-from synthgen.release._checks import FORMATS, data_problems, format_of
+from synthgen import jsonfile, limits
+from synthgen.errors import ConfigError, DataError
+from synthgen.records import SyntheticTable
+from synthgen.release._checks import FORMATS, checked, format_of
 from synthgen.release._claims import claim_problems
-from synthgen.release._datapackage import data_package
-from synthgen.release.record import check_record, record_digest, record_text
+from synthgen.release._made import CARD, PACKAGE, REPORT, difference, first_table, made
+from synthgen.release._record import FORMAT, OLDER
+from synthgen.release.record import PRODUCT, check_record, record_text, software_versions
 from synthgen.schema import Schema, load_schema
 
-CARD, CHECKSUMS, PACKAGE = "card.md", "checksums.sha256", "datapackage.json"
-RECORD, REPORT, SCHEMA = "privacy_record.json", "report.html", "schema.yaml"
+CHECKSUMS, RECORD, SCHEMA = "checksums.sha256", "privacy_record.json", "schema.yaml"
 REQUIRED = (CARD, CHECKSUMS, PACKAGE, RECORD, REPORT, SCHEMA)
 _LINE = re.compile(r"(?P<digest>[0-9a-f]{64})  (?P<name>[^\x00-\x1f\\]+)")
 
@@ -48,8 +51,10 @@ def verify_bundle(path: Path) -> list[Problem]:
     """Check a bundle: files, record, claim, schema, data.
 
     Every file must be listed, present and unchanged, and nothing else may lie in the folder; links are not
-    followed. The record must be complete, and its epsilon must follow from its events. The data must
-    keep to the schema and its hard rules. Content is judged only in files that are as listed.
+    followed. The record must be complete, its epsilon must follow from its events, and the data files must be
+    those of which it has the digests. The data must keep to the schema and its hard rules. Card, report and
+    data package are made anew from record, schema and data, and compared. Content is judged only in files
+    that are as listed.
 
     Args:
         path: the bundle's folder.
@@ -60,6 +65,8 @@ def verify_bundle(path: Path) -> list[Problem]:
     if path.is_symlink() or not path.is_dir():
         return [Problem(".", "expected a folder, found none")]
     files, problems = _inventory(path)
+    if not files:
+        return [Problem(".", f"is not a bundle: none of its files is here{_instead(path)}")]
     problems += [Problem(name, "missing") for name in REQUIRED if name not in files]
     if not any(name.startswith("data/") for name in files):
         problems.append(Problem("data", "expected at least one data file"))
@@ -72,10 +79,42 @@ def verify_bundle(path: Path) -> list[Problem]:
 def checksums(folder: Path) -> str:
     """Return ``checksums.sha256`` of a folder: every other file, sorted by name."""
     files, _ = _inventory(folder)
-    return "".join(f"{_digest(folder / name)}  {name}\n" for name in sorted(files - {CHECKSUMS}))
+    return "".join(f"{file_digest(folder / name)}  {name}\n" for name in sorted(files - {CHECKSUMS}))
 
 
-def _digest(path: Path) -> str:
+def record_of(path: Path) -> dict[str, Any]:
+    """Return the privacy record of a bundle.
+
+    Raises:
+        DataError: it has none that can be read.
+    """
+    try:
+        record, problems = _read_record(path / RECORD)
+    except OSError:
+        record, problems = None, ["is missing or cannot be read"]
+    if record is None:
+        raise DataError(
+            f"Expected a complete privacy record: {'; '.join(problems[:5])}.",
+            where=f"{path.name}/{RECORD}",
+            next_step="Run `synthgen verify` on the bundle.",
+        )
+    return record
+
+
+def _instead(folder: Path) -> str:
+    """Return what a folder is that is no bundle, as far as its names say."""
+    names = {entry.name for entry in folder.iterdir()}
+    if {"internal", "public"} <= names:
+        return "; this is a run's folder, its bundle is in public/bundle once it is released"
+    if "bundle" in names:
+        return "; there is a folder bundle in it"
+    if {"schema.json", "generator.json"} & names:
+        return "; this is a model's folder, which is checked when it is loaded"
+    return ""
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -97,8 +136,13 @@ def _inventory(folder: Path) -> tuple[set[str], list[Problem]]:
                 else:
                     problems.append(Problem(f"data/{inner.name}", "is a link, a folder, or not a plain file"))
         else:
-            problems.append(Problem(entry.name, "does not belong to a bundle"))
+            problems.append(Problem(entry.name, f"does not belong to a bundle{_like(entry.name)}"))
     return files, problems
+
+
+def _like(name: str) -> str:
+    known = next((one for one in (*REQUIRED, "data") if one.lower() == name.lower()), None)
+    return f": it would be called {known}" if known and known != name else ""
 
 
 def _checksum_problems(folder: Path, files: set[str]) -> list[Problem]:
@@ -120,7 +164,7 @@ def _checksum_problems(folder: Path, files: set[str]) -> list[Problem]:
     for name in sorted(files - {CHECKSUMS}):
         if name not in listed:
             problems.append(Problem(name, "not listed in checksums.sha256"))
-        elif listed[name] != _digest(folder / name):
+        elif listed[name] != file_digest(folder / name):
             problems.append(Problem(name, "changed: its checksum is not the one listed"))
     if not problems and text != checksums(folder):
         problems.append(Problem(CHECKSUMS, "is not in its sorted form"))
@@ -141,33 +185,31 @@ def _content_problems(folder: Path, intact: set[str]) -> list[Problem]:
     if record is None:
         return problems
     problems += [Problem(RECORD, message) for message in claim_problems(record)]
-    problems += _marked(folder, intact, record)
     return problems if schema is None else problems + _against_schema(folder, intact, record, schema)
 
 
 def _read_record(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
     try:
-        text = path.read_bytes().decode("utf-8")
-        record = json.loads(text)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        return None, ["is not JSON"]
+        content = jsonfile.read_bytes(path, "json_bytes")
+        record, text = jsonfile.parse(content), content.decode("utf-8")
+    except limits.TooLarge as error:
+        return None, [error.message]
+    except ValueError as error:
+        return None, [f"is not JSON: {error}"]
+    if isinstance(record, dict) and record.get("format") in OLDER:
+        return None, [
+            f"was made by a former version of synthgen ({_maker(record)}), in the format {record['format']}; "
+            f"this version reads {FORMAT}: verify it with that version"
+        ]
     problems = check_record(record) if isinstance(record, dict) else ["is not a JSON object"]
     if problems:
         return None, problems
     return record, [] if record_text(record) == text else ["is not in its sorted form"]
 
 
-def _marked(folder: Path, intact: set[str], record: Mapping[str, Any]) -> list[Problem]:
-    """Card and report name the record that they were made from, by its digest."""
-    digest = record_digest(record)
-    problems = []
-    for name in (CARD, REPORT):
-        if name in intact and digest.encode() not in (folder / name).read_bytes():
-            problems.append(Problem(name, "was not made from this privacy record"))
-    edition = b'<meta name="synthgen-edition" content="public">'
-    if REPORT in intact and edition not in (folder / REPORT).read_bytes():
-        problems.append(Problem(REPORT, "is not the public edition"))
-    return problems
+def _maker(record: Mapping[str, Any]) -> str:
+    software = record.get("software")
+    return str(software.get(PRODUCT)) if isinstance(software, dict) else "unknown"
 
 
 def _against_schema(
@@ -184,12 +226,48 @@ def _against_schema(
         for name in sorted(set(counts) - set(data))
     ]
     known = {name: path for name, path in data.items() if name in counts}
+    digests: Mapping[str, str] = record["data"]["sha256"]
+    first, table = first_table(known), None
     for name, path in known.items():
-        found = data_problems(path, schema, records=counts[name])
+        if digests.get(name) != file_digest(path):
+            problems.append(
+                Problem(f"data/{name}", "is not the file of which the privacy record has the digest")
+            )
+        found, frame = checked(path, schema, records=counts[name])
         problems += [Problem(f"data/{name}", message) for message in found]
-    if PACKAGE in intact and set(known) == set(counts):
-        readable = all(format_of(path) in (*FORMATS, "zip") for path in known.values())
-        expected = data_package(known, schema=schema, record=record) if readable else ""
-        if (folder / PACKAGE).read_bytes() != expected.encode():
-            problems.append(Problem(PACKAGE, "does not agree with data, schema and privacy record"))
+        table = frame if name == first else table
+    readable = all(format_of(path) in (*FORMATS, "zip") for path in known.values())
+    if table is None or set(known) != set(counts) or not readable:
+        return problems
+    return problems + _remade_problems(folder, intact, made_of(known, table, schema, record), record)
+
+
+def made_of(
+    data: Mapping[str, Path], table: SyntheticTable, schema: Schema, record: Mapping[str, Any]
+) -> dict[str, str] | None:
+    """Return the texts that follow from the rest of a bundle; None if its record is too odd to print."""
+    try:
+        return made(data, table, schema=schema, record=record)
+    except (ArithmeticError, LookupError, TypeError, ValueError, RecursionError):
+        return None
+
+
+def _remade_problems(
+    folder: Path, intact: set[str], expected: Mapping[str, str] | None, record: Mapping[str, Any]
+) -> list[Problem]:
+    """Return which of card, report and data package is not what the rest of the bundle makes."""
+    if expected is None:
+        return [Problem(RECORD, "no card and no report can be made from it")]
+    problems, ours, theirs = [], software_versions().get(PRODUCT), record["software"].get(PRODUCT)
+    for name, text in expected.items():
+        line = difference(text, (folder / name).read_bytes()) if name in intact else None
+        if line is None:
+            continue
+        message = f"is not what privacy record, schema and data make: it differs from line {line} on"
+        if ours != theirs:
+            message += (
+                f". The record says that synthgen {theirs or 'of an unknown version'} made it, and this is "
+                f"{ours or 'an unknown version'}, whose words may differ: verify it with that version"
+            )
+        problems.append(Problem(name, message))
     return problems

@@ -16,27 +16,25 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from synthgen.errors import ConfigError, DataError, GateRefused, OperationError
 from synthgen.image_records import SyntheticImages
 from synthgen.records import SyntheticTable
-from synthgen.release._checks import FORMATS, format_of
-from synthgen.release._datapackage import data_package
+from synthgen.release._checks import FORMATS, checked, format_of
+from synthgen.release._made import first_table, made
 from synthgen.release._verify import (
-    CARD,
     CHECKSUMS,
-    PACKAGE,
     RECORD,
-    REPORT,
     SCHEMA,
     Problem,
     checksums,
+    file_digest,
     verify_bundle,
 )
-from synthgen.release.record import check_record, record_digest, record_text
+from synthgen.release.record import check_record, record_digest, record_text, with_digests
 from synthgen.safe_files import (
     finish_folder,
     make_folders,
@@ -45,7 +43,7 @@ from synthgen.safe_files import (
     temporary_folder,
     write_bytes,
 )
-from synthgen.schema import Schema
+from synthgen.schema import Schema, load_schema
 
 __all__ = ["Problem", "verify_bundle", "write_bundle"]
 ARCHIVE = "zip"
@@ -57,21 +55,17 @@ def write_bundle(
     data_files: Mapping[str, SyntheticTable | Path],
     schema: Schema,
     record: Mapping[str, Any],
-    card: str,
-    report_html: str,
-    enter: Callable[[str], object] | None = None,
+    enter: Callable[[str], object] = lambda _: None,
 ) -> Path:
-    """Write a bundle, or leave nothing.
+    """Write a bundle, or leave nothing. Card, report and data package are made here, from the rest.
 
     Args:
         output: the folder to be made. A complete bundle of the same content is left as it is.
         data_files: a table, or the path of a public file already written, by name under ``data/``.
         schema: the table's schema; columns that the generator never saw lose their bounds.
         record: the privacy record, see `synthgen.release.record.privacy_record`.
-        card: the data card, see `synthgen.release.card.data_card`.
-        report_html: the report's public edition.
-        enter: called with the record's digest once the bundle verifies and before it is there, to enter the
-            release in the ledger.
+        enter: called with the digest of the record, in which those of the data files stand, once the bundle
+            verifies and before it is there, to enter the release in the ledger.
 
     Returns:
         ``output``.
@@ -87,13 +81,16 @@ def write_bundle(
     """
     _require_release(record)
     _require_names(data_files)
+    lacking = sorted(set(data_files) ^ set(record["data"]["files"]))
+    if lacking:
+        raise DataError(
+            f"Expected the data files that the privacy record names, got others: {lacking}.", where=RECORD
+        )
     try:
         with temporary_folder(output) as folder:
-            _fill(folder, data_files, schema.public(), record, card, report_html)
+            whole = _fill(folder, data_files, schema.public(), record)
             _require_verified(folder)
-            if enter is not None:
-                enter(record_digest(record))
-            return _place(folder, output)
+            return _place(folder, output, lambda: enter(record_digest(whole)))
     except OSError as error:
         raise OperationError.of(error, "write the bundle", where=str(output)) from error
 
@@ -131,24 +128,43 @@ def _fill(
     data_files: Mapping[str, SyntheticTable | Path],
     schema: Schema,
     record: Mapping[str, Any],
-    card: str,
-    report_html: str,
-) -> None:
+) -> dict[str, Any]:
+    """Write all files of a bundle, and return the record that it has."""
     data = folder / "data"
     make_folders(data, private=False)
     for name, value in data_files.items():
         _write_data(value, data / name)
-    package = data_package({name: data / name for name in data_files}, schema=schema, record=record)
-    texts = {
-        SCHEMA: schema_text(schema),
-        RECORD: record_text(record),
-        CARD: card,
-        REPORT: report_html,
-        PACKAGE: package,
-    }
+    whole = with_digests(record, {name: file_digest(data / name) for name in data_files})
+    _write(folder, {SCHEMA: schema_text(schema), RECORD: record_text(whole)})
+    read = load_schema(folder / SCHEMA)  # as a recipient reads it
+    _write(
+        folder,
+        made(
+            {name: data / name for name in data_files},
+            _read_back(data, read, record),
+            schema=read,
+            record=whole,
+        ),
+    )
+    _write(folder, {CHECKSUMS: checksums(folder)})
+    return whole
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> None:
     for name, text in texts.items():
         write_bytes(folder / name, text.encode(), private=False, durable=False)
-    write_bytes(folder / CHECKSUMS, checksums(folder).encode(), private=False, durable=False)
+
+
+def _read_back(data: Path, schema: Schema, record: Mapping[str, Any]) -> SyntheticTable:
+    """Return the records that the report is made from, as a recipient reads them."""
+    counts = record["data"]["files"]
+    name = first_table(counts)
+    if name is None:
+        raise ConfigError(f"Expected a table of {list(FORMATS)}, got none.", where="data_files")
+    problems, table = checked(data / name, schema, records=counts[name])
+    if table is None:
+        _refuse([Problem(f"data/{name}", message) for message in problems])
+    return table
 
 
 def _write_data(value: SyntheticTable | Path, target: Path) -> None:
@@ -193,25 +209,32 @@ def _quoted(value: Any) -> Any:
 def _require_verified(folder: Path) -> None:
     problems = verify_bundle(folder)
     if problems:
-        listed = "; ".join(f"{problem.file}: {problem.message}" for problem in problems[:20])
-        raise DataError(
-            f"Expected a bundle that verifies, got {len(problems)} problems: {listed}.",
-            next_step="Correct the files named and run again; nothing was written.",
+        _refuse(problems)
+
+
+def _refuse(problems: Sequence[Problem]) -> NoReturn:
+    raise DataError(
+        f"Expected a bundle that verifies, got {len(problems)} problems:",
+        details=[f"{problem.file}: {problem.message}" for problem in problems[:20]],
+        next_step="Correct the files named and run again; nothing was written.",
+    )
+
+
+def _place(folder: Path, output: Path, enter: Callable[[], object]) -> Path:
+    """Enter the release, then rename the finished folder into its place; an equal bundle there is left alone.
+
+    In this order no bundle lies anywhere that was not entered.
+    """
+    there = os.path.lexists(output)
+    if there and not (output.is_dir() and not output.is_symlink() and _same(folder, output)):
+        raise ConfigError(
+            "Expected no folder, or this bundle, found something else.",
+            where=str(output),
+            next_step="Choose another --output; a release is never overwritten.",
         )
-
-
-def _place(folder: Path, output: Path) -> Path:
-    """Rename the finished folder into its place; an equal bundle there is left alone."""
-    if os.path.lexists(output):
-        same = output.is_dir() and not output.is_symlink() and _same(folder, output)
-        if not same:
-            raise ConfigError(
-                "Expected no folder, or this bundle, found something else.",
-                where=str(output),
-                next_step="Choose another --output; a release is never overwritten.",
-            )
-        return output
-    finish_folder(folder, output, private=False)
+    enter()
+    if not there:
+        finish_folder(folder, output, private=False)
     return output
 
 

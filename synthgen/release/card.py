@@ -7,10 +7,10 @@ record and the public schema.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from synthgen.fields import Column
+from synthgen.printable import code, markdown
 from synthgen.release._power import warnings_of
 from synthgen.release._words import (
     COUNTED,
@@ -23,54 +23,36 @@ from synthgen.release._words import (
     rounded,
     unit_sentence,
 )
-from synthgen.release.record import record_digest
+from synthgen.release.record import NOT_STATED, record_digest
 from synthgen.schema import Schema
 
 LICENCE = "To be stated by the curator. Until then no licence is granted."
+BIASES = (
+    "Not stated by the curator. Biases of the real cohort are likely to be in the synthetic one. "
+    "Noise weighs most on small groups: check each group before conclusions are drawn about it."
+)
 
 
-@dataclass(frozen=True)
-class CardWords:
-    """What only a person can say; printed under its Croissant RAI heading.
-
-    Attributes:
-        licence: terms of use.
-        collection: how the real cohort was collected.
-        biases: known biases of the real cohort.
-        social_impact: effects on the people described.
-        maintenance: who answers questions, when the release is judged again.
-    """
-
-    licence: str = LICENCE
-    collection: str = "Not stated by the curator."
-    biases: str = (
-        "Not stated by the curator. Biases of the real cohort are likely to be in the synthetic one."
-    )
-    social_impact: str = "Not stated by the curator."
-    maintenance: str = "Not stated by the curator."
-
-
-def data_card(record: Mapping[str, Any], schema: Schema, words: CardWords | None = None) -> str:
-    """Return the card.
+def data_card(record: Mapping[str, Any], schema: Schema) -> str:
+    """Return the card: the same text for the same record and schema, so that a verifier makes it anew.
 
     Args:
         record: the privacy record.
         schema: the table's schema, of which the public part is printed.
-        words: what only a person can say.
     """
-    words, schema = words or CardWords(), schema.public()
+    schema = schema.public()
     basic = record["registry"]["basic"]
     parts = [
-        f"# {basic['name']}\n\n{basic['description']}",
+        f"# {markdown(basic['name'])}\n\n{markdown(basic['description'])}",
         _what(record, schema),
         _guarantee(record),
         _audit(record),
         _verdict(record),
         _inference(record),
-        _uses(record, words),
+        _uses(record),
         _columns(schema),
         _verify(record),
-        f"## Licence\n\n{words.licence}",
+        f"## Licence\n\n{LICENCE}",
         f"<!-- privacy_record.json sha256: {record_digest(record)} -->",
     ]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
@@ -79,28 +61,28 @@ def data_card(record: Mapping[str, Any], schema: Schema, words: CardWords | None
 def _what(record: Mapping[str, Any], schema: Schema) -> str:
     basic, files = record["registry"]["basic"], record["data"]["files"]
     listed = "\n".join(
-        f"- `data/{name}`: {count:,} synthetic records" for name, count in sorted(files.items())
+        f"- {code(f'data/{name}')}: {count:,} synthetic records" for name, count in sorted(files.items())
     )
-    curators = ", ".join(basic["data_curators"])
+    curators = markdown(", ".join(basic["data_curators"]))
     stands = "A synthetic record is one record of an invented patient; it is not a history."
     if schema.unit.is_linked:
         stands = "Rows of an invented patient belong together, in order; longer memory than one row is lost."
     return f"""## What this is
 
-Synthetic medical records, drawn from the generator `{record["plan"]["generator"]}` of synthgen, which was
+Synthetic medical records, drawn from the generator {code(record["plan"]["generator"])} of synthgen, which was
 fitted to a real cohort under differential privacy. No record was passed on; one may still resemble a real
 one by chance. {stands}
 
 {listed}
 
-Published {basic["publication_date"]}. Curators: {curators}. Region: {basic["region"]}"""
+Published {basic["publication_date"]}. Curators: {curators}. Region: {markdown(basic["region"])}"""
 
 
 def _guarantee(record: Mapping[str, Any]) -> str:
     claim, ledger = record["claim"], record["ledger"]
     lines = [
         f"- epsilon {rounded(claim['epsilon'])} at delta {rounded(claim['delta'])} for this release",
-        *(f"- {text}" for text in composed_sentences(ledger)),
+        *(f"- {markdown(text)}" for text in composed_sentences(ledger)),
         f"- {unit_sentence(claim['unit'], claim['max_records'])}",
         "- neighbours add or remove one patient"
         if claim["unit"] == "patient"
@@ -114,14 +96,14 @@ def _guarantee(record: Mapping[str, Any]) -> str:
             "- the number of patients was counted from the data, so the cohort's size is not protected; "
             f"when one patient is replaced, epsilon is {epsilon}"
         )
-    lines += [f"- **{text}**" for text in (*warnings_of(record), *deviation_sentences(record))]
+    lines += [f"- **{markdown(text)}**" for text in (*warnings_of(record), *deviation_sentences(record))]
     odds = plain_odds(ledger["proven_epsilon"], ledger["delta"], unit=claim["unit"], source=COUNTED)
     return "## The guarantee\n\n" + "\n".join(lines) + f"\n\n{odds}"
 
 
 def _inference(record: Mapping[str, Any]) -> str:
     told = inference_sentences(record)
-    return "" if not told else f"## For inference?\n\n**{told[0]}** {' '.join(told[1:])}"
+    return "" if not told else f"## For inference?\n\n**{markdown(told[0])}** {markdown(' '.join(told[1:]))}"
 
 
 def _audit(record: Mapping[str, Any]) -> str:
@@ -129,52 +111,53 @@ def _audit(record: Mapping[str, Any]) -> str:
     if not told:
         return ""
     found, *rest = told
-    return "\n\n".join([f"## Audit of the guarantee\n\n**{found}**", " ".join(rest)])
+    return "\n\n".join([f"## Audit of the guarantee\n\n**{markdown(found)}**", markdown(" ".join(rest))])
 
 
 def _verdict(record: Mapping[str, Any]) -> str:
-    verdict = record["verdict"]
+    verdict, figures = record["verdict"], markdown(record["evaluation"]["figures"])
     text = f"""## The gate's verdict
 
-**{verdict["verdict"]}**, under the policy `{verdict["policy"]}`. {record["evaluation"]["figures"]}"""
+**{verdict["verdict"]}**, under the policy {code(verdict["policy"])}. {figures}"""
     if verdict["override"] is not None:
         made = verdict["override"]
-        text += f"\n\n**Released against the gate** by {made['who']}, {made['when']}: {made['reason']}"
+        words = markdown(f"by {made['who']}, {made['when']}: {made['reason']}")
+        text += f"\n\n**Released against the gate** {words}"
     return text
 
 
-def _uses(record: Mapping[str, Any], words: CardWords) -> str:
-    removed = ", ".join(f"`{row['column']}`" for row in record["identifiers"]) or "none"
-    counted = "; ".join(record["registry"]["dp_variant"]["unprotected_quantities"]) or "none"
+def _uses(record: Mapping[str, Any]) -> str:
+    removed = ", ".join(code(row["column"]) for row in record["identifiers"]) or "none"
+    counted = markdown("; ".join(record["registry"]["dp_variant"]["unprotected_quantities"])) or "none"
     risk = record["evaluation"]["residual_risk_threshold"]
     threshold = "none stated" if risk is None else percent(risk)
     sections = {
         "dataUseCases": (
-            f"{record['registry']['basic']['intended_use']} Suited to build and test pipelines, to teach, "
-            "and to explore before access to real records is asked for."
+            f"{markdown(record['registry']['basic']['intended_use'])} "
+            "Suited to build and test pipelines, to teach, and to explore before access to real records is "
+            "asked for."
         ),
         "dataLimitations": (
             "P-values, standard errors and confidence intervals computed as if these records were patients "
             "are not valid. Rare categories and rare combinations are noisy or absent. No clinical decision "
             "may rest on these data; confirm every finding on real records."
         ),
-        "dataBiases": words.biases
-        + " Noise weighs most on small groups: check each group before conclusions are drawn about it.",
-        "dataSocialImpact": words.social_impact,
+        "dataBiases": BIASES,
+        "dataSocialImpact": NOT_STATED,
         "personalSensitiveInformation": (
             f"Health data of invented persons. Columns that the generator never saw: {removed}. "
             f"Quantities that the guarantee does not cover: {counted}. "
             f"Policy bound on an attack's advantage: {threshold}."
         ),
-        "dataCollection": words.collection,
+        "dataCollection": NOT_STATED,
         "dataPreprocessingProtocol": (
             "Types, bounds and categories were declared in `schema.yaml`, not read off the data; those that "
             "it marks as paid were learnt under the same guarantee, rare categories as `other`. At most "
             f"{record['claim']['max_records']} record(s) of a patient were used."
         ),
-        "dataManipulationProtocol": f"{record['registry']['implementation']['mechanisms']}.",
+        "dataManipulationProtocol": f"{markdown(record['registry']['implementation']['mechanisms'])}.",
         "dataImputationProtocol": "Nothing was imputed. Missing values are drawn as a category of their own.",
-        "dataReleaseMaintenancePlan": words.maintenance,
+        "dataReleaseMaintenancePlan": NOT_STATED,
     }
     body = "\n\n".join(f"### {name}\n\n{text}" for name, text in sections.items())
     return f"## Use and limits (Croissant RAI 1.0)\n\n{body}"
@@ -189,12 +172,9 @@ def _columns(schema: Schema) -> str:
         column = domains.get(field.name)
         domain = "fresh sequential numbers" if column is None else _domain(column)
         missing = "yes" if column is not None and column.nullable else "no"
-        rows.append(
-            "| "
-            + " | ".join(map(_cell, (field.name, field.type, field.role or "feature", domain, missing)))
-            + " |"
-        )
-    rules = "".join(f"\n- `{text}`" for text in schema.rules)
+        cells = (code(field.name, in_table=True), field.type, field.role or "feature", domain, missing)
+        rows.append(f"| {' | '.join(cells)} |")
+    rules = "".join(f"\n- {code(text)}" for text in schema.rules)
     return (
         "## Columns\n\n"
         + "\n".join(rows)
@@ -204,12 +184,12 @@ def _columns(schema: Schema) -> str:
 
 def _domain(column: Column) -> str:
     if column.field.type == "boolean":
-        return f"{column.field.true_values[0]}, {column.field.false_values[0]}"
+        return _listed([column.field.true_values[0], column.field.false_values[0]])
     if column.kind == "category":
         return _listed([str(label) for label in column.labels]) + _paid(column)
     limits = column.field.constraints
-    since = f" days since {column.field.since}" if column.field.since else ""
-    return f"{limits.minimum} to {limits.maximum}{since}" + _paid(column)
+    since = f" days since {code(column.field.since, in_table=True)}" if column.field.since else ""
+    return f"{markdown(str(limits.minimum))} to {markdown(str(limits.maximum))}{since}" + _paid(column)
 
 
 def _paid(column: Column) -> str:
@@ -220,11 +200,7 @@ def _paid(column: Column) -> str:
 def _listed(labels: Iterable[str], most: int = 12) -> str:
     labels = list(labels)
     more = f", and {len(labels) - most} more" if len(labels) > most else ""
-    return ", ".join(labels[:most]) + more
-
-
-def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+    return ", ".join(code(label, in_table=True) for label in labels[:most]) + more
 
 
 def _verify(record: Mapping[str, Any]) -> str:
@@ -235,6 +211,9 @@ Unpack the bundle on any machine, no network needed:
     synthgen verify .
     sha256sum -c checksums.sha256
 
-The first checks every file, recomputes epsilon from the events in `privacy_record.json`, and checks the data
-against `schema.yaml`. Checksums are no signature. The head of the hospital's ledger when this bundle was
-made, to compare with the curator's: `{record["ledger"]["head"]}`."""
+The first checks every file, recomputes epsilon from the events in `privacy_record.json`, checks the data
+against `schema.yaml`, and makes this card, the report and `datapackage.json` anew. That shows that the parts
+agree, not that nobody has rewritten all of them: checksums are no signature. Who has the hospital's ledger
+finds that by `synthgen ledger verify --bundle .`, since the release is entered there with the digest of the
+privacy record. The ledger's head when this record was made dates the bundle and proves nothing of its claim:
+{code(record["ledger"]["head"])}."""

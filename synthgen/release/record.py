@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
+from synthgen.printable import json_text
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.release._declared import NOT_STATED, Audit, Composition, Deployment, Judgement, Override
 from synthgen.release._record import FORMAT, Record
@@ -40,8 +41,10 @@ __all__ = [
     "record_text",
     "replace_one_epsilon",
     "software_versions",
+    "with_digests",
 ]
-PACKAGES = ("synthgen-medical", "numpy", "pandas", "scipy", "dp-accounting", "opendp", "torch")
+PRODUCT = "synthgen-medical"
+PACKAGES = (PRODUCT, "numpy", "pandas", "scipy", "dp-accounting", "opendp", "torch")
 
 
 def privacy_record(
@@ -86,7 +89,7 @@ def privacy_record(
         "claim": _claim(plan, composition),
         "plan": _plan(plan, event),
         "ledger": _ledger(composition),
-        "data": {"schema_sha256": schema.public().digest(), "files": dict(files)},
+        "data": {"schema_sha256": schema.public().digest(), "files": dict(files), "sha256": {}},
         "randomness": randomness(device),
         "identifiers": _identifiers(schema),
         "software": software_versions(),
@@ -125,7 +128,12 @@ def check_record(record: Mapping[str, Any]) -> list[str]:
 
 def record_text(record: Mapping[str, Any]) -> str:
     """Return the record as the file holds it: sorted keys, two spaces, one line end at the end."""
-    return json.dumps(record, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    return json_text(record, indent=2, sort_keys=True, ascii_only=False) + "\n"
+
+
+def with_digests(record: Mapping[str, Any], digests: Mapping[str, str]) -> dict[str, Any]:
+    """Return a record that names the data files of its bundle by their SHA-256, by file name."""
+    return {**record, "data": {**record["data"], "sha256": dict(digests)}}
 
 
 def record_digest(record: Mapping[str, Any]) -> str:
@@ -276,6 +284,10 @@ def _consistency(record: Record) -> list[tuple[bool, str]]:
             "evaluation.adaptive contradicts looks",
         ),
         (all(n >= 0 for n in record.data.files.values()), "data.files: expected counts of at least 0"),
+        (
+            not record.data.sha256 or record.data.sha256.keys() == record.data.files.keys(),
+            "data.sha256 and data.files name different files",
+        ),
         *_audit_consistency(record),
         (
             record.inference is None

@@ -18,9 +18,8 @@ from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
 from synthgen.privacy.plan import PrivacyPlan, Stage
 from synthgen.records import SyntheticTable
 from synthgen.release.bundle import write_bundle
-from synthgen.release.card import data_card
 from synthgen.release.record import Composition, Deployment, Judgement, privacy_record
-from synthgen.release.report import ReportContent, marginals, render_report
+from synthgen.release.report import ReportContent, marginals
 from synthgen.schema import Schema, load_schema
 
 SCHEMA = """
@@ -296,19 +295,14 @@ class Case:
     data_files: dict[str, Path]
     schema: Schema
     record: dict[str, Any]
-    card: str
-    report_html: str
 
     def write(self, output: Path, **changes: Any) -> Path:
         return write_bundle(output, **{**vars(self), **changes})
 
 
 @pytest.fixture(scope="session")
-def case(
-    files: dict[str, Path], schema: Schema, record: dict[str, Any], make_content: Callable[..., ReportContent]
-) -> Case:
-    report = render_report(make_content(), edition="public")
-    return Case(files, schema, record, data_card(record, schema), report)
+def case(files: dict[str, Path], schema: Schema, record: dict[str, Any]) -> Case:
+    return Case(files, schema, record)
 
 
 @pytest.fixture(scope="session")

@@ -297,7 +297,7 @@ def test_the_card_names_the_claim_the_columns_and_its_record(record: dict[str, A
     headings += ["dataImputationProtocol", "dataReleaseMaintenancePlan"]
     assert all(f"### {heading}\n" in card for heading in headings)
     for column in schema.columns:
-        assert f"| {column.name} |" in card
+        assert f"| `{column.name}` |" in card
     assert "REAL-0001" not in card
     assert "2278392" not in card
     assert "| ward_note |" not in card

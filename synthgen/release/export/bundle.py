@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-from PIL import Image
-
 from synthgen.errors import ConfigError, DataError
-from synthgen.image_records import SyntheticImages, file_name
-from synthgen.release._checks import FORMATS, _canonical, read_frame
-from synthgen.release._verify import SCHEMA, verify_bundle
+from synthgen.image_records import SyntheticImages
+from synthgen.release._archive import archived
+from synthgen.release._checks import FORMATS, checked
+from synthgen.release._verify import SCHEMA, record_of, verify_bundle
 from synthgen.release.export.dicom import write_dicom
 from synthgen.schema import load_schema
 
@@ -52,23 +47,10 @@ def read_images(bundle: Path) -> SyntheticImages:
     archives = sorted((bundle / "data").glob("*.zip"))
     if schema.images is None or not tables or not archives:
         raise ConfigError("Expected a bundle of images, got one of a table.", where=str(bundle))
-    cells = read_frame(tables[0], schema.dialect)
-    decimal = "." if schema.dialect is None else schema.dialect.decimal_char
-    columns = {
-        one.name: _canonical(cells[one.name], one, schema.tokens(one.field), decimal=decimal)[0]
-        for one in schema.columns
-    }
-    pixels = _pixels(archives[0], len(cells))
+    table = checked(tables[0], schema, records=record_of(bundle)["data"]["files"][tables[0].name])[1]
+    if table is None:
+        raise DataError("Expected a bundle that verifies, found it changed meanwhile.", where=str(bundle))
+    pixels = archived(archives[0], range(len(table)))
     images = schema.images.model_copy(update={"size": pixels.shape[-1]})
     sized = schema.model_copy(update={"images": images})
-    return SyntheticImages(sized, pd.DataFrame(columns), pixels=pixels.astype(images.dtype))
-
-
-def _pixels(path: Path, n_images: int) -> np.ndarray:
-    with zipfile.ZipFile(path) as archive:
-        stack = [
-            np.asarray(Image.open(io.BytesIO(archive.read(file_name(number)))))
-            for number in range(1, n_images + 1)
-        ]
-    whole = np.stack(stack)
-    return whole[:, None] if whole.ndim == 3 else np.moveaxis(whole, -1, 1)
+    return SyntheticImages(sized, table.frame, pixels=pixels.astype(images.dtype))

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from synthgen.image_records import SyntheticImages
 from synthgen.records import SyntheticTable
 from synthgen.release._power import warnings_of
 from synthgen.release._words import (
@@ -60,7 +59,7 @@ def public_sections(content: PublicContent) -> list[Section]:
 
 def images(synthetic: SyntheticTable) -> list[Section]:
     """Return the contact sheets, if the records are images."""
-    if not isinstance(synthetic, SyntheticImages):
+    if not hasattr(synthetic, "pixels"):  # images in memory, or read from a bundle
         return []
     return [("images", "The synthetic images", synthetic_sheets(synthetic))]
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import io
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from synthgen.image_records import SyntheticImages, intensities
+from synthgen.image_records import intensities
+from synthgen.records import SyntheticTable
 from synthgen.release.report._html import Html, element, join, paragraph
 from synthgen.schema import Schema
 
@@ -37,10 +39,15 @@ class RealSheets:
     pairs: np.ndarray
 
 
-def synthetic_sheets(images: SyntheticImages) -> Html:
-    """Return sheets of the first synthetic images of each label."""
+def synthetic_sheets(images: Any) -> Html:
+    """Return sheets of the first synthetic images of each label.
+
+    Args:
+        images: a synthetic table with ``pixels``, in memory or in a bundle's archive; of these are
+            taken those that are shown.
+    """
     figures = [
-        _figure(f"Synthetic, {words}", images.pixels[rows], images.schema)
+        _figure(f"Synthetic, {words}", images.pixels[rows] if len(rows) else (), images.schema)
         for words, rows in by_label(images.schema, images).items()
     ]
     return join([paragraph("The first images as they were drawn, none chosen."), *figures])
@@ -60,7 +67,7 @@ def real_sheets(real: RealSheets) -> Html:
     return join([*figures, told, _figure("Nearest pairs, synthetic then real", real.pairs, real.schema)])
 
 
-def by_label(schema: Schema, images: SyntheticImages) -> dict[str, np.ndarray]:
+def by_label(schema: Schema, images: SyntheticTable) -> dict[str, np.ndarray]:
     """Return for each category of the first label, in words, the first rows that a sheet shows."""
     most = COLUMNS * ROWS
     labels = [name for name in schema.with_role("label") if schema.column(name).kind == "category"]
@@ -72,8 +79,8 @@ def by_label(schema: Schema, images: SyntheticImages) -> dict[str, np.ndarray]:
     return {f"{column.name} = {label}": np.flatnonzero(codes == i)[:most] for i, label in shown}
 
 
-def _figure(caption: str, images: np.ndarray, schema: Schema) -> Html:
-    if not len(images):
+def _figure(caption: str, images: np.ndarray | tuple[()], schema: Schema) -> Html:
+    if isinstance(images, tuple) or not len(images):
         return paragraph(f"{caption}: none.")
     text = base64.b64encode(_png(_tiled(images), schema)).decode()
     words = f"{caption}: {len(images)} images"
