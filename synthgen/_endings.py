@@ -75,7 +75,12 @@ def _fitted(outcome: Outcome) -> str:
 
 def _verified(outcome: Outcome) -> str:
     if outcome["verified"]:
-        return "read card.md in the bundle: what the records are, and are not, good for."
+        return (
+            "read card.md in the bundle: what the records are, and are not, good for. That its parts agree "
+            "does not prove its claim: who rewrites all of them makes a bundle that agrees too, and the "
+            "ledger's head in it only dates it. Whoever has the hospital's ledger compares: "
+            f"synthgen ledger verify --bundle {shell(outcome['bundle'])}"
+        )
     return "do not use this bundle; ask whoever made it for another copy."
 
 

@@ -42,11 +42,6 @@ CONDITIONS = (
     "stands is that one; what stands in double quotes is a name or a value as it is: "
     '\'"col name"="A|B"\'.'
 )
-AGREES = (
-    "its parts agree with each other. Somebody who rewrites all of them writes a bundle that agrees too: the "
-    "ledger's head in it dates it and does not prove its claim. Whoever has the hospital's ledger compares: "
-    "synthgen ledger verify --bundle BUNDLE."
-)
 SyntheticDialect = Annotated[str | None, typer.Option(help="Of the synthetic table, if it differs.")]
 
 app = Verbs(
@@ -404,7 +399,7 @@ def verify(bundle: Path, json_: Json = False) -> dict[str, Any]:
     outcome = {"bundle": str(bundle), "verified": not problems, "problems": problems}
     if problems:
         raise Refused(outcome, 3)
-    return {**outcome, "means": AGREES}
+    return outcome
 
 
 if __name__ == "__main__":
