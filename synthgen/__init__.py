@@ -13,6 +13,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from synthgen._safe_path import leave_current_folder
+
+leave_current_folder()
+
 # Before torch and numpy load their threads. Those of OpenMP sleep while they wait for each other instead of
 # spinning, and OpenBLAS has one: where other jobs hold the cores (two cores, load 15), spinning made a
 # training step cost 3.8 CPU seconds instead of .5, and decompositions of 300 x 300 matrices 12 instead of .3.

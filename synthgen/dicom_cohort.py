@@ -84,7 +84,9 @@ def read(
     missing = next(iter(schema.missing_values), _BLANK)
     told = deidentify.conditioning([one.values for one in frames], columns, missing=missing)
     notes: Counter[str] = Counter()
-    pixels, good, left = ingest.read_pixels(frames, spec, dicom, tell=tell, notes=notes)
+    pixels, good, left = ingest.read_pixels(
+        frames, spec, dicom, root=ingest.folder_of(path), tell=tell, notes=notes
+    )
     require_enough(_intended(found.quarantined), len(found.frames), spec, where=str(path))
     require_enough(_intended(left), int(good.sum()), spec, where=str(path))
     frame = _frame(schema, told, clinical, rows[used], found.units[used])
@@ -120,7 +122,7 @@ def check(path: Path, schema: Schema) -> list[Violation]:
     told = deidentify.conditioning([one.values for one in found.frames], columns, missing=missing)
     small = schema.images.model_copy(update={"size": 1})
     notes: Counter[str] = Counter()
-    _, good, left = ingest.read_pixels(found.frames, small, dicom, notes=notes)
+    _, good, left = ingest.read_pixels(found.frames, small, dicom, root=ingest.folder_of(path), notes=notes)
     violations = (
         [Violation(WORD, "files without a patient", _without(found), "error")] if _without(found) else []
     )

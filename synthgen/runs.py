@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from synthgen import jsonfile, safe_files
-from synthgen.errors import ConfigError, OperationError, SynthgenError
+from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
 
 STATE = "state.json"
 ANSWERS = "answers.journal"
@@ -311,5 +311,15 @@ def source_digest(paths: Sequence[Path]) -> str:
         files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
         for path in files:
             name = path.relative_to(root).as_posix()
-            whole.update(json.dumps([number, name, file_digest(path)]).encode())
+            content = file_digest(path) if path == root else _digest_inside(root, name)
+            whole.update(json.dumps([number, name, content]).encode())
     return whole.hexdigest()
+
+
+def _digest_inside(root: Path, name: str) -> str:
+    """Return the SHA-256 of a folder's file; empty for a link out of the folder, which is not read."""
+    try:
+        with safe_files.open_beneath(root, name) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except DataError:
+        return ""

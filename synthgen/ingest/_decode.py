@@ -5,9 +5,11 @@ A reason is a fixed text: it holds no value, no name, and no words of the decode
 
 from __future__ import annotations
 
+import os
 import struct
 import warnings
 import zlib
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from synthgen.image_spec import Images
+from synthgen.ingest._inside import Unusable as Unusable
+from synthgen.ingest._inside import opened
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF")
@@ -48,12 +52,13 @@ KIND = "values without a public range (floating point, 32 bits or signed)"
 EMPTY = "no pixels"
 
 
-class Unusable(Exception):  # noqa: N818 - an outcome, not an error
-    """Carries the reason why an image cannot be used."""
-
-
-def decode_file(path: Path, spec: Images) -> np.ndarray:
+def decode_file(path: Path, spec: Images, *, root: Path | None = None) -> np.ndarray:
     """Return one file as ``(channel, row, column)``.
+
+    Args:
+        path: the file.
+        spec: the declared form.
+        root: the folder that it was found in, which is not left; None if a person named the file.
 
     Raises:
         Unusable: with one of this module's reasons.
@@ -61,9 +66,7 @@ def decode_file(path: Path, spec: Images) -> np.ndarray:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            if not path.stat().st_size:
-                raise Unusable(NOTHING)
-            with Image.open(path, formats=FORMATS) as image:
+            with opened(path, root) as stream, _picture(stream) as image:
                 if image.width * image.height > MOST_PIXELS:
                     raise Unusable(LARGE)
                 if getattr(image, "n_frames", 1) != 1:
@@ -80,6 +83,12 @@ def decode_file(path: Path, spec: Images) -> np.ndarray:
             raise Unusable(GONE) from None
         except _BROKEN:
             raise Unusable(DAMAGED) from None
+
+
+def _picture(stream: BufferedReader) -> Image.Image:
+    if not os.fstat(stream.fileno()).st_size:
+        raise Unusable(NOTHING)
+    return Image.open(stream, formats=FORMATS)
 
 
 def decode_array(array: np.ndarray, spec: Images) -> np.ndarray:

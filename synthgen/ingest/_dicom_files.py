@@ -12,7 +12,7 @@ from pathlib import Path
 
 from synthgen.errors import DataError
 from synthgen.ingest import _dicom_header
-from synthgen.ingest._decode import Unusable
+from synthgen.ingest._inside import Unusable, opened
 from synthgen.ingest._preamble import tree
 
 DICOMDIR = "DICOMDIR"
@@ -47,13 +47,21 @@ def find(path: Path) -> Iterator[Path | None]:
             seen.add(file)
 
 
-def called(number: int, path: Path | None) -> str:
-    """Return how a file is spoken of, in which nothing of its path or header shows."""
+def called(number: int, path: Path | None, root: Path | None = None) -> str:
+    """Return how a file is spoken of, in which nothing of its path or header shows.
+
+    Args:
+        number: of the file, from 1.
+        path: the file; None if it is not there.
+        root: the folder that it was found in.
+    """
     if path is None:
         return f"file {number}, not there"
     try:
-        with path.open("rb") as stream:
+        with opened(path, root) as stream:
             return f"file {number}, sha256 {hashlib.file_digest(stream, 'sha256').hexdigest()[:12]}"
+    except Unusable:
+        return f"file {number}, not in the folder"
     except OSError:
         return f"file {number}, not readable"
 

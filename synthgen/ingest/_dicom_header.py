@@ -23,7 +23,7 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
-from synthgen.ingest._decode import Unusable
+from synthgen.ingest._inside import Unusable, opened
 
 MOST_BYTES = 32 * 2**20
 MOST_INFLATED = 256 * 2**20
@@ -108,32 +108,37 @@ class Header:
         return "Header()"
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, *, root: Path | None = None) -> Header:
     """Read one file up to its pixels.
+
+    Args:
+        path: the file.
+        root: the folder that it was found in, which is not left; None if a person named the file.
 
     Raises:
         Unusable: with one of this module's reasons.
     """
     with quiet():
         try:
-            dataset = read_dataset(path, pixels=False)
+            dataset = read_dataset(path, pixels=False, root=root)
             return _kept(dataset)
         except BROKEN:
             raise Unusable(DAMAGED) from None
 
 
-def read_dataset(path: Path, *, pixels: bool, defer: bool = True) -> Dataset:
+def read_dataset(path: Path, *, pixels: bool, defer: bool = True, root: Path | None = None) -> Dataset:
     """Return a file's data set, with a transfer syntax even where the file names none.
 
     Args:
         path: the file.
         pixels: read on to the pixels; else no more than `MOST_BYTES` are read.
         defer: leave out long values before the pixels.
+        root: see `read_header`.
 
     Raises:
         Unusable: it is no DICOM file, or too long.
     """
-    with path.open("rb") as plain:
+    with opened(path, root) as plain:
         stream = Bounded(plain, None if pixels else MOST_BYTES)
         _refuse_others(stream)
         _refuse_bombs(stream)
@@ -160,7 +165,7 @@ def listed_files(path: Path) -> list[tuple[str, ...]]:
     """
     with quiet():
         try:
-            with path.open("rb") as plain:
+            with opened(path, None) as plain:
                 stream = Bounded(plain, MOST_BYTES)
                 records = pydicom.dcmread(stream).DirectoryRecordSequence
             found = [_parts(record.ReferencedFileID) for record in records if "ReferencedFileID" in record]

@@ -20,6 +20,7 @@ from synthgen.ingest import _dicom_codecs
 from synthgen.ingest._decode import EMPTY, KIND, LARGE, MOST_PIXELS, Unusable, square
 from synthgen.ingest._dicom_greys import Note, Stored, greys, numbers, palette, scaled
 from synthgen.ingest._dicom_header import BROKEN, NO_IMAGE, quiet, read_dataset
+from synthgen.ingest._inside import opened
 
 UNDECODED = "PixelData cannot be decoded"
 SHORT = "PixelData is shorter than Rows, Columns and BitsAllocated say"
@@ -38,7 +39,9 @@ def _quietly(text: str) -> None:
     """Note nothing."""
 
 
-def decode(path: Path, frame: int, spec: Images, dicom: Dicom, note: Note = _quietly) -> np.ndarray:
+def decode(
+    path: Path, frame: int, spec: Images, dicom: Dicom, note: Note = _quietly, *, root: Path | None = None
+) -> np.ndarray:
     """Return one frame as ``(channel, row, column)`` of the declared form.
 
     Args:
@@ -47,6 +50,7 @@ def decode(path: Path, frame: int, spec: Images, dicom: Dicom, note: Note = _qui
         spec: the declared form.
         dicom: how values become greys.
         note: receives what was not used of the header, and what looks odd, each as a fixed text.
+        root: the folder that the file was found in, which is not left; None if a person named the file.
 
     Raises:
         Unusable: with a fixed reason, which names the attribute where it is one.
@@ -54,8 +58,8 @@ def decode(path: Path, frame: int, spec: Images, dicom: Dicom, note: Note = _qui
     _dicom_codecs.register()
     with quiet():
         try:
-            dataset = read_dataset(path, pixels=False, defer=False)
-            planes = intensities(dataset, stored(path, dataset, frame), frame, dicom, note)
+            dataset = read_dataset(path, pixels=False, defer=False, root=root)
+            planes = intensities(dataset, stored(path, dataset, frame, root=root), frame, dicom, note)
             aspect = _aspect(_of_frame(dataset, frame), note)
         except BROKEN:
             raise Unusable(UNDECODED) from None
@@ -66,7 +70,7 @@ def decode(path: Path, frame: int, spec: Images, dicom: Dicom, note: Note = _qui
     return square(planes, spec, aspect=aspect)
 
 
-def stored(path: Path, dataset: Dataset, frame: int) -> np.ndarray:
+def stored(path: Path, dataset: Dataset, frame: int, *, root: Path | None = None) -> np.ndarray:
     """Return stored values, ``(row, column)`` or ``(row, column, colour)``; YBR is turned into RGB.
 
     Only this frame is read, so a file that ends too early gives the frames that it has. Bits beyond those
@@ -78,9 +82,10 @@ def stored(path: Path, dataset: Dataset, frame: int) -> np.ndarray:
     _require_form(dataset)
     shift = _shift(dataset)
     try:
-        values = np.asarray(pixel_array(path, index=frame, correct_unused_bits=not shift))
+        with opened(path, root) as stream:
+            values = np.asarray(pixel_array(stream, index=frame, correct_unused_bits=not shift))
     except BROKEN:  # a file without a transfer syntax, without an attribute, or without pixels
-        whole = read_dataset(path, pixels=True)
+        whole = read_dataset(path, pixels=True, root=root)
         _require_pixels(whole)
         try:
             values = np.asarray(pixel_array(whole, index=frame, correct_unused_bits=not shift))

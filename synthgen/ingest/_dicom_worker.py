@@ -21,6 +21,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from synthgen import children
 from synthgen.errors import OperationError
 from synthgen.image_spec import Dicom, Images
 from synthgen.ingest._decode import Unusable
@@ -39,9 +40,20 @@ class Decoder:
         notes: of how many images each fixed text was noted (`_dicom_pixels.decode`).
     """
 
-    def __init__(self, spec: Images, dicom: Dicom) -> None:
+    def __init__(self, spec: Images, dicom: Dicom, root: Path | None = None) -> None:
+        """Prepare; the process starts with the first image.
+
+        Args:
+            spec: the declared form.
+            dicom: how values become greys.
+            root: the folder that files lie in, which is not left; None if a person named each file.
+        """
         self.notes: Counter[str] = Counter()
-        self._form = {"spec": spec.model_dump_json(), "dicom": dicom.model_dump_json()}
+        self._form = {
+            "spec": spec.model_dump_json(),
+            "dicom": dicom.model_dump_json(),
+            "root": None if root is None else _text(root),
+        }
         self._spec = spec
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -60,7 +72,7 @@ class Decoder:
             Unusable: with a fixed reason.
         """
         process = self._process or self._start()
-        asked = json.dumps({"path": str(path), "frame": frame}).encode("utf-8", "surrogateescape")
+        asked = json.dumps({"path": _text(path), "frame": frame}).encode()
         try:
             answer = _ask(process, asked)
         except (OSError, EOFError):
@@ -73,15 +85,7 @@ class Decoder:
         return np.frombuffer(pixels, dtype=np.dtype(self._spec.dtype)).reshape(self._spec.shape)
 
     def _start(self) -> subprocess.Popen[bytes]:
-        paths = os.pathsep.join(path for path in sys.path if path)
-        self._process = subprocess.Popen(  # noqa: S603 - this module and this interpreter
-            [sys.executable, "-m", __name__, json.dumps(self._form)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-            bufsize=0,
-        )
+        self._process = children.start(__name__, json.dumps(self._form))
         try:
             if self._process.stdout is None or _message(self._process.stdout):
                 raise EOFError
@@ -102,6 +106,11 @@ class Decoder:
                     stream.close()
             self._process.wait()
             self._process = None
+
+
+def _text(path: Path) -> str:
+    """Return a path as the process needs it, whose working folder is another."""
+    return os.path.abspath(path)
 
 
 def _ask(process: subprocess.Popen[bytes], asked: bytes) -> bytes:
@@ -140,12 +149,13 @@ def _bound_memory() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _answer(asked: dict[str, Any], spec: Images, dicom: Dicom) -> bytes:
+def _answer(asked: dict[str, Any], spec: Images, dicom: Dicom, root: Path | None) -> bytes:
     from synthgen.ingest import _dicom_pixels
 
     notes: set[str] = set()
     try:
-        pixels = _dicom_pixels.decode(Path(asked["path"]), int(asked["frame"]), spec, dicom, notes.add)
+        path, frame = Path(asked["path"]), int(asked["frame"])
+        pixels = _dicom_pixels.decode(path, frame, spec, dicom, notes.add, root=root)
         return b"+" + json.dumps(sorted(notes)).encode() + b"\n" + np.ascontiguousarray(pixels).tobytes()
     except Unusable as reason:
         return b"-" + str(reason).encode()
@@ -171,17 +181,18 @@ def _serve() -> None:
 
     form = json.loads(sys.argv[1])
     spec, dicom = Images.model_validate_json(form["spec"]), Dicom.model_validate_json(form["dicom"])
+    root = None if form["root"] is None else Path(form["root"])
     _bound_memory()
     stdin, stdout = sys.stdin.buffer, sys.stdout.buffer
     stdout.write(_LENGTH.pack(0))
     stdout.flush()
     while True:
         try:
-            asked = json.loads(_message(stdin).decode("utf-8", "surrogateescape"))
+            asked = json.loads(_message(stdin))
         except EOFError:
             return
         _limit_seconds(Path(asked["path"]))
-        answer = _answer(asked, spec, dicom)
+        answer = _answer(asked, spec, dicom, root)
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_PROF, 0)
         stdout.write(_LENGTH.pack(len(answer)) + answer)

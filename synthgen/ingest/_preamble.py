@@ -9,6 +9,7 @@ from pathlib import Path
 
 from synthgen.errors import ConfigError
 from synthgen.ingest._decode import SUFFIXES
+from synthgen.ingest._inside import Unusable, opened
 
 LOOKED_AT = 50
 
@@ -23,14 +24,14 @@ def looks_like_dicom(path: Path, *, declared: bool = False) -> bool:
         declared: the schema has `images.dicom`.
     """
     if path.is_file():
-        return _has_preamble(path)
+        return _has_preamble(path, None)
     if not path.is_dir():
         return False
     found = False
     for number, file in enumerate(tree(path)):
         if file.suffix.lower() in SUFFIXES and not declared:
             return False
-        found = found or _has_preamble(file)
+        found = found or _has_preamble(file, path)
         if number >= LOOKED_AT:
             break
     return found
@@ -60,9 +61,9 @@ def require_extra() -> None:
         )
 
 
-def _has_preamble(path: Path) -> bool:
+def _has_preamble(path: Path, root: Path | None) -> bool:
     try:
-        with path.open("rb") as stream:
+        with opened(path, root) as stream:
             return stream.read(132)[128:] == b"DICM"
-    except OSError:
+    except (Unusable, OSError):
         return False

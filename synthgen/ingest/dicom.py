@@ -29,7 +29,7 @@ from synthgen.ingest._dicom_header import (
 )
 from synthgen.ingest._dicom_worker import Decoder
 
-__all__ = ["DicomIndex", "Frame", "index", "intended", "read_pixels", "summary"]
+__all__ = ["DicomIndex", "Frame", "folder_of", "index", "intended", "read_pixels", "summary"]
 
 Tell = Callable[[str, float], None]
 GONE, REPEATED = "listed in the DICOMDIR and not there", "the same instance again"
@@ -105,6 +105,7 @@ def index(
         DataError: no image can be used, or images do not say whose they are.
         ConfigError: the mapping cannot be used.
     """
+    root = folder_of(path)
     known, names = {file.resolve() for file in skip}, {file.name for file in skip}
     found: list[tuple[int, Path, Header]] = []
     left: list[tuple[str, str]] = []
@@ -117,9 +118,9 @@ def index(
         if number % _EVERY == 0:
             tell("ingest: index", number / total)
         try:
-            header = _header(file)
+            header = _header(file, root)
         except Unusable as reason:
-            left.append((_dicom_files.called(number, file), str(reason)))
+            left.append((_dicom_files.called(number, file, root), str(reason)))
             continue
         reason_not = _not_asked_for(header.values, dicom)
         if reason_not or file is None:
@@ -135,6 +136,7 @@ def read_pixels(
     spec: Images,
     dicom: Dicom,
     *,
+    root: Path | None = None,
     tell: Tell = lambda what, done: None,
     notes: Counter[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, tuple[tuple[str, str], ...]]:
@@ -144,6 +146,7 @@ def read_pixels(
         frames: which.
         spec: the declared form.
         dicom: how values become greys.
+        root: the folder that their files lie in, which is not left; None if a person named each file.
         tell: told the part done.
         notes: receives of how many images which part of the header was not used.
 
@@ -155,7 +158,7 @@ def read_pixels(
     good = np.zeros(len(frames), dtype=bool)
     left: list[tuple[str, str]] = []
     n = 0
-    with Decoder(spec, dicom) as decoder:
+    with Decoder(spec, dicom, root) as decoder:
         for place, one in enumerate(frames):
             if place % _EVERY == 0:
                 tell("ingest: pixels", place / len(frames))
@@ -164,7 +167,7 @@ def read_pixels(
                 good[place] = True
                 n += 1
             except Unusable as reason:
-                left.append((_dicom_files.called(one.number, one.path), str(reason)))
+                left.append((_dicom_files.called(one.number, one.path, root), str(reason)))
         if notes is not None:
             notes.update(decoder.notes)
     return pixels[:n], good, tuple(left)
@@ -180,10 +183,15 @@ def intended(reason: str) -> bool:
     return reason not in others and not reason.startswith(NO_PICTURE)
 
 
-def _header(file: Path | None) -> Header:
+def folder_of(path: Path) -> Path:
+    """Return the folder that the files of a cohort lie in."""
+    return path if path.is_dir() else path.parent
+
+
+def _header(file: Path | None, root: Path) -> Header:
     if file is None:
         raise Unusable(GONE)
-    return read_header(file)
+    return read_header(file, root=root)
 
 
 def _not_asked_for(values: Mapping[str, str], dicom: Dicom) -> str:
@@ -198,7 +206,7 @@ def _not_asked_for(values: Mapping[str, str], dicom: Dicom) -> str:
 def _units(
     found: list[tuple[int, Path, Header]], path: Path, patients: Path | None, without: _dicom_ids.Without
 ) -> np.ndarray:
-    root = path if path.is_dir() else path.parent
+    root = folder_of(path)
     files = [file.relative_to(root).as_posix() for _, file, _ in found]
     values = [header.values for _, _, header in found]
     return _dicom_ids.units_of(values, files, table=patients, without=without)
@@ -221,7 +229,7 @@ def _indexed(
         instance = (unit, header.values["SOPInstanceUID"])
         reason = NO_ID if not unit else REPEATED if instance[1] and instance in seen else ""
         if reason:
-            left.append((_dicom_files.called(number, file), reason))
+            left.append((_dicom_files.called(number, file, folder_of(path)), reason))
             continue
         seen.add(instance)
         tags.update(header.tags)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from synthgen.errors import ConfigError, DataError
 from synthgen.ingest import _decode, _draft, _npz
+from synthgen.ingest._inside import Unusable, opened
 from synthgen.ingest.drafts import Draft, Named, suggested, unit_of
 from synthgen.ingest.images import index_of, names_in, only_table
 from synthgen.ingest.inspect import init
@@ -90,7 +91,7 @@ def _of_folder(folder: Path, *, suggest: bool, named: Named, dialect: dict[str, 
     frame = read_raw(table, **options) if suggest else None
     names = _field_names(made.text)
     column = _file_column(names, frame, pictures)
-    form = _form({path for paths in pictures.values() for path in paths})
+    form = _form({path for paths in pictures.values() for path in paths}, folder)
     return Draft(with_images(made.text, form, column, needs_file=True), made.identifiers, made.notes)
 
 
@@ -134,14 +135,14 @@ def _file_column(
     return next((name for name in names if plain[name] in FILE_NAMES), None)
 
 
-def _form(paths: set[Path]) -> dict[str, Any]:
+def _form(paths: set[Path], folder: Path) -> dict[str, Any]:
     """Return channels and bits as the files declare them; no pixel is read."""
     modes: Counter[str] = Counter()
     for path in sorted(paths)[:LOOKED_AT]:
         try:
-            with Image.open(path, formats=_decode.FORMATS) as image:
+            with opened(path, folder) as stream, Image.open(stream, formats=_decode.FORMATS) as image:
                 modes[image.mode] += 1
-        except (OSError, ValueError, SyntaxError):
+        except (Unusable, OSError, ValueError, SyntaxError):
             continue
     coloured = any(mode in ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr") for mode in modes)
     deep = bool(modes) and all(mode.startswith("I") for mode in modes)

@@ -168,7 +168,9 @@ def _of_folder(folder: Path, frame: pd.DataFrame, spec: Images, where: str) -> F
     used = [files[0] for files in named if files]
     _require_one_each(sum(len(files) > 1 for files in named) + len(used) - len(set(used)), where)
     for row, (name, files) in enumerate(zip(names_in(frame[spec.file]), named, strict=True)):
-        decode = partial(_decode.decode_file, files[0], spec) if files else partial(_refuse, NO_FILE)
+        decode = (
+            partial(_decode.decode_file, files[0], spec, root=folder) if files else partial(_refuse, NO_FILE)
+        )
         yield row, name, decode
     every = {path for paths in known.values() for path in paths}
     for path in sorted(every - set(used)):
@@ -266,6 +268,7 @@ def only_table(folder: Path) -> Path:
 
     Raises:
         ConfigError: there is none, or there are several.
+        DataError: it is a link that leads out of the folder.
     """
     tables = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in TABLES]
     if len(tables) != 1:
@@ -273,5 +276,11 @@ def only_table(folder: Path) -> Path:
             f"data.images.table: expected the table of attributes, found {len(tables)} in the folder.",
             where=str(folder),
             next_step="Name it as data.images.table.",
+        )
+    if not tables[0].resolve().is_relative_to(folder.resolve()):
+        raise DataError(
+            "Expected a table in the folder, found a link that leads out of it.",
+            where=str(folder),
+            next_step="Name the table itself as data.images.table.",
         )
     return tables[0]

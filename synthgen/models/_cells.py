@@ -55,6 +55,34 @@ class Merging:
         return draw(table, np.asarray(cells, dtype=np.int64), rng).astype(np.int32)
 
 
+def stored_merging(columns: object, tensors: Mapping[str, np.ndarray]) -> dict[str, Merging]:
+    """Return how the columns of a saved model are merged; the model may be anybody's.
+
+    Args:
+        columns: the columns' names, in the order of the tensors.
+        tensors: ``coarse.I`` and ``share.I`` of each column.
+
+    Raises:
+        ValueError: a column stands twice or has no name, or its tensors are not a merging.
+        KeyError: a tensor is missing.
+    """
+    if not isinstance(columns, list) or not all(isinstance(name, str) for name in columns):
+        raise ValueError("Expected the names of columns, got other values.")
+    if len(set(columns)) != len(columns):
+        raise ValueError("Expected each column once, got one twice.")
+    merging = {}
+    for i, name in enumerate(columns):
+        coarse, share = tensors[f"coarse.{i}"], tensors[f"share.{i}"]
+        if coarse.ndim != 1 or coarse.shape != share.shape or not len(coarse) or coarse.dtype != np.int64:
+            raise ValueError("Expected a coarse cell and a share for each fine cell, got another shape.")
+        if coarse.min() < 0 or coarse.max() >= len(coarse):
+            raise ValueError("Expected at most as many coarse cells as fine ones, got more.")
+        if share.dtype.kind != "f" or not (np.isfinite(share).all() and (share >= 0).all()):
+            raise ValueError("Expected shares of fine cells, got other numbers.")
+        merging[name] = Merging(coarse, share)
+    return merging
+
+
 def require_cells(merging: Mapping[str, Merging], encoder: Encoder, *, where: str) -> None:
     """Refuse a saved model whose public cells are not those of this version.
 
@@ -69,8 +97,9 @@ def require_cells(merging: Mapping[str, Merging], encoder: Encoder, *, where: st
     other = [
         name
         for name, grid in encoder.grids.items()
-        if name in merging and len(merging[name].coarse) != grid.n_cells
+        if name not in merging or len(merging[name].coarse) != grid.n_cells
     ]
+    other += [name for name in merging if name not in encoder.grids]
     if other:
         raise ConfigError(
             f"Expected a model with the bins of this version, got others in {other[:5]}.",

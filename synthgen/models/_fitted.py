@@ -12,10 +12,10 @@ import numpy as np
 
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
-from synthgen.models._cells import Merging, require_cells
+from synthgen.models._cells import Merging, require_cells, stored_merging
 from synthgen.models._conditions import Condition, chance_of, conditions
 from synthgen.models._given import draw_given
-from synthgen.models._junction import Attributes, JunctionTree, Node
+from synthgen.models._junction import Attributes, JunctionTree, stored_tree
 from synthgen.models._stored import read_arrays, read_settings, write_arrays, write_settings
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
@@ -180,13 +180,12 @@ def load(folder: Path, schema: Schema) -> FittedMarginal:
             where=str(folder),
             next_step="Use the schema of the fit.",
         )
-    nodes = tuple(
-        Node(tuple(attributes), parent, tuple(separator), tensors[f"node.{i}"])
-        for i, (attributes, parent, separator) in enumerate(meta["nodes"])
-    )
-    merging = {
-        name: Merging(tensors[f"coarse.{i}"], tensors[f"share.{i}"]) for i, name in enumerate(meta["columns"])
-    }
-    fitted = FittedMarginal(schema, JunctionTree(nodes), merging, meta["fine_cells"])
-    require_cells(merging, fitted.encoder, where=str(folder))
+    try:
+        merging = stored_merging(meta["columns"], tensors)
+        tables = [tensors[f"node.{i}"] for i in range(len(meta["nodes"]))]
+        tree = stored_tree(meta["nodes"], tables, {name: one.n_coarse for name, one in merging.items()})
+        fitted = FittedMarginal(schema, tree, merging, meta["fine_cells"])
+        require_cells(merging, fitted.encoder, where=str(folder))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError("Expected a saved marginal model.", where=str(folder)) from error
     return fitted

@@ -11,10 +11,10 @@ import numpy as np
 
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
-from synthgen.models._cells import Merging, require_cells
+from synthgen.models._cells import Merging, require_cells, stored_merging
 from synthgen.models._conditions import chance_of, conditions
 from synthgen.models._estimate import Measurement
-from synthgen.models._mixture import Mixture
+from synthgen.models._mixture import Mixture, stored_mixture
 from synthgen.models._resample import exchanged
 from synthgen.models._stored import read_arrays, read_settings, write_arrays, write_settings
 from synthgen.records import SyntheticTable
@@ -167,12 +167,14 @@ def load(folder: Path, schema: Schema, *, generator: str = "network") -> FittedN
             where=str(folder),
             next_step="Use the schema of the fit.",
         )
-    columns = list(enumerate(meta["columns"]))
-    mixture = Mixture(tensors["weights"], {name: tensors[f"chances.{i}"] for i, name in columns})
-    merging = {name: Merging(tensors[f"coarse.{i}"], tensors[f"share.{i}"]) for i, name in columns}
-    require_cells(merging, Encoder.of(schema, fine_cells=meta["fine_cells"]), where=str(folder))
-    paid = tuple(
-        Measurement(tuple(names), tensors[f"paid.{i}"], tensors[f"sigma.{i}"])
-        for i, names in enumerate(meta["paid"])
-    )
+    try:
+        merging = stored_merging(meta["columns"], tensors)
+        require_cells(merging, Encoder.of(schema, fine_cells=meta["fine_cells"]), where=str(folder))
+        mixture = stored_mixture(tensors, {name: one.n_coarse for name, one in merging.items()})
+        paid = tuple(
+            Measurement(tuple(names), tensors[f"paid.{i}"], tensors[f"sigma.{i}"])
+            for i, names in enumerate(meta["paid"])
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigError(f"Expected a saved {generator} model.", where=str(folder)) from error
     return FittedNetwork(schema, mixture, merging, meta["fine_cells"], generator, paid)

@@ -33,6 +33,47 @@ class Node:
     table: np.ndarray
 
 
+def stored_tree(listed: object, tables: Sequence[np.ndarray], sizes: Mapping[str, int]) -> JunctionTree:
+    """Return the tree that a saved model's settings and tables describe, which may be anybody's.
+
+    Args:
+        listed: one ``[columns, parent, separator]`` a node.
+        tables: of the nodes.
+        sizes: number of cells of each column.
+
+    Raises:
+        ValueError: a parent does not stand before its child (a cycle), a column is drawn twice or never,
+            a separator is not shared with the parent, or a table is of another shape or no probabilities.
+    """
+    if not isinstance(listed, list) or len(listed) != len(tables):
+        raise ValueError("Expected a table for each node of the tree, got another number.")
+    nodes: list[Node] = []
+    drawn: set[str] = set()
+    for (attributes, parent, separator), table in zip(listed, tables, strict=True):
+        node = Node(tuple(attributes), parent, tuple(separator), np.asarray(table))
+        if not isinstance(parent, int) or isinstance(parent, bool) or not -1 <= parent < len(nodes):
+            raise ValueError("Expected a tree whose parents stand before their children, got another graph.")
+        above = set(nodes[parent].attributes) if parent >= 0 else set()
+        fresh = [name for name in node.attributes if name not in node.separator]
+        if not set(node.separator) <= above & set(node.attributes) or drawn & set(fresh):
+            raise ValueError("Expected each column to be drawn once, given columns of the parent.")
+        if len(set(node.attributes)) != len(attributes) or len(set(node.separator)) != len(separator):
+            raise ValueError("Expected each column once in a node, got one twice.")
+        _require_probabilities(node.table, tuple(sizes[name] for name in node.attributes))
+        drawn |= set(fresh)
+        nodes.append(node)
+    if drawn != set(sizes):
+        raise ValueError("Expected a tree of all columns, got one that lacks some.")
+    return JunctionTree(tuple(nodes))
+
+
+def _require_probabilities(table: np.ndarray, shape: tuple[int, ...]) -> None:
+    if table.dtype != np.float64 or table.shape != shape:
+        raise ValueError("Expected a table with one axis a column, got another shape or type.")
+    if not (np.isfinite(table).all() and (table >= 0).all() and table.sum() > 0):
+        raise ValueError("Expected probabilities in a table, got other numbers.")
+
+
 @dataclass(frozen=True)
 class JunctionTree:
     """A calibrated junction tree (a forest, where columns are independent).

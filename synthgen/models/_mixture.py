@@ -19,6 +19,30 @@ BLOCK = 2**22  # entries of the (record, component) tables that are held at once
 LEAST = 1e-30  # a chance below this is taken as this, so that any evidence leaves some component
 
 
+def stored_mixture(tensors: Mapping[str, np.ndarray], sizes: Mapping[str, int]) -> Mixture:
+    """Return the mixture of a saved model, which may be anybody's.
+
+    Args:
+        tensors: ``weights``, and ``chances.I`` of each column.
+        sizes: number of cells of each column, in the order of the tensors.
+
+    Raises:
+        ValueError: a tensor is of another shape or type, or holds no probabilities.
+        KeyError: a tensor is missing.
+    """
+    weights = tensors["weights"]
+    tables = {name: tensors[f"chances.{i}"] for i, name in enumerate(sizes)}
+    if weights.ndim != 1 or not len(weights):
+        raise ValueError("Expected a weight for each component, got another shape.")
+    for name, table in tables.items():
+        if table.shape != (len(weights), sizes[name]):
+            raise ValueError("Expected a row of chances for each component, got another shape.")
+    for numbers in (weights, *tables.values()):
+        if numbers.dtype.kind != "f" or not (np.isfinite(numbers).all() and (numbers >= 0).all()):
+            raise ValueError("Expected probabilities, got other numbers.")
+    return Mixture(weights, tables)
+
+
 @dataclass(frozen=True)
 class Mixture:
     """Weights of components, and for each column the chances of its cells in each component.
