@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from synthgen._safe_path import leave_current_folder
+from synthgen._start import prepare
 
-leave_current_folder()
+prepare()
 
 # Before torch and numpy load their threads. Those of OpenMP sleep while they wait for each other instead of
 # spinning, and OpenBLAS has one: where other jobs hold the cores (two cores, load 15), spinning made a

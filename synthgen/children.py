@@ -13,12 +13,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+from synthgen._start import absolute_parts
+
 NEUTRAL = Path(os.path.abspath(os.sep))
+_PATHS = ("LD_LIBRARY_PATH", "PATH")
 _PASSED = (
     "HOME",
     "LANG",
-    "LD_LIBRARY_PATH",
-    "PATH",
     "PYTHONHOME",
     "PYTHONUTF8",
     "TMPDIR",
@@ -57,6 +58,7 @@ def environment() -> dict[str, str]:
     kept = {
         key: value for key, value in os.environ.items() if key in _PASSED or key.startswith(_PASSED_PREFIXES)
     }
+    kept |= {key: absolute_parts(os.environ[key]) for key in _PATHS if key in os.environ}
     return {**kept, "PYTHONPATH": os.pathsep.join(module_path()), "OMP_NUM_THREADS": "1"}
 
 

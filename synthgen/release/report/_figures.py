@@ -6,8 +6,12 @@ variables, so that print and dark mode need no second picture. Ids are made uniq
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import io
+import os
 import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -68,6 +72,7 @@ def picture(name: str, alt: str, draw: Callable[[Axes], None], *, width: float, 
         width: in inches.
         height: in inches.
     """
+    _load()
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -78,6 +83,14 @@ def picture(name: str, alt: str, draw: Callable[[Axes], None], *, width: float, 
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     return _inline(stream.getvalue(), name, alt, width)
+
+
+def _load() -> None:
+    """Load matplotlib without the current folder's ``matplotlibrc``, which may be anybody's, or a pipe."""
+    if "matplotlib" in sys.modules or not os.path.lexists("matplotlibrc"):
+        return
+    with contextlib.chdir(os.path.abspath(os.sep)):
+        importlib.import_module("matplotlib")
 
 
 @contextmanager
