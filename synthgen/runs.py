@@ -266,7 +266,7 @@ class RunFolder:
             state["stages"].pop(stage, None)
         bundle = self.public / "bundle"
         if bundle.exists():
-            bundle.replace(self.public / f"bundle-{1 + len(list(self.public.glob('bundle-*')))}")
+            safe_files.rename(bundle, f"bundle-{1 + len(list(self.public.glob('bundle-*')))}")
         self._write({**state, "choices": dict(choices), "source": dict(source)})
 
     def _require(self, digest: str, resume: bool, goal: str) -> None:

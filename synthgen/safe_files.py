@@ -195,6 +195,23 @@ def create_private(path: Path) -> bool:
     return True
 
 
+def rename(path: Path, name: str) -> None:
+    """Give a file or folder of ours another name in its folder.
+
+    Raises:
+        OperationError: the operating system refused.
+    """
+    try:
+        folder = os.open(path.parent, _FOLDER)
+        try:
+            os.rename(path.name, name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise OperationError.of(error, "rename a file", where=str(path)) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Force to disk that a folder's files have these names.
 

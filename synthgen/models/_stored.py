@@ -63,7 +63,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays into a safetensors file of a model."""
     from safetensors.numpy import save
 
-    write_bytes(path, save(dict(arrays)), private=False, durable=False)
+    write_bytes(path, save({**arrays}), private=False, durable=False)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

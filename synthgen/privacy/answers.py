@@ -37,7 +37,7 @@ from synthgen.errors import ConfigError, DataError, OperationError, SynthgenErro
 from synthgen.privacy._ledger_draws import Position
 from synthgen.privacy._signals import signals_wait
 from synthgen.privacy.noise import Integers
-from synthgen.safe_files import open_in_place, sync_folder
+from synthgen.safe_files import open_in_place, rename, sync_folder
 
 FORMAT = 2
 _NEW_FIT = "Choose another --output: a new fit is a new spend."
@@ -135,7 +135,7 @@ class Journal:
     def set_aside(self) -> Journal:
         """Keep the file under another name, for the record, and begin a new one."""
         self.close()
-        self.path.replace(self.path.with_name(f"{self.path.name}.{self.id[:8]}.closed"))
+        rename(self.path, f"{self.path.name}.{self.id[:8]}.closed")
         return Journal(self.path)
 
     def bind(self, plan: str, data: str) -> None:
