@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from synthgen import jsonfile
 from synthgen.config import Loaded, target_of
 from synthgen.errors import SynthgenError
 from synthgen.evaluate._twin import CANARIES, TwinAudit, audit_twin
@@ -46,7 +45,8 @@ def audit_of(loaded: Loaded, folder: RunFolder, plan: PrivacyPlan, tell: Progres
         tell("audit: a twin of simulated patients", 0.0)
         return audit(loaded, plan).to_json()
 
-    return TwinAudit.from_json(_once(folder, FILE, make))
+    with folder.intact(FILE):
+        return TwinAudit.from_json(_once(folder, FILE, make))
 
 
 def inference_of(loaded: Loaded, folder: RunFolder, plan: PrivacyPlan, tell: Progress) -> TwinInference:
@@ -56,16 +56,15 @@ def inference_of(loaded: Loaded, folder: RunFolder, plan: PrivacyPlan, tell: Pro
         tell("inference: twins of simulated patients", 0.0)
         return inference(loaded, plan).to_json()
 
-    return TwinInference.from_json(_once(folder, INFERENCE, make))
+    with folder.intact(INFERENCE):
+        return TwinInference.from_json(_once(folder, INFERENCE, make))
 
 
 def _once(folder: RunFolder, name: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return what a run's folder keeps under a name; made and kept if it does not."""
-    kept = folder.internal / name
-    if not kept.exists():
+    if not (folder.internal / name).exists():
         folder.write(name, make())
-    found: dict[str, Any] = jsonfile.read(kept)
-    return found
+    return folder.read(name)
 
 
 def inference(loaded: Loaded, plan: PrivacyPlan) -> TwinInference:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dp_accounting.dp_event import ComposedDpEvent, DpEvent
 
-from synthgen import audits, jsonfile
+from synthgen import audits
 from synthgen.config import Loaded, groups_of, tables_of, target_of
 from synthgen.errors import ConfigError, DataError, GateRefused
 from synthgen.evaluate._base import Claim, Inputs, MetricResult
@@ -43,6 +43,8 @@ from synthgen.release.record import (
 )
 from synthgen.runs import RunFolder, saved_digest
 from synthgen.table_files import file_name
+
+EVALUATION, RECORD = "evaluation.json", "record.json"
 
 
 @dataclass(frozen=True)
@@ -117,8 +119,8 @@ def evaluate_run(
     )  # fmt: skip
     judged = Judged(verdict, results, record, looks)
     evaluation = {"verdict": verdict.to_json(), "results": results_to_json(results)}
-    folder.write("evaluation.json", {**evaluation, "looks": looks, "adaptive": looks > 1})
-    folder.write("record.json", record)
+    folder.write(EVALUATION, {**evaluation, "looks": looks, "adaptive": looks > 1})
+    folder.write(RECORD, record)
     _reports(loaded, folder, judged, policy, cohort, table)
     return judged
 
@@ -180,21 +182,23 @@ def stored(folder: RunFolder) -> Judged:
 
     Raises:
         ConfigError: the run has not been evaluated.
+        DataError: its files say what no evaluation writes.
     """
     from synthgen.evaluate._store import results_from_json
     from synthgen.release.gate import verdict_from_json
 
-    try:
-        content = jsonfile.read(folder.internal / "evaluation.json")
-        record = jsonfile.read(folder.internal / "record.json")
-    except (OSError, ValueError):
+    if not (folder.internal / EVALUATION).exists() or not (folder.internal / RECORD).exists():
         raise ConfigError(
             "Expected an evaluated run, found none.",
             where=str(folder.path),
             next_step="Run `synthgen evaluate` first.",
-        ) from None
-    results = tuple(results_from_json(content["results"]))
-    return Judged(verdict_from_json(content["verdict"]), results, record, record["evaluation"]["looks"])
+        )
+    content, record = folder.read(EVALUATION), folder.read(RECORD)
+    with folder.intact(EVALUATION):
+        results = tuple(results_from_json(content["results"]))
+        verdict = verdict_from_json(content["verdict"])
+    with folder.intact(RECORD):
+        return Judged(verdict, results, record, int(record["evaluation"]["looks"]))
 
 
 def outcome(loaded: Loaded, judged: Judged) -> dict[str, Any]:

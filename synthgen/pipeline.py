@@ -306,7 +306,7 @@ def release(run_path: Path, output: Path, *, override: str | None = None) -> dic
 
 
 def _require_same_data(folder: RunFolder, loaded: Loaded) -> None:
-    known = jsonfile.read(folder.internal / "data.json")["sha256"]
+    known = folder.read("data.json").get("sha256")
     if all(path.exists() for path in loaded.sources) and source_digest(loaded.sources) != known:
         raise ConfigError(
             "Expected the data that this run was made from, found changed data.",

@@ -18,7 +18,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from synthgen.errors import ConfigError, DataError, OperationError, SynthgenErro
 STATE = "state.json"
 ANSWERS = "answers.journal"
 FORMAT = 2
+_STATE = {"digest": str, "source": dict, "stages": dict, "choices": dict}
 DRAWN = ("sample.records", "release.formats")
 """Choices that the synthetic records' files rest on; the evaluation rests on all."""
 
@@ -152,10 +154,7 @@ class RunFolder:
     @property
     def state(self) -> dict[str, Any]:
         """What is known of the run, as JSON values."""
-        try:
-            content: dict[str, Any] = jsonfile.read(self._state_file)
-        except (OSError, ValueError) as error:
-            raise OperationError("Expected a readable state file.", where=str(self._state_file)) from error
+        content = self.read(STATE)
         if content.get("format") != FORMAT:
             raise ConfigError(
                 "Expected a run of this version of synthgen, found one of another.",
@@ -163,7 +162,46 @@ class RunFolder:
                 next_step="Its model can still be drawn from: synthgen sample RUN. To evaluate it, use the "
                 "version that made it.",
             )
+        with self.intact(STATE):
+            for key, kind in _STATE.items():
+                if not isinstance(content[key], kind):
+                    raise TypeError(key)
+            if not all(isinstance(noted, dict) for noted in content["stages"].values()):
+                raise TypeError("stages")
         return content
+
+    def read(self, name: str) -> dict[str, Any]:
+        """Return the content of a JSON file in ``internal``.
+
+        Raises:
+            DataError: it is missing, or no JSON object, or has a key twice.
+            OperationError: the disk refused.
+        """
+        try:
+            with self.intact(name):
+                found = jsonfile.read(self.internal / name)
+                if not isinstance(found, dict):
+                    raise TypeError(name)
+                return found
+        except FileNotFoundError:
+            raise self._damaged(name) from None
+        except OSError as error:
+            raise OperationError.of(error, "read the run", where=str(self.internal / name)) from error
+
+    @contextmanager
+    def intact(self, name: str) -> Iterator[None]:
+        """Refuse a file in ``internal`` that says what no run writes, while it is made use of."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+            raise self._damaged(name) from None
+
+    def _damaged(self, name: str) -> DataError:
+        return DataError(
+            f"Expected the {name} that a run wrote, found damage.",
+            where=str(self.internal / name),
+            next_step="Restore the run's folder. Its model can still be drawn from: synthgen sample RUN.",
+        )
 
     @property
     def drawn(self) -> bool:

@@ -23,6 +23,7 @@ from synthgen.release._claims import claim_problems
 from synthgen.release._made import CARD, PACKAGE, REPORT, difference, first_table, made
 from synthgen.release._record import FORMAT, OLDER
 from synthgen.release.record import PRODUCT, check_record, record_text, software_versions
+from synthgen.safe_files import folder_problems, open_without_links
 from synthgen.schema import Schema, load_schema
 
 CHECKSUMS, RECORD, SCHEMA = "checksums.sha256", "privacy_record.json", "schema.yaml"
@@ -50,11 +51,11 @@ class Problem:
 def verify_bundle(path: Path) -> list[Problem]:
     """Check a bundle: files, record, claim, schema, data.
 
-    Every file must be listed, present and unchanged, and nothing else may lie in the folder; links are not
-    followed. The record must be complete, its epsilon must follow from its events, and the data files must be
-    those of which it has the digests. The data must keep to the schema and its hard rules. Card, report and
-    data package are made anew from record, schema and data, and compared. Content is judged only in files
-    that are as listed.
+    Every file must be listed, present and unchanged, and nothing else may lie in the folder; links, pipes,
+    devices, hard links and other users' files are not read (`synthgen.safe_files`). The record must be
+    complete, its epsilon must follow from its events, and the data files must be those of which it has the
+    digests. The data must keep to the schema and its hard rules. Card, report and data package are made anew
+    from record, schema and data, and compared. Content is judged only in files that are as listed.
 
     Args:
         path: the bundle's folder.
@@ -64,8 +65,14 @@ def verify_bundle(path: Path) -> list[Problem]:
     """
     if path.is_symlink() or not path.is_dir():
         return [Problem(".", "expected a folder, found none")]
+    strange = dict(folder_problems(path))
+    if "." in strange:
+        return [Problem(".", f"is {strange['.']}: copy it with your own account and verify the copy")]
     files, problems = _inventory(path)
-    if not files:
+    files -= set(strange)
+    reported = {problem.file for problem in problems}
+    problems += [Problem(name, f"is {what}") for name, what in strange.items() if name not in reported]
+    if not files and not strange:
         return [Problem(".", f"is not a bundle: none of its files is here{_instead(path)}")]
     problems += [Problem(name, "missing") for name in REQUIRED if name not in files]
     if not any(name.startswith("data/") for name in files):
@@ -115,7 +122,7 @@ def _instead(folder: Path) -> str:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hex."""
-    with path.open("rb") as stream:
+    with open_without_links(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
