@@ -4,6 +4,7 @@ What no list of names can know is tried: the same made-up patients in batches of
 in other company and in another order. Whatever a batch's size, order or contents decide for a row (the half
 of the batch that gets one kind of mask, levels spread over the batch, fakes in the order of the rows,
 statistics, padding to the longest) shows as an output, a loss or a gradient that is not the patient's own.
+All of it is computed in float64, where rounding cannot be taken for a coupling, nor hide one.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from synthgen.train._refuse import check_rows
+from synthgen.train._double import in_double, wide
+from synthgen.train._refuse import TOLERANCE, Company, check_rows
 from synthgen.train.draws import KEYS, no_shared_draws
 from synthgen.train.gradients import UnitGradients, _full_precision
 
@@ -21,7 +23,6 @@ PROBE_UNITS = 5
 _EVERYONE = tuple(range(PROBE_UNITS))
 _COMPANIES = ((0,), (0, 1), (2, 1, 0), (0, 3, 4), (0, 1, 2, 3), (3, 0, 1, 2), (4, 3, 2, 1, 0))
 _GRADIENTS = ((3, 0, 1, 2), (1,))
-_TOLERANCE = 1e-3  # of a patient's whole gradient: float32 rounds otherwise in batches of another size
 
 Rows = Mapping[str, Tensor]
 
@@ -41,11 +42,16 @@ def company(rows: Rows, units: Sequence[int], n_units: int) -> Rows:
 
 
 def check_batches(
-    engine: UnitGradients, losses: Callable[[Rows], Tensor], rows: Rows, rows_per_unit: int
+    module: nn.Module,
+    engine: UnitGradients,
+    losses: Callable[[Rows], Tensor],
+    rows: Rows,
+    rows_per_unit: int,
 ) -> None:
     """Refuse what couples patients.
 
     Args:
+        module: holds all networks that the losses run.
         engine: of the private network, in the mode in which it trains.
         losses: returns one loss a row of a batch.
         rows: made-up rows of `PROBE_UNITS` patients, and their keys.
@@ -55,35 +61,37 @@ def check_batches(
         ValueError: names the innermost module whose output for a patient changed with the batch, or the loss,
             or the parameter whose gradient did; or the operation that draws from a process-wide generator.
     """
-    with _full_precision(rows[KEYS]):
+    rows = {name: wide(tensor) for name, tensor in rows.items()}
+
+    def with_company(units: Sequence[int]) -> Company:
+        agree = tuple((unit, place) for place, unit in enumerate(units))
+        return company(rows, units, PROBE_UNITS), len(units), agree
+
+    with _full_precision(rows[KEYS]), in_double(module):
         with no_shared_draws("a loss"), torch.no_grad():
             losses(rows)
-        for units in _COMPANIES:
-            some = company(rows, units, PROBE_UNITS)
-            check_rows(
-                engine.model, losses, rows, some, n_units=PROBE_UNITS, second_units=len(units),
-                agree=tuple((unit, place) for place, unit in enumerate(units)),
-            )  # fmt: skip
-        for units in _GRADIENTS:
-            _check_gradients(engine, losses, rows, units, rows_per_unit)
+        check_rows(engine.model, losses, rows, PROBE_UNITS, [with_company(units) for units in _COMPANIES])
+        _check_gradients(engine, losses, rows, rows_per_unit)
 
 
 def _check_gradients(
-    engine: UnitGradients,
-    losses: Callable[[Rows], Tensor],
-    rows: Rows,
-    units: Sequence[int],
-    rows_per_unit: int,
+    engine: UnitGradients, losses: Callable[[Rows], Tensor], rows: Rows, rows_per_unit: int
 ) -> None:
-    some = company(rows, units, PROBE_UNITS)
     whole = engine.per_unit(lambda: losses(rows), n_units=PROBE_UNITS, rows_per_unit=rows_per_unit)
-    found = engine.per_unit(lambda: losses(some), n_units=len(units), rows_per_unit=rows_per_unit)
     sizes = torch.stack([g.flatten(1).norm(dim=1) for g in whole.values()]).norm(dim=0)
-    for name, gradients in found.items():
-        for place, unit in enumerate(units):
-            moved = float((gradients[place] - whole[name][unit]).norm())
-            if not moved <= _TOLERANCE * float(sizes[unit]):
-                raise ValueError(
-                    f"Expected gradients that are each patient's own, got one at {name!r} that changes with "
-                    "the other patients of the batch. Let a row's loss follow from the row and its draws."
-                )
+    for units in _GRADIENTS:
+        some = company(rows, units, PROBE_UNITS)
+        found = engine.per_unit(
+            lambda some=some: losses(some),  # type: ignore[misc]
+            n_units=len(units),
+            rows_per_unit=rows_per_unit,
+        )
+        for name, gradients in found.items():
+            for place, unit in enumerate(units):
+                moved = float((gradients[place] - whole[name][unit]).norm())
+                if not moved <= TOLERANCE * float(sizes[unit]):
+                    raise ValueError(
+                        "Expected gradients that are each patient's own, got one at "
+                        f"{name!r} that changes with the other patients of the batch. Let a row's loss "
+                        "follow from the row and its draws."
+                    )

@@ -237,7 +237,7 @@ class PrivateModule(pl.LightningModule):
         rows = dict(self._repeated(held.patients.records.made_up(n, 1)))
         rows[KEYS] = torch.arange(1, PROBE_UNITS + 1, device=self.device) * 1_000_003
         with shaken(self):
-            check_batches(held.engine, self.losses, rows, self.plan.rows_per_unit)
+            check_batches(self, held.engine, self.losses, rows, self.plan.rows_per_unit)
 
     @contextmanager
     def _no_records(self, step: int) -> Iterator[None]:

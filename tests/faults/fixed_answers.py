@@ -72,6 +72,7 @@ class FixedAnswers(NoiseSource):
         self._said = (self._asks, rho, about)
         try:
             yield
+            assert any(query.ask == self._asks for query in self.queries), "paid for, and drawn without noise"
         finally:
             self._said = (0, None, None)
 

@@ -62,6 +62,7 @@ def fault(name: str, area: str, breaks: str, file: str, old: str, new: str, *tes
     return Fault(name, area, breaks, (Edit(file, old, new),), tests)
 
 
+TAKEN = "return self._noise.select(scores, epsilon=math.sqrt(8.0 * rho), sensitivity=sensitivity)"
 SELECT = 'pieces = {name: table.select(parts == name) for name in ("train", "reference", "holdout")}'
 SELECT_IMAGES = 'pieces = {name: kept.select(parts == name) for name in ("train", "reference", "holdout")}'
 
@@ -143,9 +144,12 @@ FAULTS = (
           "        return Measurement(attributes, noisy.reshape(exact.shape), sigma)",
           f"{SAME}[marginal]"),
     fault("exact-selection", "exact sums", "the best clique is taken without noise",
-          "models/_select.py",
-          "return self._noise.select(scores, epsilon=math.sqrt(8.0 * rho), sensitivity=sensitivity)",
-          "return int(np.argmax(scores))", f"{SAME}[marginal]"),
+          "models/_select.py", TAKEN, "return int(np.argmax(scores))",
+          f"{SAME}[marginal]", f"{SAME}[marginal, mst]", f"{SAME}[network]"),
+    fault("selection-not-used", "exact sums", "a clique is drawn and paid for, and the best one taken all the same",
+          "models/_select.py", TAKEN, TAKEN.replace("return ", "") + "\n            return int(np.argmax(scores))",
+          f"{SAME}[marginal]", f"{SAME}[marginal, mst]", f"{SAME}[marginal, aim]", f"{SAME}[network]",
+          f"{ANSWERS}test_the_same_answers_leave_the_same_model_of_linked_records[marginal]"),
     fault("exact-cells", "exact sums", "cells are merged by exact counts",
           "models/_marginal_fit.py", "counts, sigma = ones[name].counts, ones[name].scale\n",
           "counts, sigma = records._exact((name,)) / 65536, ones[name].scale\n", f"{SAME}[marginal]"),

@@ -176,6 +176,41 @@ def test_a_draft_of_the_demo_cohort_finds_its_patients(tmp_path):
     assert len(schema.columns) == 24
 
 
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_a_draft_names_missing_tokens_by_field_where_each_column_has_its_own(tmp_path, ending):
+    """Made like an export of a hospital: `?` in some columns and another token in others."""
+    n = 60
+    cells = pd.DataFrame({
+        "encounter_id": [str(7000 + i) for i in range(n)],
+        "patient_nbr": [str(100 + i // 2) for i in range(n)],
+        "race": [["Asian", "White", "?"][i % 3] for i in range(n)],
+        "weight": [str(50 + i % 9) if i % 4 else "?" for i in range(n)],
+        "dose": [str(i % 5 + 0.5) if i % 4 else "n/a" for i in range(n)],
+        "payer": [["MC", "HM", "?", "BC"][i % 4] for i in range(n)],
+        "sex": [["F", "M"][i % 2] for i in range(n)],
+        "readmitted": [["yes", "no"][i % 2] for i in range(n)],
+    })  # fmt: skip
+    path = tmp_path / f"encounters.{ending}"
+    cells.to_csv(path, index=False) if ending == "csv" else cells.to_parquet(path)
+    text = init(path, suggest=True)
+    schema = loaded(tmp_path, text)
+    assert schema.unit.column == "patient_nbr"
+    assert {field.name for field in schema.fields if field.role == "id"} == {"encounter_id", "patient_nbr"}
+    assert schema.missing_values == ("",)
+    tokens = {field.name: field.missing_values for field in schema.fields if field.missing_values}
+    marks = {"race": ("?", ""), "weight": ("?", ""), "payer": ("?", ""), "dose": ("n/a", "")}
+    assert tokens == marks
+    enums = {field.name: field.constraints.enum for field in schema.fields if field.constraints.enum}
+    assert enums["race"] == ("Asian", "White")
+    assert enums["payer"] == ("BC", "HM", "MC")
+    (tmp_path / "s.yaml").write_text(text.replace("    confirmed: false\n", ""))
+    confirmed = load_schema(tmp_path / "s.yaml")
+    _, report = read_table(path, confirmed)
+    lost = {"race": n // 3, "weight": n // 4, "dose": n // 4, "payer": n // 4}
+    assert {name: report.missing[name] for name in lost} == lost
+    assert all(found.severity == "information" for found in check(path, confirmed))
+
+
 def test_support2_can_be_drafted_and_read(tmp_path):
     path = DATA / "support2" / "support2.csv.gz"
     if not path.exists():

@@ -252,6 +252,38 @@ def test_what_the_batch_decides_for_a_patient_is_refused(kind, rows) -> None:
     fit(right, patients(4), book=MemoryBook(right.plan), noise=NoiseSource.none())
 
 
+class Faintly(Linear):
+    """A loss that the batch's mean moves by 2e-4 of itself, and less."""
+
+    size = 2e-4
+
+    def losses(self, batch: Any) -> Tensor:
+        found = super().losses(batch)
+        return found * (1 + self.size * batch["x"].mean())
+
+
+class FaintlyInBackward(Linear):
+    """The same of gradients alone."""
+
+    size = 2e-4
+
+    def losses(self, batch: Any) -> Tensor:
+        found = super().losses(batch)
+        return found.detach() + (found - found.detach()) * (1 + self.size * len(found))
+
+
+@pytest.mark.parametrize("size", [2e-4, 1e-6])
+@pytest.mark.parametrize("kind", [Faintly, FaintlyInBackward])
+def test_a_coupling_far_below_rounding_in_float32_is_refused(kind, size, monkeypatch) -> None:
+    monkeypatch.setattr(kind, "size", size)
+    module = kind(coupling.plan_of(2))
+    before = [p.detach().clone() for p in module.parameters()]
+    with pytest.raises(ValueError, match=r"do not depend on each other|each patient's own"):
+        fit(module, patients(4), book=MemoryBook(module.plan), noise=NoiseSource.none())
+    assert module.steps_done == 0
+    assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
+
+
 # The numbers themselves.
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
+from synthgen.train._double import in_double
 from synthgen.train._refuse import check_rows
 from synthgen.train.gradients import UnitGradients
 
@@ -136,7 +137,8 @@ class Deviation(nn.Module):
 def probe(model: nn.Module, losses=None) -> None:
     first, second = torch.randn(6, 4), torch.randn(6, 4)
     second[0::3] = first[0::3]
-    check_rows(model, losses or (lambda x: model(x)[:, 0]), first, second, n_units=3)
+    with in_double(model):
+        check_rows(model, losses or (lambda x: model(x)[:, 0]), first, 3, [(second, 3, ((0, 0),))])
 
 
 def test_the_probe_finds_minibatch_statistics_and_passes_what_is_right():
@@ -153,3 +155,67 @@ def test_the_probe_sees_behind_a_last_layer_of_zeros_and_into_the_loss():
     model = nn.Linear(4, 1)
     with pytest.raises(ValueError, match="the loss"):
         probe(model, lambda x: model(x)[:, 0] - model(x)[:, 0].mean())
+
+
+class Rounds(nn.Module):
+    """What the normalisation leaves are small differences of large numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Linear(64, 16), nn.GroupNorm(8, 16), nn.Linear(16, 1)
+        self.register_buffer("scale", torch.full((16,), 0.1))
+        self.shift = torch.full((16,), 1000.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        narrow = (self.first(x) * self.scale + self.shift).float()
+        return self.last(self.norm(narrow + torch.zeros(16)))
+
+
+def test_rounding_before_a_normalisation_is_no_coupling_and_all_is_as_before():
+    """In float32 networks of images of one pixel had rows that differed by 9.9e-4 with the batch."""
+    torch.manual_seed(0)
+    rows = torch.randn(5, 64)
+    for seed in range(8):
+        torch.manual_seed(seed)
+        model = Rounds()
+        with torch.no_grad():
+            narrow = model(rows)
+        before = {name: t.clone() for name, t in model.state_dict().items()}
+        held = {name: t.data_ptr() for name, t in model.state_dict(keep_vars=True).items()}
+        model.first.weight.grad = torch.ones_like(model.first.weight)
+        with in_double(model):
+            exact = model(rows.double())
+            assert exact.dtype == torch.float64
+            assert not torch.allclose(narrow, exact.float(), rtol=1e-5)  # rounding alone
+            others = [(rows[:n].double(), n, tuple((i, i) for i in range(n))) for n in (1, 2, 3)]
+            check_rows(model, lambda x, model=model: model(x)[:, 0], rows.double(), 5, others)
+        assert {name: t.data_ptr() for name, t in model.state_dict(keep_vars=True).items()} == held
+        assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+        assert model.shift.dtype == torch.float32
+        assert model.first.weight.grad is not None
+
+
+def test_float64_follows_what_code_for_float32_does():
+    """Narrow results, factories, views, writing in place and gradients; outside, nothing has changed."""
+    weight = nn.Linear(3, 2)
+    exact = nn.Linear(3, 2).double()
+    exact.load_state_dict({name: t.double() for name, t in weight.state_dict().items()})
+    x = torch.rand(4, 3)
+
+    def of(layer: nn.Module, x: Tensor, kind: torch.dtype) -> Tensor:
+        total = torch.zeros(4, 2, dtype=kind)
+        total += layer(x.view(4, 3).to(kind)) / 3
+        total[:, 0] = torch.ones(4, dtype=kind) / 3 * total[:, 0]
+        return torch.cat([total.to(kind), torch.full((4, 1), 0.1, dtype=kind)], 1).exp()
+
+    with in_double(weight):
+        found = of(weight, x.double(), torch.float32)
+        found.sum().backward()
+        assert weight.weight.grad is not None
+        gradient = weight.weight.grad.clone()
+    wanted = of(exact, x.double(), torch.float64)
+    wanted.sum().backward()
+    assert torch.allclose(found, wanted, rtol=1e-14)
+    assert torch.allclose(gradient, exact.weight.grad, rtol=1e-14)
+    assert weight.weight.grad is None
+    assert weight(x).dtype == torch.float32
