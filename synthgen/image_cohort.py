@@ -59,9 +59,9 @@ def read(loaded: Loaded, *, key: bytes, shares: Mapping[str, float], tell: Tell 
     )
     units = table.units if stripped.units is not None else image_units(table, raw.pixels)
     whole = RealImages(table.schema, table.frame, units, pixels=raw.pixels)
-    kept = whole.select(keep_records(units, key=key, max_records=loaded.schema.unit.max_records))
-    parts = part_of(kept.units, key=key, shares=shares)
-    pieces = {name: kept.select(parts == name) for name in ("train", "reference", "holdout")}
+    kept = keep_records(units, key=key, max_records=loaded.schema.unit.max_records)
+    parts = part_of(units, key=key, shares=shares)
+    pieces = {name: whole.select(kept & (parts == name)) for name in ("train", "reference", "holdout")}
     counts = {**report.to_json(), **raw.report, "quarantined_files": [list(item) for item in raw.quarantined]}
     counts["units"] = len(set(units.tolist()))
     return Cohort(**pieces, counts=counts, n_units=counts["units"], digest=source_digest(loaded.sources))

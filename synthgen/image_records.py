@@ -5,6 +5,7 @@ Both are tables too, so that all that plans, parts, judges and writes a table se
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -110,6 +111,12 @@ def intensities(pixels: np.ndarray, schema: Schema) -> np.ndarray:
     if schema.images is None:
         raise ValueError("Expected a schema that declares images, got one of a table.")
     return np.asarray(pixels, dtype=np.float32) / np.float32(schema.images.largest)
+
+
+def intensities_in_parts(pixels: np.ndarray, schema: Schema, n_images: int) -> Iterator[np.ndarray]:
+    """Yield `intensities` of at most so many images at a time: all at once take four times their bytes."""
+    for start in range(0, len(pixels), n_images):
+        yield intensities(pixels[start : start + n_images], schema)
 
 
 def from_intensities(values: np.ndarray, schema: Schema) -> np.ndarray:

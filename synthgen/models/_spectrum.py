@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.fft import dctn, idctn
 
-from synthgen.image_records import RealImages, intensities
+from synthgen.image_records import RealImages, intensities_in_parts
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import LATTICE, lattice_weights, weighted_marginal
 
@@ -85,7 +85,8 @@ def measure(data: RealImages, *, rho: float, noise: NoiseSource) -> np.ndarray:
     if not rho:
         return np.full(bands.number, np.nan)
     weights = lattice_weights(*data.unit_codes())
-    powers = bands.powers(intensities(data.pixels, data.schema))
+    parts = intensities_in_parts(data.pixels, data.schema, _CHUNK)
+    powers = np.concatenate([np.zeros((0, bands.number)), *map(bands.powers, parts)])
     step = (LARGEST - LEAST) / N_CELLS
     cells = np.clip(((powers - LEAST) / step).astype(np.int64), 0, N_CELLS - 1)
     middles = LEAST + step * (np.arange(N_CELLS) + 0.5)

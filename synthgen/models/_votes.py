@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from synthgen import phantoms
-from synthgen.image_records import RealImages, intensities
+from synthgen.image_records import RealImages, intensities_in_parts
 from synthgen.models._basis import Basis
 from synthgen.models._conditioning import Conditioning
 from synthgen.privacy.noise import NoiseSource
@@ -139,7 +139,8 @@ def vote(
     conditioning = Conditioning.of(data.schema)
     classes, weights = conditioning.class_of(data.frame), lattice_weights(*data.unit_codes())
     basis = Basis(1, size, min(COSINES, size * size), POWER)
-    seen = _features(intensities(data.pixels, data.schema).mean(axis=1), basis)
+    parts = intensities_in_parts(data.pixels, data.schema, _CHUNK)
+    seen = _joined([basis.analyse(images.mean(axis=1)[:, None]) for images in parts], basis)
     spender = RhoFilter(numbers["rho"])
     rho = numbers["rho"] / numbers["rounds"]
     sigma = LATTICE / math.sqrt(2.0 * rho)
@@ -192,7 +193,10 @@ def _chances(counts: np.ndarray, floor: float) -> np.ndarray:
 
 
 def _features(grey: np.ndarray, basis: Basis) -> np.ndarray:
-    parts = [basis.analyse(grey[i : i + _CHUNK, None]) for i in range(0, len(grey), _CHUNK)]
+    return _joined([basis.analyse(grey[i : i + _CHUNK, None]) for i in range(0, len(grey), _CHUNK)], basis)
+
+
+def _joined(parts: list[np.ndarray], basis: Basis) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros((0, basis.dimension))
 
 

@@ -64,7 +64,9 @@ def fault(name: str, area: str, breaks: str, file: str, old: str, new: str, *tes
 
 TAKEN = "return self._noise.select(scores, epsilon=math.sqrt(8.0 * rho), sensitivity=sensitivity)"
 SELECT = 'pieces = {name: table.select(parts == name) for name in ("train", "reference", "holdout")}'
-SELECT_IMAGES = 'pieces = {name: kept.select(parts == name) for name in ("train", "reference", "holdout")}'
+SELECT_IMAGES = (
+    'pieces = {name: whole.select(kept & (parts == name)) for name in ("train", "reference", "holdout")}'
+)
 
 
 def also(text: str, part: str) -> str:
@@ -105,8 +107,8 @@ FAULTS = (
           ".max_records))", "table = table.select(keep_records(table.units, key=key, max_records=10**6))",
           f"{TABLE}[declared]"),
     fault("images-no-limit", "records", "all images of a patient are used",
-          "image_cohort.py", "max_records=loaded.schema.unit.max_records))\n    parts",
-          "max_records=10**6))\n    parts", IMAGES),
+          "image_cohort.py", "max_records=loaded.schema.unit.max_records)\n    parts",
+          "max_records=10**6)\n    parts", IMAGES),
     fault("domains-no-limit", "records", "domains are learnt from all records of a patient",
           "spending.py", "own = keep_records(stripped.units, key=key, max_records=schema.unit.max_records)",
           "own = keep_records(stripped.units, key=key, max_records=10**6)", f"{TABLE}[paid]"),

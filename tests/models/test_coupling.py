@@ -100,21 +100,16 @@ def test_rows_with_a_column_of_no_entries_are_put_together_as_others_are() -> No
 def test_the_probe_passes_every_deep_generator(name: str, rows: int) -> None:
     module = module_of(name, rows)
     with shaken(module):
-        check_batches(
-            UnitGradients(module.private_model()), module.losses, rows_of(name, PROBE_UNITS, rows), rows
-        )
+        made_up = rows_of(name, PROBE_UNITS, rows)
+        check_batches(module, UnitGradients(module.private_model()), module.losses, made_up, rows)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_the_probe_finds_masks_that_are_counted_over_the_batch(rows: int) -> None:
     module = module_of("DenoiserTraining", rows)
     with old_masks(), shaken(module), pytest.raises(ValueError, match="do not depend on each other"):
-        check_batches(
-            UnitGradients(module.private_model()),
-            module.losses,
-            rows_of("DenoiserTraining", PROBE_UNITS, rows),
-            rows,
-        )
+        made_up = rows_of("DenoiserTraining", PROBE_UNITS, rows)
+        check_batches(module, UnitGradients(module.private_model()), module.losses, made_up, rows)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4])
