@@ -15,6 +15,8 @@ from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
 
 PER_FOLDER = 1000
+AT_ONCE = 2**22
+"""Values that are held as numbers of 4 and 8 bytes at a time."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +115,16 @@ def intensities(pixels: np.ndarray, schema: Schema) -> np.ndarray:
     return np.asarray(pixels, dtype=np.float32) / np.float32(schema.images.largest)
 
 
-def intensities_in_parts(pixels: np.ndarray, schema: Schema, n_images: int) -> Iterator[np.ndarray]:
-    """Yield `intensities` of at most so many images at a time: all at once take four times their bytes."""
+def in_parts(pixels: np.ndarray) -> Iterator[slice]:
+    """Yield the places of images, in parts of at most `AT_ONCE` values, or of one image."""
+    n_images = max(1, AT_ONCE // max(1, int(np.prod(pixels.shape[1:]))))
     for start in range(0, len(pixels), n_images):
-        yield intensities(pixels[start : start + n_images], schema)
+        yield slice(start, start + n_images)
+
+
+def intensities_in_parts(pixels: np.ndarray, schema: Schema) -> Iterator[np.ndarray]:
+    """Yield `intensities` part by part: those of all at once take four times the images."""
+    return (intensities(pixels[rows], schema) for rows in in_parts(pixels))
 
 
 def from_intensities(values: np.ndarray, schema: Schema) -> np.ndarray:

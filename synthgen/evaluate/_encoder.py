@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
-from synthgen.image_records import intensities
+from synthgen.image_records import intensities, intensities_in_parts
 from synthgen.schema import Schema
 
 NAME = "radiomics-1"
@@ -23,7 +23,6 @@ SIDE = 32
 BLOCKS = 4
 DIRECTIONS = 8
 BANDS = 10
-_CHUNK = 2048
 
 
 class Pictures(Protocol):
@@ -44,8 +43,7 @@ class Pictures(Protocol):
 def encode(images: Pictures) -> np.ndarray:
     """Return the features of each image, ``(record, feature)`` float32."""
     parts = [np.zeros((0, _width()), dtype=np.float32)]
-    for start in range(0, len(images.pixels), _CHUNK):
-        parts.append(_features(intensities(images.pixels[start : start + _CHUNK], images.schema)))
+    parts += map(_features, intensities_in_parts(images.pixels, images.schema))
     return np.concatenate(parts)
 
 

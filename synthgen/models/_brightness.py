@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.errors import ConfigError
-from synthgen.image_records import RealImages, intensities
+from synthgen.image_records import RealImages, in_parts, intensities
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import LATTICE, lattice_weights
 
@@ -30,7 +30,7 @@ LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Of red, green and blue: ITU-R BT.601, by which PNG files become grey too."""
 LEVELS = np.linspace(0.0, 1.0, 1025)
 IDENTITY = np.array([[0.0, 1.0], [0.0, 1.0]])
-_CHUNK, _MOST = 1024, 2_000_000
+_MOST = 2_000_000
 _FEWEST_IMAGES, _MOST_IMAGES = 50, 4000
 
 
@@ -88,8 +88,7 @@ def _counts(data: RealImages, cells: int) -> np.ndarray:
     """Return the weighted pixel counts, ``(2 + cells,)`` int64 in lattice units. Sensitive."""
     weights = lattice_weights(*data.unit_codes())
     counts = np.zeros(cells + 2, dtype=np.int64)
-    for start in range(0, len(data), _CHUNK):
-        rows = slice(start, start + _CHUNK)
+    for rows in in_parts(data.pixels):
         coloured = intensities(data.pixels[rows], data.schema)
         values = luminance(coloured)
         places = np.clip(np.ceil(values * cells), 1, cells).astype(np.int64)

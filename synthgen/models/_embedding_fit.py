@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.image_records import RealImages, intensities
+from synthgen.image_records import RealImages, intensities_in_parts
 from synthgen.models import _moments
 from synthgen.models._basis import Basis
 from synthgen.models._conditioning import Conditioning
@@ -21,7 +21,6 @@ from synthgen.privacy.queries import LATTICE, RhoFilter, lattice_weights, weight
 ONE, GUIDE = 0.7, 0.5
 """Entries of a record's vector that stand for its count, and the length that its guides have."""
 N_LENGTHS = 33
-_BATCH = 4096
 _DRAWS = 2000
 
 
@@ -156,8 +155,7 @@ def basis_of(numbers: Mapping[str, Any]) -> Basis:
 
 def _coefficients(data: RealImages, basis: Basis) -> np.ndarray:
     parts = [np.zeros((0, basis.dimension))]
-    for start in range(0, len(data), _BATCH):
-        parts.append(basis.analyse(intensities(data.pixels[start : start + _BATCH], data.schema)))
+    parts += map(basis.analyse, intensities_in_parts(data.pixels, data.schema))
     return np.concatenate(parts)
 
 

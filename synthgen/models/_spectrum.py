@@ -85,7 +85,7 @@ def measure(data: RealImages, *, rho: float, noise: NoiseSource) -> np.ndarray:
     if not rho:
         return np.full(bands.number, np.nan)
     weights = lattice_weights(*data.unit_codes())
-    parts = intensities_in_parts(data.pixels, data.schema, _CHUNK)
+    parts = intensities_in_parts(data.pixels, data.schema)
     powers = np.concatenate([np.zeros((0, bands.number)), *map(bands.powers, parts)])
     step = (LARGEST - LEAST) / N_CELLS
     cells = np.clip(((powers - LEAST) / step).astype(np.int64), 0, N_CELLS - 1)

@@ -139,7 +139,7 @@ def vote(
     conditioning = Conditioning.of(data.schema)
     classes, weights = conditioning.class_of(data.frame), lattice_weights(*data.unit_codes())
     basis = Basis(1, size, min(COSINES, size * size), POWER)
-    parts = intensities_in_parts(data.pixels, data.schema, _CHUNK)
+    parts = intensities_in_parts(data.pixels, data.schema)
     seen = _joined([basis.analyse(images.mean(axis=1)[:, None]) for images in parts], basis)
     spender = RhoFilter(numbers["rho"])
     rho = numbers["rho"] / numbers["rounds"]

@@ -107,9 +107,9 @@ def test_the_probe_passes_every_deep_generator(name: str, rows: int) -> None:
 @pytest.mark.parametrize("rows", [1, 3])
 def test_the_probe_finds_masks_that_are_counted_over_the_batch(rows: int) -> None:
     module = module_of("DenoiserTraining", rows)
+    made_up, engine = rows_of("DenoiserTraining", PROBE_UNITS, rows), UnitGradients(module.private_model())
     with old_masks(), shaken(module), pytest.raises(ValueError, match="do not depend on each other"):
-        made_up = rows_of("DenoiserTraining", PROBE_UNITS, rows)
-        check_batches(module, UnitGradients(module.private_model()), module.losses, made_up, rows)
+        check_batches(module, engine, module.losses, made_up, rows)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4])
