@@ -17,6 +17,7 @@ ledger_app = Verbs(help="The organisation's privacy budget.")
 config_app = Verbs(help="Write a run's config.")
 Delimiter = Annotated[str, typer.Option(help="Sign between the cells of a CSV table.")]
 Encoding = Annotated[str, typer.Option(help="Encoding of a CSV table, such as utf-8, cp1252 or utf-16.")]
+Declared = Annotated[str | None, typer.Option(help="Else as the schema's `dialect` says.")]
 Decimal = Annotated[str, typer.Option(help="Decimal sign of a CSV table, a point or a comma.")]
 DateFormat = Annotated[str | None, typer.Option(help="strptime format of dates; ISO if not given.")]
 Force = Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")]
@@ -90,9 +91,9 @@ def schema_import(
 def schema_check(
     schema: Path,
     table: Path,
-    delimiter: Annotated[str | None, typer.Option(help="Else as the schema says.")] = None,
-    encoding: Annotated[str | None, typer.Option(help="Else as the schema says.")] = None,
-    decimal: Annotated[str | None, typer.Option(help="Else as the schema says.")] = None,
+    delimiter: Declared = None,
+    encoding: Declared = None,
+    decimal: Declared = None,
     date_format: DateFormat = None,
     json_: Json = False,
 ) -> dict[str, Any]:

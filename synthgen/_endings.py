@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ from synthgen.printable import shell
 Outcome = Mapping[str, Any]
 
 
-def ending(verb: str, outcome: Outcome, *, report: str = "") -> list[str]:
+def ending(
+    verb: str, outcome: Outcome, *, report: str = "", given: Mapping[str, str] | None = None
+) -> list[str]:
     """Return the last lines of a verb's text: the report's place, then the next step.
 
     Args:
         verb: the verb's function name, such as ``schema_check``.
         outcome: what it returned, as JSON values.
         report: where a report went that the outcome does not name.
+        given: the verb's arguments as they were typed, by name: the next step names them.
     """
     lines = []
     report = report or _report(verb, outcome)
@@ -26,7 +30,14 @@ def ending(verb: str, outcome: Outcome, *, report: str = "") -> list[str]:
     if "next" in outcome or verb not in _STEPS:  # the outcome says it itself
         return lines
     step = _STEPS[verb](outcome)
-    return [*lines, f"Next: {step}"] if step else lines
+    return [*lines, f"Next: {_named(step, given or {})}"] if step else lines
+
+
+def _named(step: str, given: Mapping[str, str]) -> str:
+    """Return a step with the files of this call in place of the words CONFIG, SCHEMA and TABLE."""
+    config = " ".join(word for word in (given.get("config", ""), given.get("set_", "")) if word)
+    words = {"CONFIG": config, "SCHEMA": given.get("schema", ""), "TABLE": given.get("table", "")}
+    return re.sub(r"\b(CONFIG|SCHEMA|TABLE)\b", lambda found: words[found[1]] or found[1], step)
 
 
 def _report(verb: str, outcome: Outcome) -> str:
@@ -85,7 +96,12 @@ def _verified(outcome: Outcome) -> str:
 
 
 def _checked(outcome: Outcome) -> str:
-    return "synthgen plan CONFIG says what a fit will spend." if outcome.get("valid") else ""
+    if not outcome.get("valid"):
+        return ""
+    return (
+        "synthgen config init SCHEMA --data TABLE writes a config, unless you have one; "
+        "synthgen plan, with that config, says what a fit will spend."
+    )
 
 
 def _ledger(outcome: Outcome) -> str:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TextIO
 
+from synthgen.completeness import UNCONFIRMED
 from synthgen.printable import printable
 
 OF_ROWS = "The protected unit is the ROW: a patient with several rows is not protected."
@@ -144,7 +145,9 @@ def show(outcome: Mapping[str, Any], *, color: bool, quiet: bool = False, verbos
     if "verdict" in outcome:
         lines.append(f"Verdict: {outcome['verdict']}")
         if not quiet:
-            lines += [f"  [{r['head']}] {r['severity']}: {r['message']}" for r in outcome["reasons"]]
+            lines += [
+                f"  [{r['head']}] {r['severity']}: {r['message']}" for r in _rates_at_once(outcome["reasons"])
+            ]
     if outcome.get("unit") == "row":
         lines.append(OF_ROWS)
     if quiet:
@@ -152,7 +155,7 @@ def show(outcome: Mapping[str, Any], *, color: bool, quiet: bool = False, verbos
     hidden = ("verdict", "reasons", "results", "entries") + (() if verbose else ("heads",))
     for key, value in outcome.items():
         if key not in hidden:
-            lines += _lines(key, value, 0)
+            lines += _lines(key, _waiting_at_once(value) if key == "violations" else value, 0)
     for entry in outcome.get("entries", []):
         of = f" of {entry['content']['entry']}" if "entry" in entry["content"] else ""
         lines.append(f"{entry['seq']:>5} {entry['time']} {entry['cohort']} {entry['kind']}{of}")
@@ -165,6 +168,35 @@ def _written(lines: Sequence[str], *, color: bool) -> str:
     return "".join(
         f"{red[0]}{line}{red[1]}\n" if line is OF_ROWS else f"{printable(line)}\n" for line in lines
     )
+
+
+def _rates_at_once(reasons: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Return reasons with one line, the strongest, for all warnings of true positive rates."""
+    rates = [r for r in reasons if r["severity"] == "warn" and ".beyond_claim_" in r["metric"]]
+    if len(rates) < 2:
+        return list(reasons)
+    strongest = max(rates, key=lambda r: _figure(r["message"]))
+    joined = {
+        **strongest,
+        "message": f"{len(rates)} true positive rates of attacks beyond the claim; the strongest: "
+        f"{strongest['message']}",
+    }
+    return [joined if r is rates[0] else r for r in reasons if r is rates[0] or r not in rates]
+
+
+def _figure(message: str) -> float:
+    """Return the first figure after a message's title."""
+    found = re.search(r": (?:[^:;]*? )??(-?\d+(?:\.\d+)?(?:e-?\d+)?)", message)
+    return float(found[1]) if found else float("-inf")
+
+
+def _waiting_at_once(violations: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """Return violations with one line for all columns that no person has confirmed."""
+    waiting = [str(one["column"]) for one in violations if one["rule"] == UNCONFIRMED]
+    if len(waiting) < 2:
+        return list(violations)
+    others = [one for one in violations if one["rule"] != UNCONFIRMED]
+    return [f"{len(waiting)} columns: {UNCONFIRMED}: {', '.join(waiting)}", *others]
 
 
 def _first(outcome: Mapping[str, Any]) -> list[str]:

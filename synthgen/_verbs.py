@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -25,12 +26,14 @@ class Talk:
         verbose: every step with its time, and all of the result.
         verb: name of the verb's function.
         report: where a report went that the outcome does not name.
+        given: the verb's arguments as a person types them, by name.
     """
 
     quiet: bool = False
     verbose: bool = False
     verb: str = ""
     report: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
 
 
 talk = Talk()
@@ -70,6 +73,7 @@ def talking(verb: Callable[..., Any]) -> Callable[..., Any]:
         if given["quiet"] and given["verbose"]:
             raise typer.BadParameter("Expected --quiet or --verbose, got both.")
         talk.quiet, talk.verbose, talk.verb = given["quiet"], given["verbose"], verb.__name__
+        talk.given = {name: _typed(value) for name, value in options.items() if value}
         return verb(*arguments, **options)
 
     whole = [*signature.parameters.values(), *added]
@@ -77,3 +81,10 @@ def talking(verb: Callable[..., Any]) -> Callable[..., Any]:
     spoken.__annotations__ = {one.name: one.annotation for one in whole}
     del spoken.__wrapped__  # its signature would hide this one
     return spoken
+
+
+def _typed(value: Any) -> str:
+    """Return an argument as a person types it; the settings of ``--set`` with their option."""
+    if isinstance(value, list):
+        return " ".join(f"--set {shlex.quote(str(one))}" for one in value)
+    return shlex.quote(str(value))

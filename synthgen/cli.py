@@ -21,9 +21,7 @@ import typer
 
 from synthgen._cli_tools import (
     DateFormat,
-    Decimal,
-    Delimiter,
-    Encoding,
+    Declared,
     Json,
     Refused,
     config_app,
@@ -120,6 +118,7 @@ def _begin() -> None:
     """Forget what an earlier verb of this process was asked for."""
     talk.quiet = talk.verbose = False
     talk.verb = talk.report = ""
+    talk.given = {}
 
 
 def _fail(failure: Failure, as_json: bool) -> int:
@@ -146,7 +145,7 @@ def _print(outcome: dict[str, Any], as_json: bool) -> None:
     if not talk.quiet:
         from synthgen._endings import ending
 
-        for line in ending(talk.verb, outcome, report=talk.report):
+        for line in ending(talk.verb, outcome, report=talk.report, given=talk.given):
             stream.write(f"{printable(line)}\n")
 
 
@@ -295,9 +294,9 @@ def evaluate(
     policy: Annotated[str, typer.Option(help="Name or path of a policy.")] = "default",
     report: Annotated[Path | None, typer.Option(help="Where the internal report goes.")] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
-    delimiter: Delimiter = ",",
-    encoding: Encoding = "utf-8",
-    decimal: Decimal = ".",
+    delimiter: Declared = None,
+    encoding: Declared = None,
+    decimal: Declared = None,
     date_format: DateFormat = None,
     synthetic_delimiter: SyntheticDialect = None,
     synthetic_encoding: SyntheticDialect = None,

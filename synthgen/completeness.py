@@ -14,6 +14,7 @@ from synthgen.errors import ConfigError
 from synthgen.fields import Field, column_of, labels_of
 from synthgen.printable import shell
 
+UNCONFIRMED = "not confirmed as public; its domain was read from the data"
 SHOWN = 20
 """At most so many columns of one kind are named in a message."""
 

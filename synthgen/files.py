@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from synthgen.completeness import confirm_step
+from synthgen.completeness import UNCONFIRMED, confirm_step
 from synthgen.errors import ConfigError, DataError, SynthgenError
 from synthgen.models._base import Progress
 from synthgen.printable import printable, shell
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 USUAL: Mapping[str, Any] = {"delimiter": ",", "encoding": "utf-8", "decimal": ".", "date_format": None}
 """How a text table is written if nothing else is said."""
 OPTION = r"--(delimiter|encoding|decimal|date-format)\b"
-UNCONFIRMED = "not confirmed as public; its domain was read from the data"
 CORRECT = "Correct the table, or its schema from public knowledge; no budget was spent."
 
 
@@ -358,7 +357,7 @@ def evaluate(
     seed: int,
     report: Path | None,
     tell: Progress,
-    dialect: Mapping[str, Any] = USUAL,
+    dialect: Mapping[str, Any] = {},
     synthetic_dialect: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Judge files: ``train``, ``holdout``, ``synthetic``, ``schema``, and ``reference`` if there is one.
@@ -370,10 +369,12 @@ def evaluate(
         seed: of all draws.
         report: where the internal report goes, or None.
         tell: told what is being done.
-        dialect: how the real tables are written.
+        dialect: how the real tables are written, as far as the schema's ``dialect`` does not say it.
         synthetic_dialect: how the synthetic table is written; None as the real ones are.
     """
     schema = load_schema(paths["schema"])
+    said = {key: value for key, value in dialect.items() if value is not None}
+    dialect = {**USUAL, **_declared(schema), **said}
     real = [name for name in ("train", "holdout", "reference") if name in paths]
     parts = {name: _read(paths[name], schema, dialect) for name in real}
     drawn = _read_synthetic(paths["synthetic"], schema, {**dialect, **(synthetic_dialect or {})})

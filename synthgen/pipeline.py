@@ -86,7 +86,7 @@ def run(
         return finished
     clock = Stopwatch()
     folder.clean()
-    cohort = _fit(loaded, folder, clock, tell)
+    cohort = _fit(loaded, folder, clock, tell, anyway=anyway)
     loaded = _with_paid(loaded, folder)
     with clock("sample"):
         table = _sample(loaded, folder, tell)
@@ -123,7 +123,7 @@ def fit(
     clock = Stopwatch()
     if folder.done("fit") is not None:
         tell(ALREADY, -1.0)
-    _fit(loaded, folder, clock, tell)
+    _fit(loaded, folder, clock, tell, anyway=anyway)
     plan = folder.done("fit") or {}
     budget = loaded.config.budget
     return {
@@ -179,7 +179,9 @@ def _precheck(loaded: Loaded, output: Path, *, anyway: bool, tell: Progress) -> 
     return [one.because for one in seen.hindrances]
 
 
-def _fit(loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Progress) -> Cohort | None:
+def _fit(
+    loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Progress, *, anyway: bool
+) -> Cohort | None:
     """Fit and save, once. A crash keeps reservation and stored answers; drawing anew is charged anew."""
     from synthgen.privacy.accountant import to_json
 
@@ -188,7 +190,13 @@ def _fit(loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Progress) ->
         return None
     try:
         _, plan, cohort = spend(
-            loaded, clock, run=loaded.digest[:16], keep=folder.model, answers=folder.answers, tell=tell
+            loaded,
+            clock,
+            run=loaded.digest[:16],
+            keep=folder.model,
+            answers=folder.answers,
+            anyway=anyway or loaded.config.rehearsal,
+            tell=tell,
         )
     except Exception:
         folder.discard()  # a refused try leaves nothing behind

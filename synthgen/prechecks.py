@@ -217,8 +217,11 @@ def over_the_cap(loaded: Loaded, plan: PrivacyPlan) -> Hindrance | None:
     if Filter(spent.cap, spent.delta).fits([*events, plan.event]):
         return None
     left = f"The cap of epsilon {spent.cap:g} leaves epsilon {spent.left:.3g}"
-    because = f"{left}, and this run asks for {plan.epsilon:g}."
-    return Hindrance(because, "Lower budget.epsilon, or let the steward raise the cap for a recorded reason.")
+    needed = Filter(spent.cap, spent.delta).enough([*events, plan.event])
+    because = f"{left}, and this run needs {plan.epsilon:g}."
+    steward = "let the steward raise the cap for a recorded reason"
+    enough = "" if needed is None else f": epsilon {needed:g} would be enough"
+    return Hindrance(because, f"Lower budget.epsilon, or {steward}{enough}.")
 
 
 def _machine(loaded: Loaded, plan: PrivacyPlan, memory: float | None, output: Path | None) -> list[Hindrance]:

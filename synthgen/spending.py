@@ -39,6 +39,8 @@ from synthgen.schema import Schema
 
 BEFORE = "sqlite:///ledger.db"
 """Ledger of a config that named none, in version 0.1.0 as it was first tried."""
+FEW = 4
+"""Declared patients over those of the table, beyond which a fit stops: rounding up is no mistake, this is."""
 
 
 def quiet(what: str, done: float) -> None:
@@ -160,6 +162,7 @@ def spend(
     run: str,
     keep: Path | None = None,
     answers: Path | None = None,
+    anyway: bool = False,
     tell: Progress = quiet,
 ) -> tuple[TableModel, PrivacyPlan, Cohort]:
     """Reserve the plan's event, then read, fit, save, and commit.
@@ -171,6 +174,7 @@ def spend(
         keep: folder to save the model into before the spend is committed. A model in it that the ledger
             knows as the one that this spend paid for is used instead of a new fit.
         answers: file that keeps the noised answers, so that a killed fit goes on where it was.
+        anyway: go on, although far more patients are declared than the table has.
         tell: told what is being done.
 
     Raises:
@@ -190,7 +194,9 @@ def spend(
         plan = make_plan(loaded, patients=1000)
         ledger, opened = open_ledger(loaded, lambda text: tell(text, -1.0))
     with _closing_again(ledger, loaded.config.cohort, opened=opened):
-        return _spend(loaded, clock, ledger, plan, run=run, keep=keep, answers=answers, tell=tell)
+        return _spend(
+            loaded, clock, ledger, plan, run=run, keep=keep, answers=answers, anyway=anyway, tell=tell
+        )
 
 
 @contextmanager
@@ -214,6 +220,7 @@ def _spend(
     run: str,
     keep: Path | None,
     answers: Path | None,
+    anyway: bool,
     tell: Progress,
 ) -> tuple[TableModel, PrivacyPlan, Cohort]:
     with clock("plan"):
@@ -231,7 +238,8 @@ def _spend(
         with clock("ingest"), held.unread():
             tell("ingest", 0.0)
             held.bind(plan, digest := source_digest(loaded.sources))
-            cohort = read_cohort(loaded, paying=plan, noise=held.noise(NoiseSource.system()), tell=tell)
+            own = held.noise(NoiseSource.system())
+            cohort = read_cohort(loaded, paying=plan, noise=own, anyway=anyway, tell=tell)
             if cohort.digest != digest:
                 raise DataError(
                     "Expected a table that nobody writes to, it changed while it was read.",
@@ -303,11 +311,33 @@ def _again(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
     return again
 
 
+def _require_declared(loaded: Loaded, n_units: int) -> None:
+    """Refuse a cohort of far fewer patients than are declared, before any noise is drawn.
+
+    The number declared is public; the table's is not, so this is found under a reservation, as whatever else
+    a table does against its schema: the refusal voids the spend, and says no number of the table's.
+
+    Raises:
+        DataError: the table has less than a `FEW`-th of the declared patients.
+    """
+    declared = loaded.config.budget.patients
+    if declared is None or n_units * FEW >= declared:
+        return
+    raise DataError(
+        f"Expected about the {declared:,} patients that budget.patients declares, got far fewer "
+        f"(less than one in {FEW}).",
+        where=str(loaded.table),
+        next_step="Declare the public number of patients of this table: noise, sampling "
+        "and the forecast follow from it. --anyway goes on.",
+    )
+
+
 def read_cohort(
     loaded: Loaded,
     *,
     paying: PrivacyPlan | None = None,
     noise: NoiseSource | None = None,
+    anyway: bool = False,
     tell: Progress = quiet,
 ) -> Cohort:
     """Read the table, strip it, and part its patients. Only a holder of a reservation calls this.
@@ -316,6 +346,7 @@ def read_cohort(
         loaded: the config.
         paying: the plan to pay missing domains from, with the patients that train.
         noise: the reservation's source, for it.
+        anyway: go on, although far more patients are declared than there are.
         tell: told how far the reading of images is.
     """
     ledger = Ledger.connect(loaded.ledger, base=loaded.base, create=False)
@@ -323,7 +354,10 @@ def read_cohort(
     loaded = replace(loaded, schema=_written_as(loaded))
     source = loaded.config.data.table
     if source is None:
-        return image_cohort.read(loaded, key=key, shares=_shares(loaded), tell=tell)
+        cohort = image_cohort.read(loaded, key=key, shares=_shares(loaded), tell=tell)
+        if paying is not None and not anyway:
+            _require_declared(loaded, cohort.n_units)
+        return cohort
     raw = ingest.read_raw(
         loaded.table,
         delimiter=source.delimiter,
@@ -333,6 +367,9 @@ def read_cohort(
     )
     stripped = deidentify.strip(raw, loaded.schema, where=str(loaded.table))
     schema = loaded.schema
+    if paying is not None and not anyway:
+        units = len(stripped.frame) if stripped.units is None else len(set(stripped.units.tolist()))
+        _require_declared(loaded, units)
     if paying is not None and noise is not None and stripped.units is not None and not schema.resolved:
         own = keep_records(stripped.units, key=key, max_records=schema.unit.max_records)
         own &= part_of(stripped.units, key=key, shares=_shares(loaded)) == "train"

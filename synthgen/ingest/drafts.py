@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,11 +37,15 @@ class Named:
         """
         parts = {"--unit": (self.unit,), "--label": self.labels, "--protected": self.protected}
         for option, given in parts.items():
-            if any(name is not None and name not in names for name in given):
+            for name in given:
+                if name is None or name in names:
+                    continue
+                like = nearest(name, names)
+                listed = f"Nearest: {', '.join(map(repr, like))}. " if like else ""
                 raise ConfigError(
-                    "Expected a column of the table, found none of that name.",
+                    f"Expected a column of the table, found none of the name {name!r}.",
                     where=option,
-                    next_step="Check its spelling and capitals, and the delimiter.",
+                    next_step=f"{listed}Check its spelling and capitals, and the delimiter.",
                 )
         all_named = [name for given in parts.values() for name in given if name is not None]
         if len(set(all_named)) < len(all_named):
@@ -49,6 +54,17 @@ class Named:
                 where="--unit, --label, --protected",
                 next_step="Name it once.",
             )
+
+
+def nearest(name: str, names: Sequence[str]) -> list[str]:
+    """Return up to three of the names that are most like one, whatever their capitals.
+
+    Example:
+        >>> nearest("nun", ["id", "NUM", "number", "age"])
+        ['NUM', 'number']
+    """
+    by_lower = {other.lower(): other for other in reversed(names)}
+    return [by_lower[like] for like in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.4)]
 
 
 NOTHING = Named()

@@ -103,18 +103,30 @@ def table_memory(schema: Schema, patients: int) -> float:
     return 0.5 + cells * 60.0 / 2**30
 
 
-def image_memory(schema: Schema, patients: int) -> float:
-    """Return the GiB that images of so many patients take, read, drawn and evaluated.
+LEARNT = 9_000.0
+"""Bytes of an image's cosines in all copies: `scripts/bench_image_memory.py`, fits of `embedding` to 500 and
+to 4,500 images of 128 pixels a side, less the pixels themselves."""
 
-    Pixels are held as read, in parts, and as numbers of 4 bytes while they are learnt from; an evaluation
-    holds those of at most 20,000 images more.
+
+def image_memory(schema: Schema, patients: int, *, fit: float) -> float:
+    """Return the GiB that a run of images of so many patients takes at its peak.
+
+    Pixels are held as read. Three times do not overlap: while they are parted they are held twice; while they
+    are learnt from there is `LEARNT` of each, and what the fit takes; and an evaluation holds a drawn image
+    a patient, and copies of at most 20,000 images.
+
+    Args:
+        schema: the cohort's public description.
+        patients: of the cohort, declared.
+        fit: GiB that a fit takes whatever the number of images.
     """
     if schema.images is None or schema.images.size is None:
         return 0.0
-    values = math.prod(schema.images.shape)
+    values = math.prod(schema.images.shape) * (1.0 if schema.images.bits == 8 else 2.0) / 2**30
     images = patients * min(schema.unit.max_records, 8)
-    held = images * values * (3.0 * (1 if schema.images.bits == 8 else 2) + 8.0)
-    return 0.8 + (held + 3 * 4.0 * min(images, 20_000) * values) / 2**30
+    learnt = images * LEARNT / 2**30 + fit
+    judged = patients * values + 12.0 * min(images, 20_000) * values
+    return 0.8 + images * values + max(images * values, learnt, judged)
 
 
 @runtime_checkable

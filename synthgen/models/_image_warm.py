@@ -119,9 +119,9 @@ class WarmImaging(ImagingSettings):
             return 0.0
         channels, size, _ = schema.images.shape
         phantoms_at_once = min(4000 * size**2, RENDERED_PIXELS)
-        taken = phantoms_at_once * MEMORY["phantom"] + MEMORY["pool"] * channels * size**2
+        drawn, pool = phantoms_at_once * MEMORY["phantom"], MEMORY["pool"] * channels * size**2
         network = MEMORY["network"] * (self.width / 32) * (1.0 + channels * (size / 16) ** 2 / 64)
-        return image_memory(schema, patients) + (taken + network) / 2**30
+        return image_memory(schema, patients, fit=max(drawn, pool + network) / 2**30)
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         """Fix every number of the guarantee from public facts.

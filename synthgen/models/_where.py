@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from synthgen.models._conditions import known_label
 from synthgen.schema import Column, Schema
 
 WHERE = "--where"
+_COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 
 
 def parse_where(where: str | Sequence[str], schema: Schema) -> dict[str, Any]:
@@ -106,6 +108,18 @@ def _parse(text: str, schema: Schema) -> tuple[str, Any]:
     return values[0]
 
 
+def _open_quote(text: str) -> ConfigError | None:
+    """Return that a double quote is not closed, if it is not: quotes inside quotes are written twice."""
+    if text.count('"') % 2 == 0:
+        return None
+    return ConfigError(
+        "Expected each double quote closed, got one that is open.",
+        where=WHERE,
+        next_step='Write "col name"="A|B", a quote inside twice, and single quotes around the whole for '
+        "the shell.",
+    )
+
+
 def _readings(text: str, schema: Schema) -> list[_Reading]:
     """Return the ways to part a text into a known column and a value; a quoted name leaves one."""
     columns = {column.name: column for column in schema.columns}
@@ -123,6 +137,8 @@ def _readings(text: str, schema: Schema) -> list[_Reading]:
 
 def _no_column(text: str, schema: Schema) -> ConfigError:
     names = [column.name for column in schema.columns]
+    if lacking := _open_quote(text):
+        return lacking
     if "=" not in text:
         return ConfigError(
             "Expected a condition such as sex=F.", where=WHERE, next_step="Write column=value."
@@ -170,7 +186,7 @@ def _value(column: Column, text: str, schema: Schema) -> Any:
     if between:
         return between
     labels = [str(label) for label in column.labels]
-    raise ConfigError(
+    raise _open_quote(text) or ConfigError(
         f"Column {column.name!r}: expected a category, or several with | between them, got another text.",
         where=WHERE,
         next_step=f'Choose from {labels[:20]}; "A|B" in double quotes is one category.',
@@ -212,8 +228,17 @@ def _interval(column: Column, text: str, quoted: str | None) -> tuple[Any, Any]:
             where=WHERE,
             next_step="Draw each alternative by a call of its own.",
         )
+    if quoted is None and (lacking := _open_quote(text)):
+        raise lacking
     value = text.strip() if quoted is None else quoted.strip()
     low, dots, high = (part.strip() for part in value.partition(".."))
+    if column.field.type in ("number", "integer") and any(_COMMA.fullmatch(part) for part in (low, high)):
+        raise ConfigError(
+            f"Column {column.name!r}: expected numbers with a decimal point, got a comma.",
+            where=WHERE,
+            next_step="Write conditions with a point, whatever the table has: "
+            f"{column.name}={value.replace(',', '.')}",
+        )
     if not dots:
         return value, value
     return low or column.minimum, high or column.maximum

@@ -20,7 +20,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from synthgen.errors import ConfigError
-from synthgen.image_records import RealImages
+from synthgen.image_records import AT_ONCE, RealImages
 from synthgen.models import _brightness, _merf, _moments
 from synthgen.models import _embedding_fit as fitting
 from synthgen.models._base import Progress, columns_of_a_quick_twin, image_memory
@@ -84,9 +84,8 @@ class Config(ImagingSettings):
         return self
 
     def memory(self, schema: Schema, patients: int) -> float:
-        """Return the GiB that a run is estimated to need: images, and 4,096 of them in cosines at once."""
-        values = math.prod(schema.images.shape) if schema.images and schema.images.size else 0
-        return image_memory(schema, patients) + min(patients, 4096) * values * 24.0 / 2**30
+        """Return the GiB that a run is estimated to need: images, and a part of them in cosines at once."""
+        return image_memory(schema, patients, fit=AT_ONCE * 24.0 / 2**30)
 
     def plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         """Fix every number of the guarantee from public facts.

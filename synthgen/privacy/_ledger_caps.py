@@ -64,6 +64,16 @@ def check_reason(state: State, name: str, cap: Filter, disjoint_from: set[str], 
         )
 
 
+def raising(cohort: str, cap: Filter, needed: float | None) -> str:
+    """Return what raises a cohort's cap so far that a spend fits."""
+    enough = (
+        "no cap up to 10,000 would be enough" if needed is None else f"epsilon {needed:g} would be enough"
+    )
+    shown = "EPSILON" if needed is None else f"{needed:g}"
+    command = f"synthgen ledger open {shell(cohort)} --epsilon {shown} --delta {cap.delta:g} --reason TEXT"
+    return f"{enough} (`{command}`)."
+
+
 def exceeded(state: State, over: str, cohort: str, event: DpEvent) -> BudgetExceeded:
     """Return the error that refuses a spend: what is left, what was asked, and what to do."""
     cap, spend = state.cohorts[over].cap, state.spent(cohort)
@@ -71,9 +81,8 @@ def exceeded(state: State, over: str, cohort: str, event: DpEvent) -> BudgetExce
     others = [name for name in state.sharing(cohort) if name != cohort]
     counted = f" Cohorts that count together with it: {others}." if others else ""
     shown = f"{asked:.4g}" if math.isfinite(asked) else "no protection at all"
-    steps = (
-        f"Lower budget.epsilon, or raise the cap with `synthgen ledger open {shell(over)}` and a --reason."
-    )
+    needed = cap.enough([*state.events(over), event]) if math.isfinite(asked) else None
+    steps = f"Lower budget.epsilon, or raise the cap: {raising(over, cap, needed)}"
     if others:
         steps += " Cohorts proven to share no patient are declared with --disjoint-from."
     return BudgetExceeded(

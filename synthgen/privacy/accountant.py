@@ -201,6 +201,25 @@ class Filter:
             return True
         return len(events) == 1 and epsilon_of(events, self.delta) <= self.epsilon
 
+    def enough(self, events: Sequence[DpEvent]) -> float | None:
+        """Return a cap at the same delta that events keep to, of three digits; None if none up to 1e4 does.
+
+        It is the least up to its rounding upwards.
+        """
+        low, high = 0.0, self.epsilon
+        while not Filter(high, self.delta).fits(events):
+            low, high = high, 2.0 * high
+            if high > 1e4:
+                return None
+        while high - low > 1e-3 * high:
+            middle = (low + high) / 2.0
+            low, high = (low, middle) if Filter(middle, self.delta).fits(events) else (middle, high)
+        step = 10.0 ** (math.floor(math.log10(high)) - 2)
+        shown = math.ceil(high / step) * step
+        while not Filter(shown, self.delta).fits(events):
+            shown += step
+        return float(f"{shown:.6g}")
+
     def rho_left(self, events: Sequence[DpEvent]) -> float:
         """Return the rho of the largest zCDP event that still fits, 0 if none does."""
         if not events:

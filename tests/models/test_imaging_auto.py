@@ -16,6 +16,7 @@ from tests.phantoms import schema_of
         (4_000, 10.0, 28, "diffusion"),
         (4_000, 10.0, 16, "embedding"),
         (10_000, 5.0, 64, "diffusion"),
+        (60_000, 1.0, 64, "diffusion"),
         (60_000, 1.0, 128, "embedding"),  # more memory than `MEMORY_GIB`
         (60_000, 10.0, 28, "embedding"),
     ],

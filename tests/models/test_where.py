@@ -119,6 +119,14 @@ def test_a_text_is_read_by_the_schemas_columns_and_categories(text: str, column:
         ('sex="?"', "expected a category"),
         ("stage=7..9", "expected a category"),
         ("age=65|70", "one value or one interval"),
+        ("age=65,5..80", "decimal point"),
+        ("age=..80,5", "decimal point"),
+        ("age=65,5", "decimal point"),
+        ('sex="F', "closed"),
+        ('"sex=F', "closed"),
+        ('sex=F|"M', "closed"),
+        ('age="65', "closed"),
+        ('"col name"="A|B', "closed"),
     ],
 )
 def test_a_text_that_fits_nothing_is_refused_with_what_was_expected(text: str, message: str) -> None:
