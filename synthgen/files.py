@@ -492,6 +492,7 @@ def inputs_of(
     from synthgen.evaluate._base import Claim, Inputs
 
     train, holdout, reference = parts["train"], parts["holdout"], parts.get("reference")
+    of_cohort = reference is None
     if reference is None:
         holdout, reference = _halves(holdout, seed)
     schema = table.schema
@@ -500,7 +501,9 @@ def inputs_of(
     categories = [name for name in labels if schema.column(name).kind == "category"]
     target = next(iter([*categories, *labels]), None)
     claimed = None if claim is None else Claim(claim[0], claim[1])
-    return Inputs(schema, train, holdout, reference, table, target, groups, claimed)
+    return Inputs(
+        schema, train, holdout, reference, table, target, groups, claimed, reference_of_cohort=of_cohort
+    )
 
 
 def _halves(table: RealTable, seed: int) -> tuple[RealTable, RealTable]:

@@ -129,6 +129,11 @@ def score(inputs: Inputs, scorer: Scorer, *, rng: np.random.Generator) -> Scores
     suspects = Suspects.draw(inputs, rng=rng)
     if not suspects.enough or len(inputs.synthetic) == 0 or len(inputs.reference) == 0:
         return None
+    return score_of(suspects, scorer)
+
+
+def score_of(suspects: Suspects, scorer: Scorer) -> Scores:
+    """Return these patients' scores, and what they are once copies of the planted ones lie among the rows."""
     told = suspects.scores(scorer, suspects.planted.iloc[:0])
     return Scores(suspects, told, lambda: suspects.scores(scorer, suspects.planted))
 
@@ -224,14 +229,21 @@ def expect(
     if found is None:
         note = f"The attack needs {MIN_PATIENTS} patients a side, a reference, and synthetic records."
         return _result(name, title, definition, {"advantage": insufficient(0)}, note=note)
-    rates = {
-        f"beyond_claim_{rate}": exactly(-1.0, n=declared.holdout)
-        if declared.holdout >= needed()[f"beyond_claim_{rate}"]
-        else insufficient(declared.holdout)
-        for rate in RATES
-    }
+    rates = expected_rates(declared)
     details = {"needs": needed()}
     return _result(name, title, definition, {"advantage": found, **rates}, details=details)
+
+
+def expected_rates(declared: Declared) -> dict[str, Estimate]:
+    """Return what true positive rates exceed at a perfect generator: nothing, given patients enough."""
+    known = {"beyond_claim": -1.0, "excess": 0.0}
+    return {
+        f"{kind}_{rate}": exactly(value, n=declared.holdout)
+        if declared.holdout >= needed()[f"{kind}_{rate}"]
+        else insufficient(declared.holdout)
+        for kind, value in known.items()
+        for rate in RATES
+    }
 
 
 def expected(declared: Declared, *, tested: float = 1.0) -> Estimate | None:

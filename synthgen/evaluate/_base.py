@@ -64,6 +64,8 @@ class Inputs:
         claim: the claimed guarantee, or None for a table of another generator without one.
         audit: what a twin fit of the same plan showed; None where there is no generator to fit.
         inference: how often intervals from twins' records held the truth; None likewise.
+        reference_of_cohort: whether the reference's patients are of the same cohort as the holdout's, by
+            chance: they are then non-members as good as those. A table that somebody brought along is not.
     """
 
     schema: Schema
@@ -76,6 +78,7 @@ class Inputs:
     claim: Claim | None = None
     audit: TwinAudit | None = None
     inference: TwinInference | None = None
+    reference_of_cohort: bool = True
 
 
 @dataclass(frozen=True)

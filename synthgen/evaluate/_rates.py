@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 
@@ -34,6 +35,8 @@ both (17,800 draws of 133 to 2,600 members: 1.34 to 1.45 standard deviations, 1.
 """
 STEPS = 40
 """Fixed-point steps to an interval's end; each leaves less than .6 of the distance."""
+KINDS = ("tpr", "excess", "beyond_claim")
+"""True positive rate, what of it exceeds the false positive rate, and what exceeds the claim's."""
 FALSE_POSITIVES = 10
 """Non-members expected above a threshold, below which the true positive rate there says nothing."""
 
@@ -41,7 +44,7 @@ FALSE_POSITIVES = 10
 def needed() -> dict[str, int]:
     """Return by estimate how many non-members it takes at least."""
     patients = {name: math.ceil(FALSE_POSITIVES / rate) for name, rate in RATES.items()}
-    return {f"{kind}_{name}": n for name, n in patients.items() for kind in ("tpr", "beyond_claim")}
+    return {f"{kind}_{name}": n for name, n in patients.items() for kind in KINDS}
 
 
 def advantage(members: np.ndarray, others: np.ndarray, *, rng: np.random.Generator) -> Estimate:
@@ -119,7 +122,7 @@ def _cross_fitted(member: np.ndarray, half: np.ndarray) -> tuple[float, float]:
 def true_positive_rates(
     members: np.ndarray, others: np.ndarray, *, claim: Claim | None, rng: np.random.Generator
 ) -> dict[str, Estimate]:
-    """Return the true positive rate at fixed false positive rates, and what exceeds the claim.
+    """Return the true positive rate at fixed false positive rates, and what exceeds chance and the claim.
 
     The threshold is a non-member's score, and the interval is about members above that threshold (Wilson).
     The true false positive rate above the ``k + 1``-th largest of n scores has a Beta(k + 1, n - k)
@@ -133,7 +136,7 @@ def true_positive_rates(
     for name, rate in RATES.items():
         if len(others) < needed()[f"tpr_{name}"]:
             nothing = insufficient(len(others))
-            estimates[f"tpr_{name}"] = nothing
+            estimates[f"tpr_{name}"] = estimates[f"excess_{name}"] = nothing
             estimates[f"beyond_claim_{name}"] = not_applicable() if claim is None else nothing
             continue
         above = math.floor(rate * len(others))
@@ -141,18 +144,21 @@ def true_positive_rates(
         low, high = wilson(hits, len(members))
         estimate = Estimate(hits / len(members), low, high, n=len(members))
         estimates[f"tpr_{name}"] = estimate
+        estimates[f"excess_{name}"] = _beyond(lambda false: false, estimate, above, len(others))
         estimates[f"beyond_claim_{name}"] = (
-            not_applicable() if claim is None else _beyond(claim, estimate, above, len(others))
+            not_applicable()
+            if claim is None
+            else _beyond(partial(allowed, claim), estimate, above, len(others))
         )
     return estimates
 
 
-def _beyond(claim: Claim, rate: Estimate, above: int, n_others: int) -> Estimate:
-    """Return a true positive rate minus the claim's at the false positive rate."""
+def _beyond(limit_at: Callable[[float], float], rate: Estimate, above: int, n_others: int) -> Estimate:
+    """Return a true positive rate minus what is allowed at the false positive rate, such as by a claim."""
     from scipy.special import betaincinv
 
     low, high = (float(betaincinv(above + 1, n_others - above, tail)) for tail in (0.025, 0.975))
-    most, least, limit = (allowed(claim, false) for false in (high, low, (above + 1) / (n_others + 1)))
+    most, least, limit = (limit_at(false) for false in (high, low, (above + 1) / (n_others + 1)))
     value = rate.value - limit
     return Estimate(
         value=value,

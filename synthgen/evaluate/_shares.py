@@ -7,14 +7,18 @@ intervals hold the truth at 8 of 400 against 6 of 300), and much too wide for tw
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from synthgen.evaluate._intervals import Z, quantile, wilson
+from synthgen.evaluate._base import Estimate
+from synthgen.evaluate._intervals import CONFIDENCE, Z, quantile, wilson
 
 SURE = 6
 """Rows expected to hit a patient from which on the patient is hit whichever rows are drawn."""
+SMALLEST = 1e-300
+"""Chance below which none is told from another."""
 TINY = 1e-12
 """How far off the difference its ends are sought at least: at 0 hits its variance is 0 there."""
 
@@ -46,6 +50,79 @@ def independent_shares(
     low = brentq(beyond, -1.0, value - TINY) if value > -1 else value
     high = brentq(beyond, value + TINY, 1.0) if value < 1 else value
     return float(value), float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How many members and how many non-members an event befell.
+
+    Where nothing leaks, whom the generator saw is a random choice of ``n`` out of all, given the synthetic
+    rows and everybody's records. So Fisher's exact test of the hits is a test by permutation of membership:
+    it holds whatever the hits have in common, such as the synthetic rows, and however few they are.
+
+    Attributes:
+        hits: members.
+        n: all members.
+        other_hits: non-members.
+        other_n: all non-members.
+
+    Source: Fisher (1935), The Design of Experiments, section 21.
+    """
+
+    hits: int
+    n: int
+    other_hits: int
+    other_n: int
+
+    @property
+    def value(self) -> float:
+        """Share of members minus share of non-members."""
+        return self.hits / self.n - self.other_hits / self.other_n
+
+    @property
+    def chance(self) -> float:
+        """Probability of as many hits among members or more, if membership has nothing to do with them."""
+        from scipy.stats import hypergeom
+
+        patients, hits = self.n + self.other_n, self.hits + self.other_hits
+        return max(float(hypergeom.sf(self.hits - 1, patients, hits, self.n)), SMALLEST)
+
+    def estimate(self, tries: int = 1) -> Estimate:
+        """Return the difference, with an interval.
+
+        The lower end of a positive difference lies so that an interval of any level leaves 0 out exactly
+        where the test rejects at that level; the upper end is Mee's.
+
+        Args:
+            tries: comparisons of which this is the most significant: the interval holds for all (Bonferroni).
+
+        Example:
+            >>> found = Compared(20, 2000, 0, 2000).estimate()
+            >>> [round(end, 4) for end in (found.value, found.low, found.high)]
+            [0.01, 0.0059, 0.0154]
+        """
+        from scipy.special import ndtri
+
+        value, low, high = independent_shares(self.hits, self.n, self.other_hits, self.other_n)
+        if tries > 1:
+            wider = float(ndtri((1 - CONFIDENCE) / 2 / tries)) / -Z
+            low, high = value - wider * (value - low), value + wider * (high - value)
+        if value > 0:
+            deviations = -float(ndtri(min(self.chance * tries, 0.5)))
+            low = value - value * Z / deviations if deviations > Z else min(low, 0.0)
+        return Estimate(value, low, high, n=self.n + self.other_n)
+
+
+def most_significant(found: Sequence[Compared]) -> Estimate:
+    """Return the comparison that chance explains least, with an interval that holds for all of them together.
+
+    Its value was chosen for being large, so it is larger than the truth by chance; the interval counts that
+    in.
+
+    Args:
+        found: comparisons of the same patients or of parts of them; at least one.
+    """
+    return min(found, key=lambda one: one.chance).estimate(len(found))
 
 
 def _likeliest(truth: float, hits: float, n: float, other_hits: float, other_n: float) -> tuple[float, float]:

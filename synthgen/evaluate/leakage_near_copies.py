@@ -1,44 +1,106 @@
 """Leakage: do synthetic records lie closer to a patient than any foreign patient's record does?
 
-A copy with a little noise on it is no exact match, and a generator that saw training, holdout and
-reference alike gives every attack the same answer on both sides. Nearness has a control that such a
-generator cannot spoil: other real records. Whatever a generator's density is, a record that it drew
-without seeing a patient falls next to that patient no more often, on average over patients, than a real
-record does: the mean over patients of (synthetic density / real density) is at most 1.
+A copy with a little noise on it is no exact match. Near is what is near beside the distance to other
+patients: in training, holdout and reference together, so that a patient's measure does not depend on whom
+the generator saw. A few copies hide among many patients, so they are looked for where chance brings no
+synthetic record near: at several distances, among patients who lie far from all others, and within each
+small group and category.
+
+A generator that saw training, holdout and reference alike gives every attack the same answer on both sides.
+Nearness has a control that such a generator cannot spoil: other real records. Whatever a generator's density
+is, a record that it drew without seeing a patient falls next to that patient no more often, on average over
+patients, than a real record does: the mean over patients of (synthetic density / real density) is at most 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from synthgen.evaluate._all_rows import chunks, nearest_rows
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
-from synthgen.evaluate._design import euclidean
+from synthgen.evaluate._declared import NOISE, Declared, around, spread
+from synthgen.evaluate._design import euclidean, group_codes, partitions
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._neighbours import CHUNK, k_nearest
-from synthgen.evaluate._patients import one_record_each, sample_patients, sample_rows
-from synthgen.evaluate._shares import NOTHING, SURE, independent_shares, paired_shares, variance_of_rows
+from synthgen.evaluate._patients import one_record_each, sample_patients
+from synthgen.evaluate._shares import (
+    NOTHING,
+    SURE,
+    Compared,
+    most_significant,
+    paired_shares,
+    variance_of_rows,
+)
+from synthgen.evaluate._strangers import non_members
 from synthgen.evaluate.leakage_exact_match import chance_of_a_match
 from synthgen.records import RealTable
 
-MAX_SYNTHETIC = 50_000
-MAX_REFERENCE = 20_000
-MAX_PATIENTS = 4_000
+MAX_PATIENTS = 20_000
 MIN_PATIENTS = 50
+MAX_HOLDOUT = 4_000
+MAX_RIVALS = 20_000
 NEAR = 0.25
-"""Of the distance to the nearest foreign record: a synthetic record within it is a near copy."""
+"""Of the distance to the nearest other patient: a synthetic record within it is a near copy."""
+CLOSE = (0.7, 0.5, 0.25, 0.1, 0.05)
+"""Other such parts at which near copies are counted: noise of any size, copies of any clearness."""
+UNUSUAL = (1.0, 0.5, 0.25, 0.1, 0.025)
+"""Shares of the patients, those who lie farthest from all others, among whom near copies are counted."""
+SMALL = 0.25
+"""Share of the patients up to which a category is a small group whose members may have been memorised."""
+FEWEST = 20
+"""Patients of a small group at least; of fewer, no count is beyond chance after correction for all groups."""
+TWINS = 2e-3
+"""Distance to another patient below which two are the same: nobody comes nearer, so they have none near."""
 ALL_ROWS = True
 DEFINITION = (
-    f"A near copy of a record is a synthetic one within {NEAR} of its distance to the nearest reference"
-    " record (Gower on public bounds); a patient counts if any record has one. difference: training minus"
-    " holdout patients (Mee's score interval). holdout_excess: of the holdout patients, the share near to as"
-    " many synthetic rows as there are training patients, in expectation over which rows, minus the share"
-    " near to one record of each of those, who are others (Newcombe, paired, with what rows that are near to"
-    " several patients add). The two shares have no interval of their own: the reference and the synthetic"
-    " rows move them together."
+    f"A near copy of a record is a synthetic one within {NEAR} of its distance to the nearest record of"
+    " another patient in training, holdout or reference (Gower on public bounds); a patient counts if any"
+    " record has one. difference: training minus other patients (holdout, and reference where it is of the"
+    " cohort), by Fisher's exact test and Mee's interval. copied: the most significant of such differences"
+    " at five distances among all patients and among the 50, 25, 10 and 2.5 % who lie farthest from others;"
+    " worst_group: of those within each protected group, crossing of two, and small category or range of a"
+    " column; each corrected for their number (Bonferroni). holdout_excess: of the holdout patients, the"
+    " share near to as many synthetic rows as there are training patients, in expectation over which rows,"
+    " minus the share near to one record of each of those, who are others (Newcombe, paired, with what rows"
+    " that are near to several patients add); near is here within that part of the distance to the nearest"
+    " reference record. The two shares have no interval of their own: the synthetic rows move them together."
 )
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near synthetic records come to patients, by record. Sensitive.
+
+    Attributes:
+        ratio: distance to the nearest synthetic record over that to the nearest other patient's; infinite
+            for a record that another patient has as well.
+        alone: distance to the nearest other patient's record.
+        patient: number of each record's patient; members come first.
+        members: number of members.
+        patients: number of all patients.
+    """
+
+    ratio: np.ndarray
+    alone: np.ndarray
+    patient: np.ndarray
+    members: int
+    patients: int
+
+    def compared(self, near: float, inside: np.ndarray) -> Compared | None:
+        """Return how many members and others have a near copy, of those with a record ``inside``."""
+        among = np.zeros(self.patients, dtype=bool)
+        hit = among.copy()
+        among[self.patient[inside]] = True
+        hit[self.patient[inside & (self.ratio < near)]] = True
+        mine = np.arange(self.patients) < self.members
+        n, other_n = int((among & mine).sum()), int((among & ~mine).sum())
+        if min(n, other_n) == 0 or n + other_n < FEWEST:
+            return None
+        return Compared(int((hit & mine).sum()), n, int((hit & ~mine).sum()), other_n)
 
 
 def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
@@ -46,35 +108,115 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Args:
         inputs: see `Inputs`.
-        rng: draws patients, halves of the reference, and rows where a cap is met.
+        rng: draws patients where a cap is met, and one record of each.
 
     Returns:
-        ``difference`` and ``holdout_excess`` (-1 to 1), ``train`` and ``holdout`` (0 to 1), of patients.
+        ``difference``, ``copied``, ``worst_group`` and ``holdout_excess`` (-1 to 1), ``train`` and
+        ``holdout`` (0 to 1), of patients; ``groups["closeness"]`` by distance and unusualness,
+        ``groups["difference"]`` by group and category.
     """
     train = sample_patients(inputs.train, MAX_PATIENTS, rng=rng)
-    holdout = sample_patients(inputs.holdout, MAX_PATIENTS, rng=rng)
-    n_foreign = min(inputs.reference.unit_codes()[1], MAX_REFERENCE)
-    patients = train.unit_codes()[1], holdout.unit_codes()[1]
+    others = sample_patients(non_members(inputs), MAX_PATIENTS, rng=rng)
+    n_foreign = inputs.reference.unit_codes()[1]
+    patients = train.unit_codes()[1], others.unit_codes()[1]
     if min(*patients, n_foreign, len(inputs.synthetic)) < MIN_PATIENTS:
         note = f"It takes {MIN_PATIENTS} patients a side, as many foreign ones, and synthetic records."
-        return _result({"difference": insufficient(sum(patients))}, 0, note=note)
-    drawn = _points(inputs, sample_rows(inputs.synthetic.frame, MAX_SYNTHETIC, rng=rng))
-    foreign = _points(inputs, one_record_each(inputs.reference, n_foreign, rng=rng))
-    rivals = _points(inputs, one_record_each(inputs.train, MAX_SYNTHETIC, rng=rng))
-    points = [_points(inputs, part.frame) for part in (train, holdout)]
-    radii = [NEAR * k_nearest(place, foreign)[0][:, 0] for place in points]
-    hits = [
-        len(np.unique(part.units[k_nearest(place, drawn)[0][:, 0] < radius]))
-        for part, place, radius in zip((train, holdout), points, radii, strict=True)
-    ]
-    value, low, high = independent_shares(hits[0], patients[0], hits[1], patients[1])
+        nothing = insufficient(sum(patients))
+        return _result(dict.fromkeys(("difference", "copied", "worst_group"), nothing), {}, 0, note=note)
+    near = nearness(inputs, train, others, rng=rng)
+    everybody = np.ones(len(near.ratio), dtype=bool)
+    plain = near.compared(NEAR, everybody) or Compared(0, patients[0], 0, patients[1])
+    closeness, groups = _by_closeness(near), _by_group(inputs, near, train, others)
     estimates = {
-        "difference": Estimate(value, low, high, n=sum(patients)),
-        "train": without_interval(hits[0] / patients[0], n=patients[0]),
-        "holdout": without_interval(hits[1] / patients[1], n=patients[1]),
-        "holdout_excess": _holdout_excess(holdout, points[1], radii[1], drawn, rivals),
+        "difference": plain.estimate(),
+        "train": without_interval(plain.hits / plain.n, n=plain.n),
+        "holdout": without_interval(plain.other_hits / plain.other_n, n=plain.other_n),
+        "copied": most_significant(list(closeness.values())),
+        "worst_group": most_significant(list(groups.values())) if groups else insufficient(sum(patients)),
+        "holdout_excess": _excess_of_the_holdout(inputs, rng),
     }
-    return _result(estimates, len(drawn))
+    families = {"closeness": closeness, "difference": groups}
+    by_group = {
+        name: {key: one.estimate() for key, one in family.items()} for name, family in families.items()
+    }
+    return _result(estimates, by_group, len(inputs.synthetic))
+
+
+def expect(declared: Declared) -> MetricResult:
+    """Return what would be found at a perfect generator: nothing, known as well as so many patients allow."""
+    others = declared.holdout + declared.reference
+    fewest = min(declared.train, others, declared.reference, declared.synthetic)
+    keys = ("difference", "copied", "worst_group", "holdout_excess")
+    if fewest < MIN_PATIENTS:
+        note = f"It takes {MIN_PATIENTS} patients a side, as many foreign ones, and synthetic records."
+        return _result(dict.fromkeys(keys, insufficient(fewest)), {}, 0, note=note)
+    members = min(declared.train, MAX_PATIENTS)
+    noise = float(np.hypot(spread(members, NOISE["near"]), spread(min(others, MAX_PATIENTS), NOISE["near"])))
+    found = around(0.0, noise, members + others)
+    return _result(dict.fromkeys(keys, found), {}, declared.synthetic)
+
+
+def nearness(inputs: Inputs, train: RealTable, others: RealTable, *, rng: np.random.Generator) -> Nearness:
+    """Return how near every synthetic record comes to patients, beside all other patients."""
+    names = [column.name for column in inputs.schema.columns]
+    both = [_points(inputs, part.frame) for part in (train, others)]
+    points = np.concatenate(both)
+    codes, other_codes = train.unit_codes()[0], others.unit_codes()[0]
+    members = train.unit_codes()[1]
+    patient = np.concatenate([codes, other_codes + members])
+    shuffled = rng.permutation(len(patient))
+    owner, first = np.unique(patient[shuffled], return_index=True)
+    distances, places = k_nearest(points, points[shuffled[first]], 2)
+    own = owner[places[:, 0]] == patient
+    alone = np.where(own, distances[:, 1], distances[:, 0])
+    if not inputs.reference_of_cohort:
+        foreign = nearest_rows(inputs.schema, points, inputs.reference.frame, names)[0][:, 0]
+        alone = np.minimum(alone, foreign)
+    close = nearest_rows(inputs.schema, points, inputs.synthetic.frame, names)[0][:, 0]
+    ratio = np.where(alone > TWINS, close / np.maximum(alone, TWINS), np.inf)
+    return Nearness(ratio, alone, patient, members, len(owner))
+
+
+def _by_closeness(near: Nearness) -> dict[str, Compared]:
+    """Return the comparisons at all distances, among everybody and among the most unusual patients."""
+    found: dict[str, Compared] = {}
+    for share in UNUSUAL:
+        inside = near.alone >= np.quantile(near.alone, 1 - share)
+        for part in CLOSE:
+            one = near.compared(part, inside)
+            if one is not None:
+                found[f"within {part:g} among the {share:.3g} most unusual"] = one
+    return found
+
+
+def _by_group(inputs: Inputs, near: Nearness, train: RealTable, others: RealTable) -> dict[str, Compared]:
+    """Return the comparisons within protected groups and their crossings, and within small categories."""
+    frame = pd.concat([train.frame, others.frame], ignore_index=True)
+    columns = inputs.schema.columns
+    protected = list(partitions(inputs.schema, frame, inputs.groups))
+    categories = [
+        group_codes(column, frame[column.name]) for column in columns if column.name not in inputs.groups
+    ]
+    found: dict[str, Compared] = {}
+    for (codes, names), most in [*((one, 1.0) for one in protected), *((one, SMALL) for one in categories)]:
+        counts = np.bincount(codes, minlength=len(names))
+        for i in np.flatnonzero((counts >= FEWEST) & (counts <= most * len(codes))):
+            one = near.compared(NEAR, codes == i)
+            if one is not None:
+                found[names[i]] = one
+    return found
+
+
+def _excess_of_the_holdout(inputs: Inputs, rng: np.random.Generator) -> Estimate:
+    """Return `_holdout_excess` of a sample of the holdout, whose rivals are training patients."""
+    holdout = sample_patients(inputs.holdout, MAX_HOLDOUT, rng=rng)
+    if holdout.unit_codes()[1] < MIN_PATIENTS:
+        return insufficient(holdout.unit_codes()[1])
+    foreign = _points(inputs, one_record_each(inputs.reference, MAX_PATIENTS, rng=rng))
+    rivals = one_record_each(inputs.train, MAX_RIVALS, rng=rng)
+    points = _points(inputs, holdout.frame)
+    radius = NEAR * k_nearest(points, foreign)[0][:, 0]
+    return _holdout_excess(inputs, holdout, points, radius, inputs.synthetic.frame, rivals)
 
 
 def _points(inputs: Inputs, frame: pd.DataFrame) -> np.ndarray:
@@ -82,7 +224,12 @@ def _points(inputs: Inputs, frame: pd.DataFrame) -> np.ndarray:
 
 
 def _holdout_excess(
-    holdout: RealTable, points: np.ndarray, radius: np.ndarray, drawn: np.ndarray, rivals: np.ndarray
+    inputs: Inputs,
+    holdout: RealTable,
+    points: np.ndarray,
+    radius: np.ndarray,
+    drawn: pd.DataFrame,
+    rivals: pd.DataFrame,
 ) -> Estimate:
     """Return what synthetic rows lie near to of the holdout beyond what as many real records do.
 
@@ -94,13 +241,20 @@ def _holdout_excess(
     codes, n = holdout.unit_codes()
     near, shared = [], NOTHING
     for rows in (drawn, rivals):
-        counts = within(points, radius, rows)
+        counts = np.zeros(len(points), dtype=np.int64)
+        for _, chunk in chunks(rows):
+            counts += within(points, radius, _points(inputs, chunk))
         missed = np.ones(n)
         np.multiply.at(missed, codes, 1 - chance_of_a_match(counts, len(rows), size))
         near.append(1 - missed)
         sure = np.isin(codes, codes[counts > SURE * len(rows) / size])
         some = np.flatnonzero((counts > 0) & ~sure)
-        record, row = _pairs(points[some], radius[some], rows)
+        pairs = [
+            (record, row + start)
+            for start, chunk in chunks(rows)
+            for record, row in [_pairs(points[some], radius[some], _points(inputs, chunk))]
+        ]
+        record, row = (np.concatenate(part) for part in zip(*pairs, strict=True))
         shared += variance_of_rows(codes[some][record], row, n=n, total=len(rows), size=size)
     return Estimate(*paired_shares(*near, shared=shared), n=n)
 
@@ -144,13 +298,20 @@ def _near(
             yield here, there, wide[here] @ rows[there].T < squared[here, None]
 
 
-def _result(estimates: dict[str, Estimate], rows: int, *, note: str = "") -> MetricResult:
+def _result(
+    estimates: dict[str, Estimate],
+    groups: Mapping[str, Mapping[str, Estimate]],
+    rows: int,
+    *,
+    note: str = "",
+) -> MetricResult:
     return result(
         "leakage_near_copies",
         "Near copies of records",
         DEFINITION,
         estimates,
         better="lower",
+        groups={name: family for name, family in groups.items() if family},
         details={"synthetic": rows},
         status="insufficient" if note else "ok",
         note=note,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from synthgen import plugins
-from synthgen.evaluate._attack import Scores, by_groups, expected
+from synthgen.evaluate._attack import Scores, by_groups, expected, expected_rates
 from synthgen.evaluate._auc import delong
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status, result
 from synthgen.evaluate._declared import Declared, largest_of
@@ -80,7 +80,8 @@ def expect(declared: Declared) -> MetricResult:
     if one is None or not tried:
         note = "No attack had patients, a reference and synthetic records enough."
         return _result({"advantage": insufficient(0)}, {}, status="insufficient", note=note)
-    return _result({"advantage": largest_of(one, len(tried))}, {"needs": needed()})
+    estimates = {"advantage": largest_of(one, len(tried)), **expected_rates(declared)}
+    return _result(estimates, {"needs": needed()})
 
 
 def attacks(inputs: Inputs) -> dict[str, Scores]:

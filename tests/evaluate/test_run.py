@@ -55,7 +55,7 @@ def test_each_result_states_the_caps_by_sampling_of_its_metric(evaluation: Evalu
         text = Path(plugins.load(PACKAGE, name).__file__).read_text(encoding="utf-8")
         for constant, number in re.findall(r"^MAX_(\w+) = ([\d_]+)$", text, flags=re.MULTILINE):
             assert stated[name][constant.lower()] == int(number), name
-    assert stated["leakage_near_copies"] == {"synthetic": 50_000, "reference": 20_000, "patients": 4_000}
+    assert stated["leakage_near_copies"] == {"holdout": 4_000, "rivals": 20_000, "patients": 20_000}
     assert stated["leakage_density_ratio"]["members"] == 300  # an attack counts whom it tries itself
     assert stated["utility_tstr"]["rows"] == 30_000
 

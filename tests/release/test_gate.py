@@ -34,6 +34,7 @@ def result(
 
 def harmless() -> dict[str, MetricResult]:
     attack = {"advantage": about(0.0)} | {f"beyond_claim_{r}pct": about(-0.02) for r in ("10", "1", "0.1")}
+    attack |= {f"excess_{r}pct": about(0.0) for r in ("10", "1", "0.1")}
     made = [
         result("fidelity_tvd", {"excess1": about(0.01), "excess2": about(0.02)}),
         result("fidelity_rules", {"violated": about(0.0, 0.0)}),
@@ -67,8 +68,18 @@ def harmless() -> dict[str, MetricResult]:
         result("leakage_density_ratio", attack),
         result("leakage_classifier", attack),
         result("leakage_strongest", attack, {"group_advantage": {"F": about(0.0), "M": about(0.0)}}),
-        result("leakage_attribute_inference", {"worst": about(0.01)}),
-        result("leakage_near_copies", {"difference": about(0.0), "holdout_excess": about(0.0)}),
+        result("leakage_exact_values", {**attack, "worst_column": about(0.01)}),
+        result("leakage_partial_match", attack),
+        result("leakage_rare_values", {"rare": about(0.0)}),
+        result("leakage_unique_parts", {"quasi": about(0.0), "worst": about(0.0)}),
+        result(
+            "leakage_attribute_inference",
+            {key: about(0.01) for key in ("worst", "mean", "worst_quasi", "mean_quasi")},
+        ),
+        result(
+            "leakage_near_copies",
+            {key: about(0.0) for key in ("difference", "copied", "worst_group", "holdout_excess")},
+        ),
         result("leakage_exact_match", {"difference": about(0.0), "holdout_excess": about(0.0)}),
     ]
     return {one.name: one for one in made}
@@ -111,8 +122,8 @@ PLAIN = [
     ("leakage_nearest_neighbour", "advantage", 0.09, 1),
     ("leakage_density_ratio", "advantage", 0.09, 1),
     ("leakage_classifier", "advantage", 0.09, 1),
-    ("leakage_strongest", "advantage", 0.09, 1),
-    ("leakage_attribute_inference", "worst", 0.09, 1),
+    ("leakage_exact_values", "advantage", 0.09, 1),
+    ("leakage_partial_match", "advantage", 0.09, 1),
 ]
 
 

@@ -1,0 +1,179 @@
+"""Counts of exact values, and of exact combinations of values, among patients and among synthetic rows.
+
+Whom the generator saw is, where nothing leaks, a random choice among all patients, given everybody's records
+and the synthetic rows. So whatever is computed of a patient from these, without a look at who is a member,
+is as likely to be large for a member as for anybody else: AUROC 1/2, difference 0. How rare a value is may
+therefore be counted in training, holdout and reference together, which tells it four times as well as a
+reference alone does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from synthgen.evaluate import _attack
+from synthgen.evaluate._all_rows import chunks
+from synthgen.evaluate._base import Inputs
+from synthgen.evaluate._design import ordinal
+from synthgen.evaluate._memo import remembered
+from synthgen.evaluate._patients import sample_patients
+from synthgen.evaluate._shares import Compared
+from synthgen.evaluate._strangers import non_members
+from synthgen.records import RealTable
+from synthgen.schema import Schema
+
+MAX_PATIENTS = 10_000
+"""Members, and non-members, at most: each stands for himself, so a sample costs power and no truth."""
+MIN_PATIENTS = _attack.MIN_PATIENTS
+PRIOR = 0.5
+"""Patients, and rows, that are counted in addition to those who have a value: Jeffreys' prior of a count."""
+DENSE = 4_000_000
+"""Combinations up to which rows are counted in a table of all of them."""
+MOST = 2**62
+"""Combinations up to which each has a number of its own; of more they are hashed by multiplication."""
+ODD = 0x9E3779B97F4A7C15 - 2**64
+MISSING = -1e300
+Subset = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many have what each suspect's record has in some columns.
+
+    Attributes:
+        patients: other patients of training, holdout and reference.
+        rows: synthetic rows.
+        planted: rows among which copies of some suspects were planted, beside the synthetic ones.
+    """
+
+    patients: np.ndarray
+    rows: np.ndarray
+    planted: np.ndarray
+
+
+class Exact:
+    """Values of all suspects and synthetic rows as numbers from 0, by column. Sensitive.
+
+    Attributes:
+        suspects: whom the attacks are tried on: members, and all who are none.
+        names: the columns.
+    """
+
+    def __init__(self, inputs: Inputs) -> None:
+        rng = np.random.default_rng(_attack.SEED)
+        members = sample_patients(inputs.train, MAX_PATIENTS, rng=rng)
+        others = sample_patients(non_members(inputs), MAX_PATIENTS, rng=rng)
+        half = sample_patients(members, members.unit_codes()[1] // 2, rng=rng)
+        self.suspects = _attack.Suspects(members, others, half.frame)
+        self.names = [column.name for column in inputs.schema.columns]
+        self.schema = inputs.schema
+        tables = [members, others] + ([] if inputs.reference_of_cohort else [inputs.reference])
+        frames = pd.concat([table.frame for table in tables], ignore_index=True)
+        values = as_written(inputs.schema, frames, self.names)
+        self.n_suspects = len(members) + len(others)
+        self.patient, self.n_patients = _patients_of(tables)
+        self.known = [np.unique(column) for column in values.T]
+        self.codes = self._codes(values)
+        self.rows = np.empty((len(inputs.synthetic), len(self.names)), dtype=np.int32)
+        for start, chunk in chunks(inputs.synthetic.frame):
+            self.rows[start : start + len(chunk)] = self._codes(as_written(self.schema, chunk, self.names))
+        self.planted = self._codes(as_written(self.schema, half.frame, self.names))
+
+    def _codes(self, values: np.ndarray) -> np.ndarray:
+        """Return the place of each value among the known ones; one beyond the last if it is none of these."""
+        codes = np.empty(values.shape, dtype=np.int32)
+        for j, known in enumerate(self.known):
+            place = np.searchsorted(known, values[:, j])
+            met = known[np.minimum(place, len(known) - 1)] == values[:, j]
+            codes[:, j] = np.where(met, place, len(known))
+        return codes
+
+    def counts(self, subset: Subset) -> Counts:
+        """Return how many other patients and how many rows have what each suspect has in these columns."""
+        radix = [len(self.known[j]) + 1 for j in subset]
+        keys, rows, planted = (
+            self._keys(codes, subset, radix) for codes in (self.codes, self.rows, self.planted)
+        )
+        found, inverse = np.unique(keys, return_inverse=True)
+        owned = np.unique(inverse.astype(np.int64) * self.n_patients + self.patient) // self.n_patients
+        owners = np.bincount(owned, minlength=len(found))
+        mine = inverse[: self.n_suspects]
+        combinations = math.prod(radix)
+        size = combinations if combinations <= DENSE else 0
+        return Counts(owners[mine] - 1, _met(found, rows, size)[mine], _met(found, planted, size)[mine])
+
+    def _keys(self, codes: np.ndarray, subset: Subset, radix: Sequence[int]) -> np.ndarray:
+        """Return one number a record and combination; of more than 2**62 combinations two may share one."""
+        hashed = math.prod(radix) > MOST
+        key = codes[:, subset[0]].astype(np.int64)
+        for j, n in zip(subset[1:], radix[1:], strict=True):
+            key *= ODD if hashed else n  # wraps around beyond 2**63
+            key += codes[:, j]
+        return key
+
+    def log_ratio(self, counts: Counts, *, planted: bool) -> np.ndarray:
+        """Return the log of the synthetic over the real share of each suspect's combination.
+
+        Rows and other patients are Poisson numbers with Jeffreys' prior; a suspect does not count himself.
+        """
+        rows = counts.rows + (counts.planted if planted else 0)
+        n_rows = len(self.rows) + (len(self.planted) if planted else 0)
+        real = (counts.patients + PRIOR) / (self.n_patients - 1 + PRIOR)
+        return np.asarray(np.log((rows + PRIOR) / (n_rows + PRIOR)) - np.log(real))
+
+
+def as_written(schema: Schema, frame: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Return values as numbers, ``(record, column)``: categories as labels' places, numbers as written."""
+    values, categories = ordinal(schema, frame, names)
+    for j in np.flatnonzero(~categories).tolist():
+        values[:, j] = frame[names[j]].to_numpy(dtype=float) + 0.0  # as written; -0.0 becomes 0.0
+    return np.where(np.isnan(values), MISSING, values)
+
+
+@remembered
+def exact(inputs: Inputs) -> Exact | None:
+    """Return the counts of these inputs, one while they live; None if there are too few patients or rows."""
+    if len(inputs.synthetic) == 0 or len(inputs.reference) == 0:
+        return None
+    found = Exact(inputs)
+    return found if found.suspects.enough else None
+
+
+def compared(found: Exact, records: np.ndarray) -> Compared:
+    """Return of how many members, and of how many others, some record is marked."""
+    cut = len(found.suspects.members)
+    sides = []
+    for part, table in ((records[:cut], found.suspects.members), (records[cut:], found.suspects.others)):
+        codes, n_units = table.unit_codes()
+        sides.append(np.bincount(codes, weights=part, minlength=n_units) > 0)
+    members, others = sides
+    return Compared(int(members.sum()), len(members), int(others.sum()), len(others))
+
+
+def _met(found: np.ndarray, keys: np.ndarray, size: int) -> np.ndarray:
+    """Return how many keys are equal to each of the sorted ones that were found.
+
+    Args:
+        found: sorted, each once.
+        keys: of rows.
+        size: one more than the largest key, if a table of so many fits; else 0.
+    """
+    if size:
+        return np.asarray(np.bincount(keys, minlength=size)[found])
+    place = np.minimum(np.searchsorted(found, keys), len(found) - 1)
+    return np.bincount(place[found[place] == keys], minlength=len(found))
+
+
+def _patients_of(tables: Sequence[RealTable]) -> tuple[np.ndarray, int]:
+    """Return the number of each record's patient, over tables of others each, and how many there are."""
+    codes, start = [], 0
+    for table in tables:
+        own, n_units = table.unit_codes()
+        codes.append(own + start)
+        start += n_units
+    return np.concatenate(codes), start
