@@ -1,9 +1,9 @@
 """Leakage: does the table tell more about a member's hidden value than about a stranger's?
 
 The attacker knows something of a patient, looks up the synthetic record that fits best, and takes its value
-for what is hidden: once all columns but one are known, once the protected columns alone, or a few that are drawn
-by chance. Much of what such a guess gets right is medicine: it works on patients whom the generator never saw as
-well. The leak is the difference between members and those.
+for what is hidden: once all columns but one are known, once the protected columns alone, or a few that are
+chosen by chance. Much of what such a guess gets right is medicine: it works on patients whom the generator
+never saw as well. The leak is the difference between members and those.
 """
 
 from __future__ import annotations

@@ -146,10 +146,10 @@ def test_a_bound_of_nothing_passes_as_long_as_the_interval_holds_it(
     policy: Policy, name: str, key: str
 ) -> None:
     assert judged(policy, **single(name, key, about(0.009))).verdict == "release"
-    alone = judged(policy, **single(name, key, about(0.012)))  # 95 % alone, but one of 13 such comparisons
+    alone = judged(policy, **single(name, key, about(0.012)))  # 95 % alone, but one of 25 such comparisons
     assert (alone.verdict, [reason.severity for reason in alone.reasons]) == ("release", ["warn"])
     assert "harm is proven at 95 %, though not corrected for" in alone.reasons[0].message
-    assert judged(policy, **single(name, key, about(0.017))).verdict == "cannot-sign"
+    assert judged(policy, **single(name, key, about(0.0185))).verdict == "cannot-sign"
     assert judged(policy, **single(name, key, about(0.05))).verdict == "refuse"
 
 
@@ -378,7 +378,7 @@ def test_generators_without_harm_are_refused_at_most_as_often_as_the_policy_says
         return count
 
     assert refusals(policy.wrongful_refusal) <= 35
-    assert refusals(0.49) > 35
+    assert refusals(0.9) > 35
 
 
 def test_generators_without_harm_are_doubted_at_most_as_often_as_the_policy_says(policy: Policy) -> None:
