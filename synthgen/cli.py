@@ -260,6 +260,10 @@ def sample(
     shards: Annotated[int, typer.Option(min=1, max=100_000, help="Files, if the output is a folder.")] = 1,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 0,
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
+    csv_formulas: Annotated[
+        str | None,
+        typer.Option(help="keep, or escape what a spreadsheet would run; else as the run's config says."),
+    ] = None,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Draw records from a run's model. Costs no privacy."""
@@ -274,6 +278,7 @@ def sample(
         shards=shards,
         seed=seed,
         force=force,
+        formulas=csv_formulas,
         tell=_tell(),
     )
 

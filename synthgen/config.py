@@ -18,6 +18,7 @@ from pydantic import Field
 
 from synthgen import plugins, yamlfile
 from synthgen.data_config import PARQUET, DataSection, require_formats, sized
+from synthgen.dialect import Formulas
 from synthgen.errors import ConfigError
 from synthgen.schema import Schema, load_schema
 from synthgen.settings import Settings
@@ -81,10 +82,13 @@ class ReleaseSection(Settings):
         policy: name of a shipped policy, or path of a file.
         formats: files of the release; ``dicom`` is written next to the bundle, for images. None is the
             input's own format: see `formats_of`.
+        csv_formulas: whether text files keep cells and headers that a spreadsheet would run as formulas, or
+            escape them with an apostrophe (`synthgen.dialect.escaped`).
     """
 
     policy: str = "default"
     formats: tuple[Format, ...] | None = Field(default=None, min_length=1)
+    csv_formulas: Formulas = "keep"
 
 
 class RunConfig(Settings):
@@ -408,6 +412,8 @@ def _choices(config: RunConfig, policy: str) -> dict[str, Any]:
         "sample.records": config.sample.records,
         "release.formats": list(formats_of(config)),
         "release.policy": shown,
+        # Runs of versions without this choice kept formulas.
+        **({} if config.release.csv_formulas == "keep" else {"release.csv_formulas": "escape"}),
     }
     if config.evaluate is not None:
         section = config.evaluate.model_dump(mode="json")

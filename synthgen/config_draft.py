@@ -270,6 +270,7 @@ def _release(schema: Schema, source: Source) -> str:
         "release:\n"
         "  policy: default  # what must hold for the verdict `release`; or the path of a policy\n"
         f"  formats: [{kinds}]  # csv, parquet{more}\n"
+        "  csv_formulas: keep  # escape: an apostrophe before CSV cells that a spreadsheet would run\n"
     )
 
 

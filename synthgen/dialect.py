@@ -10,6 +10,7 @@ import bz2
 import gzip
 import io
 import lzma
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from pydantic import Field as Key
 
 from synthgen.settings import Settings
 
+Formulas = Literal["keep", "escape"]
 TEXT_ENDINGS = (".csv", ".tsv", ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
 COMPRESSED_ENDINGS = (".gz", ".bz2", ".xz", ".zst", ".zip")
@@ -37,6 +39,8 @@ class Dialect(Settings):
         bom: whether a UTF-8 file begins with a byte order mark.
         decimal_char: decimal sign of numbers.
         compression: ending of a compressed file, such as ``gz``.
+        formulas: whether cells and headers of text that a spreadsheet would run as a formula are kept, or
+            written with an apostrophe before them (`escaped`).
         storage: Parquet type of each column, as Arrow writes it; empty for text.
     """
 
@@ -47,7 +51,55 @@ class Dialect(Settings):
     bom: bool = False
     decimal_char: Literal[".", ","] = Key(default=".", alias="decimalChar")
     compression: Literal["gz", "bz2", "xz", "zst", "zip"] | None = None
+    formulas: Formulas = "keep"
     storage: Mapping[str, str] = {}
+
+
+_FORMULA = re.compile(r"'*[\s\ufeff\u200b]*[=+\-@\t\r\n\uff1d\uff0b\uff0d\uff20]")
+"""How a cell begins that spreadsheets run: a sign (also of full width), blanks before it, apostrophes before
+those, so that each escaped text is one of its own."""
+ESCAPED = (
+    "A header or cell that a spreadsheet would run as a formula (it begins with =, +, -, @, a tab or a line "
+    "end, and is no number) has one apostrophe more at its start. To undo it, remove the first apostrophe of "
+    "every header and cell in which apostrophes at the start are followed, after any blanks, by such a sign."
+)
+"""What a reader of a file with escaped formulas must know, see `unescaped`."""
+_HARMLESS = re.compile(r"[-+]?\d*[.,]?\d+([eE][-+]?\d+)?|[-+=@]")
+"""A number, or a sign alone, such as a missing token."""
+
+
+def is_formula(text: str) -> bool:
+    """Return whether a spreadsheet that opens a text file may run a cell as a formula.
+
+    Source: OWASP, CSV Injection (owasp.org/www-community/attacks/CSV_Injection).
+
+    Example:
+        >>> [is_formula(text) for text in ("=1+1", "@SUM(A1)", " -a", "-5.2", "-", "a=b")]
+        [True, True, True, False, False, False]
+    """
+    return bool(_FORMULA.match(text)) and not _HARMLESS.fullmatch(text)
+
+
+def escaped(text: str) -> str:
+    """Return a cell that no spreadsheet runs: with an apostrophe before it, if it is a formula.
+
+    `unescaped` gives every text back, since texts that begin with apostrophes and a sign get one more too.
+
+    Example:
+        >>> escaped("=1+1"), escaped("'=1+1"), escaped("a"), escaped("-5")
+        ("'=1+1", "''=1+1", 'a', '-5')
+    """
+    return f"'{text}" if is_formula(text) else text
+
+
+def unescaped(text: str) -> str:
+    """Return the text of which `escaped` made a cell.
+
+    Example:
+        >>> unescaped("'=1+1"), unescaped("''=1+1"), unescaped("'a"), unescaped("-5")
+        ('=1+1', "'=1+1", "'a", '-5')
+    """
+    return text[1:] if text.startswith("'") and is_formula(text) else text
 
 
 def ending(path: Path) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from synthgen.dialect import Dialect
 from synthgen.errors import ConfigError
 from synthgen.models._model import load_model, model_folder
 from synthgen.models._where import column_named, parse_where
 from synthgen.outputs import TABLES, require_file, require_folder
+from synthgen.runs import RunFolder
 from synthgen.sample import draw, write_shards, write_table
 from synthgen.schema import Schema
 
@@ -24,6 +26,7 @@ def sample(
     shards: int,
     seed: int,
     force: bool = False,
+    formulas: str | None = None,
     tell: Callable[[str, float], None],
 ) -> dict[str, Any]:
     """Draw records into a file, or into a folder of Parquet shards.
@@ -38,6 +41,8 @@ def sample(
         shards: files, if ``output`` is a folder.
         seed: the same seed gives the same bytes.
         force: overwrite a file that is there.
+        formulas: of spreadsheets in CSV files, ``keep`` or ``escape``; None is as the run's config says, and
+            ``keep`` for a saved model.
         tell: called with what is being done and the part done.
 
     Returns:
@@ -46,7 +51,11 @@ def sample(
     Raises:
         ConfigError: the run, a condition or the output is not usable.
     """
+    chosen = _formulas(run, formulas)
     model, schema, _ = load_model(model_folder(run))
+    dialect = (schema.dialect or Dialect()).model_copy(update={"formulas": chosen})
+    if chosen != (schema.dialect or Dialect()).formulas:
+        schema = schema.model_copy(update={"dialect": dialect})
     _require_output(output, schema, shards=shards, force=force)
     held = parse_where(where, schema)
     balance = None if balance is None else column_named(balance, schema)
@@ -73,6 +82,17 @@ def sample(
     tell("done", 1.0)
     counted = "patients" if schema.unit.is_linked else "records"
     return {counted: records, "files": [str(path) for path in paths], "seed": seed}
+
+
+def _formulas(run: Path, asked: str | None) -> str:
+    """Return whether formulas are kept or escaped: as asked for, or as the run's config says."""
+    if asked in ("keep", "escape"):
+        return asked
+    if asked is not None:
+        raise ConfigError("Expected keep or escape, got another word.", where="--csv-formulas")
+    if not (run / "internal").is_dir():
+        return "keep"
+    return str(RunFolder.open(run).state["choices"].get("release.csv_formulas", "keep"))
 
 
 def _require_output(output: Path, schema: Schema, *, shards: int, force: bool) -> None:

@@ -217,6 +217,7 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     n_records = loaded.config.sample.records
     n_records = int(noted["plan"]["patients"]) if n_records is None else n_records
     table = draw(model, schema, n_records, seed=loaded.config.seed, progress=tell)
+    table = table.written_with(loaded.config.release.csv_formulas)
     if folder.done("sample") is None:
         if loaded.config.rehearsal:
             write_bytes(folder.public / "REHEARSAL.txt", NOTICE.encode(), private=False)

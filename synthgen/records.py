@@ -10,12 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 
-from synthgen.dialect import Dialect
+from synthgen.dialect import Dialect, Formulas
 from synthgen.errors import DataError
 from synthgen.schema import Field, Schema, days
 
@@ -145,6 +145,13 @@ class SyntheticTable:
                     self.settled(field), field, decimal=self.dialect.decimal_char
                 )
         return pd.DataFrame(columns)
+
+    def written_with(self, formulas: Formulas) -> Self:
+        """Return the same records, whose text files keep formulas of spreadsheets or escape them."""
+        if self.dialect.formulas == formulas:
+            return self
+        dialect = self.dialect.model_copy(update={"formulas": formulas})
+        return replace(self, schema=self.schema.model_copy(update={"dialect": dialect}))
 
     @property
     def dialect(self) -> Dialect:

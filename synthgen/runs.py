@@ -31,7 +31,7 @@ STATE = "state.json"
 ANSWERS = "answers.journal"
 FORMAT = 2
 _STATE = {"digest": str, "source": dict, "stages": dict, "choices": dict}
-DRAWN = ("sample.records", "release.formats")
+DRAWN = ("sample.records", "release.formats", "release.csv_formulas")
 """Choices that the synthetic records' files rest on; the evaluation rests on all."""
 
 

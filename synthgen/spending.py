@@ -364,6 +364,7 @@ def read_cohort(
         encoding=source.encoding,
         decimal=source.decimal,
         known=[field.name for field in loaded.schema.fields],
+        formulas=ingest.formulas_of(loaded.schema),
     )
     stripped = deidentify.strip(raw, loaded.schema, where=str(loaded.table))
     schema = loaded.schema

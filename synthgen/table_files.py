@@ -8,12 +8,13 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
-from synthgen.dialect import Dialect, arrow_type, ending, writing
+from synthgen.dialect import Dialect, arrow_type, ending, escaped, writing
 from synthgen.errors import DataError
 from synthgen.records import SyntheticTable, id_is_number
 from synthgen.schema import Field, Schema
@@ -62,7 +63,8 @@ def write_text(table: SyntheticTable, target: IO[bytes], *, name: str) -> None:
 
 def _rows(cells: pd.DataFrame, schema: Schema, stream: Any, dialect: Dialect, delimiter: str) -> None:
     """Write header and rows."""
-    columns: list[list[Any]] = [cells[name].tolist() for name in cells]
+    change = escaped if dialect.formulas == "escape" else str
+    columns: list[list[Any]] = [_mapped(cells[name], change) for name in cells]
     quoting: Any = {"minimal": csv.QUOTE_MINIMAL, "text": csv.QUOTE_NONNUMERIC, "all": csv.QUOTE_ALL}
     if dialect.quoting == "text":
         numeric = {f.name for f in schema.fields if _is_plain_number(f, schema)}
@@ -72,8 +74,17 @@ def _rows(cells: pd.DataFrame, schema: Schema, stream: Any, dialect: Dialect, de
         ]
     lines: Any = _Lines(stream, dialect.line_terminator)
     writer = csv.writer(lines, delimiter=delimiter, lineterminator=BOTH, quoting=quoting[dialect.quoting])
-    writer.writerow(list(cells))
+    writer.writerow([change(str(name)) for name in cells])
     writer.writerows(zip(*columns, strict=True))
+
+
+def _mapped(cells: pd.Series, change: Callable[[str], str]) -> list[str]:
+    """Return cells of text, each distinct one changed once."""
+    if change is str:
+        return list(cells)
+    codes, distinct = pd.factorize(cells)
+    changed = [change(text) for text in distinct]
+    return [changed[code] for code in codes.tolist()]
 
 
 class _Lines:

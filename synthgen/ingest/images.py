@@ -21,7 +21,7 @@ from synthgen.errors import ConfigError, DataError
 from synthgen.image_spec import Images
 from synthgen.ingest import _decode, _npz
 from synthgen.ingest._decode import Unusable
-from synthgen.ingest.table import read_raw
+from synthgen.ingest.table import formulas_of, read_raw
 from synthgen.records import texts_of
 from synthgen.schema import Schema
 
@@ -80,10 +80,10 @@ def read_images(
             "Expected a schema that declares images, found none.",
             next_step="Add `images: {channels: 1, bits: 8}`.",
         )
-    attributes = None if table is None else _table(table, delimiter, encoding, decimal)
+    attributes = None if table is None else _table(table, delimiter, encoding, decimal, schema)
     if path.is_dir():
         if attributes is None:
-            attributes = _table(only_table(path), delimiter, encoding, decimal)
+            attributes = _table(only_table(path), delimiter, encoding, decimal, schema)
         return _collect(_of_folder(path, attributes, spec, str(path)), attributes, spec, str(path))
     frame, images = _of_npz(path, attributes, spec, schema.others)
     return _collect(images, frame, spec, str(path))
@@ -259,8 +259,9 @@ def _places(names: pd.Series, wanted: pd.Series, where: str) -> list[int]:
     return [known.get(name, UNKNOWN) for name in images]
 
 
-def _table(path: Path, delimiter: str, encoding: str, decimal: str) -> pd.DataFrame:
-    return read_raw(path, delimiter=delimiter, encoding=encoding, decimal=decimal)
+def _table(path: Path, delimiter: str, encoding: str, decimal: str, schema: Schema) -> pd.DataFrame:
+    said = formulas_of(schema)
+    return read_raw(path, delimiter=delimiter, encoding=encoding, decimal=decimal, formulas=said)
 
 
 def only_table(folder: Path) -> Path:

@@ -19,7 +19,7 @@ from synthgen.ingest._canonical import Reading, read_column, settled, since
 from synthgen.ingest._hints import hints
 from synthgen.ingest.drafts import NOTHING, Draft, Named, suggested, unit_of
 from synthgen.ingest.linked import patients_who_differ
-from synthgen.ingest.table import first_place, read_raw
+from synthgen.ingest.table import first_place, formulas_of, read_raw
 from synthgen.records import require_columns, unit_texts
 from synthgen.schema import Schema
 
@@ -114,7 +114,14 @@ def check(
         ConfigError: as `read_raw` says.
     """
     known = [field.name for field in schema.fields]
-    raw = read_raw(table, delimiter=delimiter, encoding=encoding, decimal=decimal, known=known)
+    raw = read_raw(
+        table,
+        delimiter=delimiter,
+        encoding=encoding,
+        decimal=decimal,
+        known=known,
+        formulas=formulas_of(schema),
+    )
     return check_frame(raw, schema, table, decimal=decimal, date_format=date_format)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from synthgen.dialect import Formulas, escaped, unescaped
 from synthgen.errors import ConfigError, DataError
 from synthgen.fields import Column
 from synthgen.ingest import _files
@@ -58,6 +59,7 @@ def read_raw(
     decimal: str = ".",
     columns: Sequence[str] | None = None,
     known: Collection[str] = (),
+    formulas: Formulas = "keep",
 ) -> pd.DataFrame:
     """Read a table as it is: cells of CSV as text, Parquet with its own types.
 
@@ -70,6 +72,7 @@ def read_raw(
         columns: names of the columns to keep; None keeps all.
         known: names of which the first line of a CSV file must have one: else another delimiter or encoding
             that fits is named.
+        formulas: of text, whether formulas of spreadsheets were escaped when it was written.
 
     Returns:
         The raw table. Of text the index is named ``line`` and holds each record's first line. A column
@@ -89,6 +92,12 @@ def read_raw(
         )
     if _files.is_parquet(path):
         frame = _files.read_parquet(path, columns=columns)
+    elif formulas == "escape":
+        asked = None if columns is None else [escaped(name) for name in columns]
+        frame = _files.read_csv(
+            path, delimiter=delimiter, encoding=encoding, columns=asked, known=[escaped(n) for n in known]
+        )
+        frame = frame.rename(columns=unescaped).apply(_unescaped)
     else:
         frame = _files.read_csv(path, delimiter=delimiter, encoding=encoding, columns=columns, known=known)
     absent = [name for name in columns or () if name not in frame.columns]
@@ -98,6 +107,17 @@ def read_raw(
             f"Expected columns {absent}, found none of that name.", where=str(path), next_step=step
         )
     return frame
+
+
+def _unescaped(cells: pd.Series) -> pd.Series:
+    codes, distinct = pd.factorize(cells)
+    texts = pd.array([unescaped(text) for text in distinct], dtype="str")
+    return pd.Series(texts.take(codes), index=cells.index, name=cells.name)
+
+
+def formulas_of(schema: Schema) -> Formulas:
+    """Return whether formulas of spreadsheets are escaped in a schema's tables, as its dialect says."""
+    return "keep" if schema.dialect is None else schema.dialect.formulas
 
 
 def canonical(
@@ -191,7 +211,14 @@ def read_table(
         ConfigError: as `read_raw` and `canonical` say.
     """
     known = [field.name for field in schema.fields]
-    raw = read_raw(path, delimiter=delimiter, encoding=encoding, decimal=decimal, known=known)
+    raw = read_raw(
+        path,
+        delimiter=delimiter,
+        encoding=encoding,
+        decimal=decimal,
+        known=known,
+        formulas=formulas_of(schema),
+    )
     require_columns(raw.columns, schema, where=str(path), ids=ids)
     units: np.ndarray | None = None
     if schema.unit.column is not None:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from synthgen.dialect import Dialect, is_parquet, is_text, reading
+from synthgen.dialect import Dialect, is_parquet, is_text, reading, unescaped
 from synthgen.errors import DataError
 from synthgen.fields import Column, Field
 from synthgen.image_records import file_name
@@ -156,9 +156,17 @@ def read_frame(path: Path, dialect: Dialect | None = None) -> pd.DataFrame:
         names, frame = _read_csv(path, dialect or Dialect()) if kind == "csv" else _read_parquet(path)
     except (OSError, EOFError, ValueError, LookupError, csv.Error, StopIteration, *DAMAGED) as error:
         raise DataError(f"cannot be read as {kind}", where=path.name) from error
+    if kind == "csv" and dialect is not None and dialect.formulas == "escape":
+        names = [unescaped(name) for name in names]
+        frame = pd.DataFrame({i: _plain(frame.iloc[:, i]) for i in range(len(names))}).set_axis(names, axis=1)
     if len(set(names)) != len(names):
         raise DataError("a column is named twice", where=path.name)
     return frame
+
+
+def _plain(cells: pd.Series) -> pd.Series:
+    codes, distinct = pd.factorize(cells)
+    return pd.Series(np.array([unescaped(text) for text in distinct], dtype=object)[codes], dtype=object)
 
 
 def format_of(path: Path) -> str:

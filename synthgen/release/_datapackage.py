@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from synthgen.dialect import TEXT_ENDINGS, Dialect
+from synthgen.dialect import ESCAPED, TEXT_ENDINGS, Dialect
 from synthgen.fields import Field, labels_of
 from synthgen.printable import json_text
 from synthgen.release._checks import format_of
@@ -84,7 +84,8 @@ def _text_form(path: Path, dialect: Dialect) -> dict[str, Any]:
     words = {"delimiter": dialect.delimiter, "lineTerminator": dialect.line_terminator}
     other = {key: word for key, word in words.items() if word != usual[key]}
     compression = {} if path.suffix.lower() in TEXT_ENDINGS else {"compression": path.suffix[1:]}
-    return {"encoding": dialect.encoding, **compression, **({"dialect": other} if other else {})}
+    formulas = {} if dialect.formulas == "keep" else {"csvFormulas": ESCAPED}
+    return {"encoding": dialect.encoding, **compression, **({"dialect": other} if other else {}), **formulas}
 
 
 def _field(field: Field, dialect: Dialect) -> dict[str, Any]:

@@ -271,7 +271,7 @@ SETTINGS: Mapping[str, Setting] = {
     # The config.
     **_neutral(_PLACE, "cohort data.table.path data.table.schema data.images.path data.images.schema"),
     **_neutral(_PLACE, "data.images.table budget.ledger"),
-    **_neutral(_FREE, "seed sample.records release.formats"),
+    **_neutral(_FREE, "seed sample.records release.formats release.csv_formulas"),
     **_neutral(
         _READING,
         "data.table.delimiter data.table.encoding data.table.decimal data.table.date_format "
@@ -305,7 +305,8 @@ SETTINGS: Mapping[str, Setting] = {
     **_neutral(
         _WORDS,
         "schema.dialect.bom schema.dialect.compression schema.dialect.decimalChar schema.dialect.delimiter "
-        "schema.dialect.encoding schema.dialect.lineTerminator schema.dialect.quoting "
+        "schema.dialect.encoding schema.dialect.formulas schema.dialect.lineTerminator "
+        "schema.dialect.quoting "
         "schema.dialect.storage schema.fields.timezone",
     ),
     "schema.unit.column": Setting("says who is a patient; a wrong column is the curator's"),

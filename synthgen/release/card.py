@@ -7,10 +7,13 @@ record and the public schema.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from synthgen.fields import Column
+from synthgen.dialect import ESCAPED, is_formula
+from synthgen.fields import Column, Field, labels_of
 from synthgen.printable import code, markdown
+from synthgen.release._checks import format_of
 from synthgen.release._power import warnings_of
 from synthgen.release._words import (
     COUNTED,
@@ -51,6 +54,7 @@ def data_card(record: Mapping[str, Any], schema: Schema) -> str:
         _inference(record),
         _uses(record),
         _columns(schema),
+        _formulas(record, schema),
         _verify(record),
         f"## Licence\n\n{LICENCE}",
         f"<!-- privacy_record.json sha256: {record_digest(record)} -->",
@@ -180,6 +184,29 @@ def _columns(schema: Schema) -> str:
         + "\n".join(rows)
         + (f"\n\nHard rules that hold in every record:\n{rules}" if rules else "")
     )
+
+
+def _formulas(record: Mapping[str, Any], schema: Schema) -> str:
+    """Return what a reader must know of CSV cells that begin as formulas do; nothing where there are none."""
+    if not any(format_of(Path(name)) == "csv" for name in record["data"]["files"]):
+        return ""
+    if schema.dialect is not None and schema.dialect.formulas == "escape":
+        return f"## Formulas in the CSV files\n\n{markdown(ESCAPED)} Parquet files are as they are."
+    names = [field.name for field in schema.fields if field.role != "drop" and _is_risky(field)]
+    if not names:
+        return ""
+    return (
+        "## Formulas in the CSV files\n\n"
+        "**Do not open the CSV files in a spreadsheet; import their cells there as text.** Headers or "
+        f"categories of {_listed(names)} begin as formulas do and are written as they are. "
+        "`release: {csv_formulas: escape}` in the run's config puts an apostrophe before them."
+    )
+
+
+def _is_risky(field: Field) -> bool:
+    labels = labels_of(field) or ()
+    words = (*labels, *field.true_values, *field.false_values, *(field.missing_values or ()))
+    return is_formula(field.name) or any(is_formula(str(word)) for word in words)
 
 
 def _domain(column: Column) -> str:
