@@ -497,7 +497,8 @@ def inputs_of(
         holdout, reference = _halves(holdout, seed)
     schema = table.schema
     labels = schema.with_role("label")
-    groups = tuple(name for name in schema.with_role("protected") if schema.column(name).kind == "category")
+    known = {column.name for column in schema.columns}
+    groups = tuple(name for name in schema.with_role("protected") if name in known)
     categories = [name for name in labels if schema.column(name).kind == "category"]
     target = next(iter([*categories, *labels]), None)
     claimed = None if claim is None else Claim(claim[0], claim[1])

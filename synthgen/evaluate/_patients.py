@@ -7,9 +7,12 @@ patient has several rows, of which `one_row_each` takes one.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
+from synthgen.image_records import RealImages
 from synthgen.records import RealTable, SyntheticTable
 
 
@@ -30,6 +33,15 @@ def one_row_each(table: SyntheticTable, *, rng: np.random.Generator) -> Syntheti
     _, first = np.unique(table.units[shuffled], return_index=True)
     rows = rng.permutation(shuffled[first])
     return SyntheticTable(table.schema, table.frame.iloc[rows].reset_index(drop=True))
+
+
+def together(first: RealTable, second: RealTable) -> RealTable:
+    """Return the records of two tables of different patients, of the same kind."""
+    frame = pd.concat([first.frame, second.frame], ignore_index=True)
+    units = np.concatenate([first.units, second.units])
+    if isinstance(first, RealImages) and isinstance(second, RealImages):
+        return replace(first, frame=frame, units=units, pixels=np.concatenate([first.pixels, second.pixels]))
+    return replace(first, frame=frame, units=units)
 
 
 def sample_patients(table: RealTable, n_patients: int, *, rng: np.random.Generator) -> RealTable:

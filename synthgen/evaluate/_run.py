@@ -11,7 +11,7 @@ import numpy as np
 
 from synthgen import plugins
 from synthgen.evaluate._base import HEADS, Inputs, MetricResult
-from synthgen.evaluate._patients import one_row_each
+from synthgen.evaluate._patients import one_row_each, together
 from synthgen.image_records import SyntheticImages
 
 PACKAGE = "synthgen.evaluate"
@@ -38,6 +38,7 @@ def evaluate_all(
 
     Each metric has a random stream of its own, keyed with its name, so that adding one changes no other.
     Of linked records a metric sees one random row of each synthetic patient, unless it says ``ALL_ROWS``.
+    Metrics of other heads than leakage test on the reference's patients too, see `whole`.
     ``details["caps"]`` states from where on a metric works on a sample, see `with_caps`.
 
     Args:
@@ -54,16 +55,26 @@ def evaluate_all(
     if inputs.schema.unit.is_linked:
         rng = np.random.default_rng([seed, zlib.crc32(b"one row each")])
         single = replace(inputs, synthetic=one_row_each(inputs.synthetic, rng=rng))
+    seen = {(True, True): inputs, (True, False): single}
+    seen |= {(False, rows): whole(one) for (_, rows), one in seen.items()}
     for i, name in enumerate(names):
         if progress is not None:
             progress(name, i / len(names))
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
         metric = plugins.load(PACKAGE, name)
-        found = metric.evaluate(inputs if getattr(metric, "ALL_ROWS", False) else single, rng=rng)
+        mine = seen[name.startswith("leakage"), bool(getattr(metric, "ALL_ROWS", False))]
+        found = metric.evaluate(mine, rng=rng)
         results.append(with_caps(found, metric))
     if progress is not None:
         progress("done", 1.0)
     return results
+
+
+def whole(inputs: Inputs) -> Inputs:
+    """Return inputs whose holdout has the reference's patients too, whom only attacks need apart."""
+    if not inputs.reference_of_cohort or not len(inputs.reference):
+        return inputs
+    return replace(inputs, holdout=together(inputs.holdout, inputs.reference))
 
 
 def with_caps(result: MetricResult, metric: ModuleType) -> MetricResult:

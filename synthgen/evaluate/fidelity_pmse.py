@@ -32,9 +32,11 @@ DEFINITION = (
     " 5,000 holdout patients' records and as many synthetic ones; mean over pairs. Synthpop's S_pMSE: Snoke"
     " et al. (2018), JRSS A 181:663; Raab, Nowok and Dibben (2021), arXiv:2109.12717. Intervals are about the"
     " mean over new draws of as many records, generator held fixed: split halves of 50 blocks of patients;"
-    " max has none, since chance chose the pair."
+    " max has none, since chance chose the pair. effect: chi-squared of membership by cell over N, less its"
+    " expectation (k - 1) / (N - 1) for two samples of the same patients, mean over pairs: Cohen's w squared,"
+    " which means the same at any N. ratio: the mean over that of training records."
 )
-_KEYS = ("mean", "max", "mean_real")
+_KEYS = ("effect", "ratio", "mean", "max", "mean_real")
 
 
 def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
@@ -45,7 +47,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         rng: draws samples, and splits of blocks of patients in halves.
 
     Returns:
-        ``mean`` and ``max`` over pairs and ``mean_real``, for training records in the synthetic ones'
+        ``effect`` from -1 to 1, 0 in expectation for two independent samples; ``ratio``; S_pMSE's ``mean``
+        and ``max`` over pairs and ``mean_real``, for training records in the synthetic ones'
         place; from 0, 1 in expectation if one fitted model drew both, 2 for two independent samples.
     """
     n_holdout, n_train = inputs.holdout.unit_codes()[1], inputs.train.unit_codes()[1]
@@ -59,9 +62,16 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         "synthetic": sample_rows(inputs.synthetic.frame, rows, rng=rng),
         "real": one_record_each(inputs.train, rows, rng=rng),
     }
-    table = {arm: _by_pair(inputs, frames["holdout"], frames[arm], chosen, rng) for arm in _ARMS}
+    table = {arm: _by_pair(inputs, frames["holdout"], frames[arm], chosen, rng)[0] for arm in _ARMS[1:]}
+    table["synthetic"], table["effect"] = _by_pair(
+        inputs, frames["holdout"], frames["synthetic"], chosen, rng
+    )
     worst = np.argsort(-table["synthetic"][:, 0])
     estimates = {
+        "effect": from_halves(table["effect"].mean(axis=0), n=rows, units=BLOCKS),
+        "ratio": without_interval(
+            float(table["synthetic"][:, 0].mean() / max(table["real"][:, 0].mean(), 1e-9)), n=rows
+        ),
         "mean": _mean(table["synthetic"], rows),
         "max": without_interval(table["synthetic"][worst[0], 0], n=rows),
         "mean_real": _mean(table["real"], rows),
@@ -100,6 +110,28 @@ def standardised(observed: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
     return np.asarray(pmse / (freedom * (1 - share) ** 2 * share / total))
 
 
+def effect(observed: np.ndarray, synthetic: np.ndarray) -> np.ndarray:
+    """Return the part of membership that a table explains beyond chance: a squared effect size w.
+
+    The chi-squared statistic of membership by cell, over the records, has the expectation (k - 1) / N where
+    both sides are samples of the same patients, at any N; the rest is the noncentral part for each record.
+
+    Args:
+        observed: counts of real records, ``(draw, cell)``.
+        synthetic: counts of synthetic records, ``(draw, cell)``.
+
+    Source: Cohen (1988), Statistical Power Analysis, chapter 7.
+    """
+    both = observed + synthetic
+    total = both.sum(axis=1)
+    share = synthetic.sum(axis=1) / total
+    with np.errstate(invalid="ignore", divide="ignore"):
+        propensity = np.where(both > 0, synthetic / both, 0.0)
+    explained = (both * (propensity - share[:, None]) ** 2).sum(axis=1) / total / (share * (1 - share))
+    freedom = np.maximum((both > 0).sum(axis=1) - 1, 0)
+    return np.asarray(explained - freedom / (total - 1))
+
+
 def _mean(table: np.ndarray, n: int) -> Estimate:
     """Return the mean over pairs.
 
@@ -121,17 +153,18 @@ def _by_pair(
     other: pd.DataFrame,
     chosen: list[tuple[int, ...]],
     rng: np.random.Generator,
-) -> np.ndarray:
-    """Return S_pMSE, ``(pair, draw)``."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return S_pMSE, ``(pair, draw)``, and the effect size likewise."""
     coded = [_groups(column, holdout[column.name], other[column.name]) for column in inputs.schema.columns]
     sizes = [size for _, _, size in coded]
     sides = [Side.of_rows(np.column_stack([pair[i] for pair in coded]), rng=rng) for i in (0, 1)]
     draws = [half_samples(BLOCKS, SPLITS, rng=rng) for _ in sides]
-    return np.stack(
-        [
-            standardised(*(side.counts(pair, sizes, held) for side, held in zip(sides, draws, strict=True)))
-            for pair in chosen
-        ]
+    counts = [
+        [side.counts(pair, sizes, held) for side, held in zip(sides, draws, strict=True)] for pair in chosen
+    ]
+    return (
+        np.stack([standardised(*both) for both in counts]),
+        np.stack([effect(*both) for both in counts]),
     )
 
 

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy.stats import norm
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
@@ -180,16 +181,23 @@ def discriminator(world: str, seed: int) -> dict[str, Row]:
 
     It is .5 whatever the trees, where both sides are drawn alike, as training and holdout patients are.
     """
-    inputs, (drawn, held) = worlds.table(world, seed), large_sides(world)
+    inputs, sides = worlds.table(world, seed), large_sides(world)
     areas: list[float] = []
-    fit = fidelity_discriminator._scores
+    fit, features = fidelity_discriminator._scores, fidelity_discriminator.features
+    new: list[np.ndarray] = []
+
+    def coded(schema: Schema, real: pd.DataFrame, frame: pd.DataFrame) -> np.ndarray:
+        new[:] = new or [features(schema, real, side) for side in sides]
+        return features(schema, real, frame)
 
     def scores(matrix: Any, truth: Any, tests: Any, categories: Any) -> Any:
-        *found, ones, zeros = fit(matrix, truth, (*tests, drawn, held), categories)
+        *found, ones, zeros = fit(matrix, truth, (*tests, *new), categories)
         areas.append(delong(ones, zeros).value)
         return found
 
-    with changed(fidelity_discriminator, "_scores", scores), changed(fidelity_discriminator, "TREES", 20):
+    with ExitStack() as stack:
+        for name, value in (("features", coded), ("_scores", scores), ("TREES", 20)):
+            stack.enter_context(changed(fidelity_discriminator, name, value))
         result = fidelity_discriminator.evaluate(inputs, rng=np.random.default_rng(seed))
     auc = 0.5 if world == "independent" else areas[0]
     truths = {"auc": auc, "auc_real": 0.5, "excess": auc - 0.5}
@@ -200,13 +208,12 @@ def discriminator(world: str, seed: int) -> dict[str, Row]:
 
 
 @lru_cache(maxsize=2)
-def large_sides(world: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return features of new synthetic records and of new patients."""
+def large_sides(world: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return new synthetic records and new patients."""
     schema = worlds.table_schema()
     train = worlds.simulate(MANY, 4, schema)
-    names = [column.name for column in schema.columns]
     drawn, held = worlds.TABLES[world](train, MANY, 5), worlds.independent(train, MANY, 7)
-    return tuple(fidelity_discriminator.ordinal(schema, frame, names)[0] for frame in (drawn, held))
+    return drawn, held
 
 
 def rates(seed: int) -> dict[str, Row]:

@@ -47,7 +47,9 @@ def test_the_area_is_the_analytic_one_of_a_shifted_column(build: Build, rows: Ro
     assert estimates["auc_real"].value == pytest.approx(0.5, abs=0.03)
 
 
-def test_shuffled_columns_and_foreign_decimals_are_seen(build: Build, rows: Rows) -> None:
+def test_shuffled_columns_and_older_patients_are_seen_and_foreign_decimals_are_not(
+    build: Build, rows: Rows
+) -> None:
     def shuffled(train: object, n: int) -> pd.DataFrame:
         drawn, rng = rows(n, 41), np.random.default_rng(2)
         return pd.DataFrame({name: drawn[name].iloc[rng.permutation(n)].array for name in drawn})
@@ -55,6 +57,8 @@ def test_shuffled_columns_and_foreign_decimals_are_seen(build: Build, rows: Rows
     assert run(build(shuffled, n=3000)).estimates["excess"].low > 0.1
     older = build(lambda train, n: rows(n, 42).assign(age=lambda f: (f["age"] + 15).clip(upper=100)), n=1000)
     assert run(older).estimates["auc"].low > 0.6
+    finer = build(lambda train, n: rows(n, 44).assign(sodium=lambda f: f["sodium"] + 1e-4), n=2000)
+    assert run(finer).estimates["excess"].high < 0.1
 
 
 def test_trees_are_measured_on_records_that_they_were_not_fitted_to(
@@ -70,6 +74,14 @@ def test_trees_are_measured_on_records_that_they_were_not_fitted_to(
         seen.append((matrix, *tests, delong(*found)))
         return found
 
+    plain, rng = fidelity_discriminator.features, np.random.default_rng(0)
+
+    def features(*parts: object) -> np.ndarray:
+        """Tell the records apart, of which many have the same cells."""
+        found = plain(*parts)  # type: ignore[arg-type]
+        return np.asarray(found + 1e-6 * rng.random((len(found), 1)))
+
+    monkeypatch.setattr(fidelity_discriminator, "features", features)
     monkeypatch.setattr(fidelity_discriminator, "_scores", scores)
     estimates = run(build(lambda train, n: rows(n, 43), n=400)).estimates
     for (matrix, first, second, wanted), key in zip(seen, ("auc", "auc_real"), strict=True):

@@ -57,7 +57,7 @@ def test_a_pair_of_the_result_is_the_brute_force_table(build: Build, rows: Rows)
     first, second = rows(200, 2), rows(200, 3)
     schema = inputs.schema
     pair = [i for i, column in enumerate(schema.columns) if column.name in ("sex", "creatinine")]
-    found = fidelity_pmse._by_pair(inputs, first, second, [tuple(pair)], np.random.default_rng(0))[0, 0]
+    found = fidelity_pmse._by_pair(inputs, first, second, [tuple(pair)], np.random.default_rng(0))[0][0, 0]
     pooled = pd.concat([first, second], ignore_index=True)
     edges = np.unique(np.quantile(pooled["creatinine"].dropna(), [0.2, 0.4, 0.6, 0.8]))
     group = pooled["creatinine"].map(

@@ -38,7 +38,11 @@ def harmless() -> dict[str, MetricResult]:
     made = [
         result("fidelity_tvd", {"excess1": about(0.01), "excess2": about(0.02)}),
         result("fidelity_rules", {"violated": about(0.0, 0.0)}),
-        result("fidelity_pmse", {"mean": about(2.0)}),
+        result("fidelity_pmse", {"effect": about(0.0, 0.001)}),
+        result("fidelity_associations", {"worst": Estimate(0.1, 0.0, 0.3, 1000)}),
+        result("fidelity_categories", {"lost": about(0.0), "invented": about(0.0)}),
+        result("fidelity_row_checks", {"impossible": about(0.0), "broken": about(0.0)}),
+        result("fidelity_discriminator", {"excess": about(0.0)}),
         result(
             "fidelity_precision_coverage",
             {"precision.ratio": about(0.97), "coverage.ratio": about(0.95)},
@@ -46,6 +50,24 @@ def harmless() -> dict[str, MetricResult]:
         ),
         result("utility_tstr", {"mean.gap": about(-0.01)}),
         result("utility_brier", {"mean.gap": about(0.002)}),
+        result(
+            "utility_labels",
+            {"worst": about(0.0)},
+            {
+                key: {"died": about(0.0), "readmitted": about(0.0)}
+                for key in ("visible", "swapped", "expected")
+            },
+        ),
+        result(
+            "fairness_slices",
+            {"worst": about(0.0)},
+            {key: {"died": about(0.0), "readmitted": about(0.0)} for key in ("swapped", "expected")},
+        ),
+        result(
+            "fairness_shift",
+            {"worst": about(0.0)},
+            {key: {"F": about(0.0), "M": about(0.0)} for key in ("numbers", "categories", "small")},
+        ),
         result(
             "fairness_representation",
             {"worst": about(0.05)},
@@ -57,7 +79,11 @@ def harmless() -> dict[str, MetricResult]:
             {"worst": about(0.0)},
             {rate: {"F": about(0.0), "M": about(0.01)} for rate in ("true_positive", "false_positive")},
         ),
-        result("fairness_calibration", {"worst": about(0.0)}, {"ece": {"F": about(0.0), "M": about(0.01)}}),
+        result(
+            "fairness_calibration",
+            {"worst": about(0.0), "overall": about(0.0)},
+            {"ece": {"F": about(0.0), "M": about(0.01)}},
+        ),
         result("fairness_fidelity", {"worst": about(0.0)}, {"excess": {"F": about(0.0), "M": about(0.01)}}),
         result("utility_regression", {"target.gap": replace(NONE, n=0, status="not-applicable")}),
         result("utility_inference", {"coverage": about(0.95)}),
@@ -114,7 +140,12 @@ def test_results_without_harm_are_released_without_a_word(policy: Policy) -> Non
 PLAIN = [
     ("fidelity_tvd", "excess1", 0.05, 1),
     ("fidelity_tvd", "excess2", 0.05, 1),
-    ("fidelity_pmse", "mean", 10.0, 1),
+    ("fidelity_pmse", "effect", 0.09, 1),
+    ("fidelity_categories", "lost", 0.02, 1),
+    ("fidelity_categories", "invented", 0.02, 1),
+    ("fidelity_row_checks", "impossible", 0.1, 1),
+    ("fidelity_row_checks", "broken", 0.05, 1),
+    ("fidelity_discriminator", "excess", 0.4, 1),
     ("fidelity_precision_coverage", "precision.ratio", 0.8, -1),
     ("fidelity_precision_coverage", "coverage.ratio", 0.8, -1),
     ("utility_tstr", "mean.gap", -0.05, -1),
@@ -270,9 +301,9 @@ def test_epsilon_warns_above_one_and_refuses_above_ten(policy: Policy) -> None:
 
 
 def test_a_warning_says_whether_the_bound_is_kept(policy: Policy) -> None:
-    kept = judged(policy, **single("fidelity_pmse", "mean", about(5.0))).reasons
+    kept = judged(policy, **single("fidelity_pmse", "effect", about(0.05))).reasons
     assert [reason.severity for reason in kept] == ["warn"]
-    assert "This is at most 10, but the policy warns above 3." in kept[0].message
+    assert "This is at most 0.09, but the policy warns above 0.01." in kept[0].message
     looks = judged(policy, **single("leakage_claim", "looks", about(2.0, 0.0))).reasons
     assert "The policy warns above 1." in looks[0].message
     open_one = judged(policy, **group("fairness_utility_gap", "gap", about(-0.05))).reasons
@@ -299,8 +330,8 @@ def crowded(policy: Policy, estimate: Estimate, others: int, key: str = "gap") -
 
 
 def test_more_comparisons_ask_for_more_proof_of_harm_but_never_make_it_a_warning(policy: Policy) -> None:
-    # 3.6 standard errors beyond the threshold: proven if it is one of few comparisons, not if one of many.
-    estimate = about(-0.05 - 0.01 / 1.96 * 3.6)
+    # 3.9 standard errors beyond the threshold: proven if it is one of few comparisons, not if one of many.
+    estimate = about(-0.05 - 0.01 / 1.96 * 3.9)
     verdicts = [crowded(policy, estimate, others) for others in (2, 96, 4000)]
     assert [verdict.verdict for verdict in verdicts] == ["refuse", "cannot-sign", "cannot-sign"]
     noisy = crowded(policy, about(-0.26, 0.2), 96)  # beyond -.05, but a chance effect in so many groups
@@ -322,16 +353,16 @@ def test_a_proof_names_the_interval_that_decided(policy: Policy) -> None:
     open_one = judged(policy, **single("utility_tstr", "mean.gap", gap)).reasons[0]
     assert open_one.severity == "cannot-sign"
     assert "neither harm nor" not in open_one.message
-    assert "harm is proven at 95 %, though not corrected for 2 comparisons of utility" in open_one.message
-    # Holm's first step of the policy's .01 over four heads and two comparisons of utility: .00125 a side
-    half = 0.044 * 3.0233 / 1.9600
-    assert f"(99.75 % interval {-0.106 - half:.3g} to {-0.106 + half:.3g})" in open_one.message
+    assert "harm is proven at 95 %, though not corrected for 8 comparisons of utility" in open_one.message
+    # Holm's first step of the policy's .01 over four heads and eight comparisons of utility: .0003125 a side
+    half = 0.044 * 3.4205 / 1.9600
+    assert f"(99.938 % interval {-0.106 - half:.3g} to {-0.106 + half:.3g})" in open_one.message
     proven = judged(policy, **single("utility_tstr", "mean.gap", replace(gap, low=-0.126, high=-0.086)))
-    assert "harm is proven, corrected for 2 comparisons of utility (99.75 % interval -0.137 to -0.0751)" in (
+    assert "harm is proven, corrected for 8 comparisons of utility (99.938 % interval -0.141 to -0.0711)" in (
         proven.reasons[0].message
     )
     grouped = crowded(policy, gap, 96).reasons[0]
-    assert "not corrected for 105 comparisons of fairness (F: 99.9952 % interval " in grouped.message
+    assert "not corrected for 114 comparisons of fairness (F: 99.9956 % interval " in grouped.message
 
 
 def test_holm_steps_down_and_few_degrees_of_freedom_ask_for_more() -> None:
@@ -428,6 +459,9 @@ def test_every_threshold_of_the_default_policy_names_its_source(policy: Policy) 
         "fairness_equalised_odds.false_positive",
         "fairness_calibration.ece",
         "fairness_fidelity.excess",
+        *(f"fairness_shift.{key}" for key in ("numbers", "categories", "small")),
+        *(f"fairness_slices.{key}" for key in ("swapped", "expected")),
+        *(f"utility_labels.{key}" for key in ("visible", "swapped", "expected")),
         "leakage_strongest.group_advantage",
         "fidelity_precision_coverage.precision",
         "fidelity_precision_coverage.coverage",
