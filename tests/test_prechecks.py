@@ -46,7 +46,9 @@ release: {formats: [csv]}
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    rows = [f"p{i // 2},{20 + i % 80},{'FM'[i % 2]},{'true' if i % 5 == 0 else 'false'}" for i in range(800)]
+    rows = [
+        f"p{i // 2},{20 + i % 80},{'FM'[i % 2]},{'true' if i % 5 == 0 else 'false'}" for i in range(10_200)
+    ]  # a quarter of those declared, and some
     (tmp_path / "tiny.csv").write_text("patient,age,sex,died\n" + "\n".join(rows) + "\n")
     (tmp_path / "tiny.schema.yaml").write_text(SCHEMA)
     (tmp_path / "run.yaml").write_text(CONFIG)
