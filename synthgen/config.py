@@ -20,6 +20,7 @@ from synthgen import plugins, yamlfile
 from synthgen.data_config import PARQUET, DataSection, require_formats, sized
 from synthgen.dialect import Formulas
 from synthgen.errors import ConfigError
+from synthgen.jsonfile import read_bytes
 from synthgen.schema import Schema, load_schema
 from synthgen.settings import Settings
 
@@ -345,9 +346,6 @@ def _require_filled_in(document: Any, path: Path) -> None:
 
 
 def _override(document: Any, overrides: Sequence[str]) -> None:
-    from ruamel.yaml import YAML
-    from ruamel.yaml.error import YAMLError
-
     for text in overrides:
         keys, sign, value = text.partition("=")
         parts = keys.split(".")
@@ -363,8 +361,8 @@ def _override(document: Any, overrides: Sequence[str]) -> None:
         if not isinstance(node, dict):
             raise ConfigError(f"{keys}: expected the key of a section.", where="--set", next_step=SECTION)
         try:
-            node[parts[-1]] = YAML(typ="safe").load(value)
-        except YAMLError:
+            node[parts[-1]] = yamlfile.value(value, where="--set")
+        except ConfigError:
             step = "Quote a text that holds brackets or a colon."
             raise ConfigError(
                 f"{keys}: expected a YAML value, got other text.", where="--set", next_step=step
@@ -407,7 +405,9 @@ def _choices(config: RunConfig, policy: str) -> dict[str, Any]:
     """Return what follows the fit by its key, as JSON values; a policy's file with its hash."""
     shown = policy
     if Path(policy).suffix in (".yaml", ".yml") and Path(policy).is_file():
-        shown = f"{Path(policy).name} {hashlib.sha256(Path(policy).read_bytes()).hexdigest()[:12]}"
+        shown = (
+            f"{Path(policy).name} {hashlib.sha256(read_bytes(Path(policy), 'config_bytes')).hexdigest()[:12]}"
+        )
     found: dict[str, Any] = {
         "sample.records": config.sample.records,
         "release.formats": list(formats_of(config)),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import io
 import lzma
 import re
 import zipfile
@@ -19,6 +18,7 @@ from typing import IO, Any, Literal
 
 from pydantic import Field as Key
 
+from synthgen import archives
 from synthgen.settings import Settings
 
 Formulas = Literal["keep", "escape"]
@@ -158,23 +158,21 @@ def writing(raw: IO[bytes], *, compression: str | None, name: str) -> Iterator[I
 
 @contextmanager
 def reading(path: Path) -> Iterator[IO[bytes]]:
-    """Yield the content of a file that `writing` wrote."""
-    kind = path.suffix.lower()
-    with path.open("rb") as raw:
-        if kind == ".zip":
-            with zipfile.ZipFile(raw) as archive, archive.open(archive.namelist()[0]) as member:
-                yield member
-        elif kind == ".zst":
-            import pyarrow as pa
+    """Yield the content of a file that `writing` wrote.
 
-            with pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), "zstd") as stream:
-                yield io.BytesIO(stream.read())
-        elif kind in (".gz", ".bz2", ".xz"):
-            module: Any = {".gz": gzip, ".bz2": bz2, ".xz": lzma}[kind]
-            with module.open(raw, "rb") as packed:
-                yield packed
-        else:
-            yield raw
+    Raises:
+        TooLarge: it is more than the limits allow, here or when it is read.
+    """
+    if path.suffix.lower() == ".zip":
+        with archives.open_zip(path) as archive:
+            names = archive.namelist()
+            if len(names) != 1:
+                raise ValueError("Expected an archive of one table.")
+            with archives.bounded(archive.open(names[0]), path) as member:
+                yield member
+        return
+    with archives.open_compressed(path) as stream:
+        yield stream
 
 
 def arrow_type(text: str) -> Any:

@@ -68,9 +68,9 @@ class Limits:
         ledger_rows: rows of a ledger.
     """
 
-    config_bytes: int = 4 * MIB
+    config_bytes: int = 2 * MIB
     config_depth: int = 40
-    config_values: int = 200_000
+    config_values: int = 100_000
     schema_fields: int = 5_000
     json_bytes: int = 64 * MIB
     json_depth: int = 64

@@ -8,6 +8,7 @@ says "quote it". Messages never repeat a value: a database password may stand in
 from __future__ import annotations
 
 import datetime
+import io
 import itertools
 import json
 import re
@@ -17,59 +18,141 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from synthgen import limits
 from synthgen._yaml_errors import Location, broken, explain, line_of
 from synthgen.errors import ConfigError
+from synthgen.jsonfile import read_bytes
 
-__all__ = ["Location", "line_of", "parse", "plain", "read"]
+__all__ = ["Location", "line_of", "parse", "plain", "read", "value"]
 
 T = TypeVar("T", bound=BaseModel)
-MAX_NODES = 200_000
 
 
 def read(path: Path) -> Any:
     """Parse a YAML 1.2 file and keep the line of every key.
 
+    The text is composed into nodes first, whose depth and number are limited; values are made from them only
+    then, since keys that are mappings themselves would take a time that doubles with each level.
+
     Raises:
-        ConfigError: the file is missing, is not UTF-8 text, or is not YAML.
+        ConfigError: the file is missing, is not UTF-8 text, is not YAML, or is larger or deeper than the
+            limits allow.
     """
+    return _load(_text(path), str(path))
+
+
+def value(text: str, *, where: str) -> Any:
+    """Return a value that was written as YAML on the command line.
+
+    Raises:
+        ConfigError: it is not YAML.
+    """
+    limits.require("config_bytes", len(text), where=where)
+    return _load(text, where)
+
+
+def _load(text: str, where: str) -> Any:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     yaml = YAML(typ="rt")
     yaml.allow_duplicate_keys = False
-    text = _text(path)
-    _refuse_depth(text, path)
+    _refuse_depth(text, where)
     try:
-        return yaml.load(text)
+        constructor, parser = yaml.get_constructor_parser(io.StringIO(text))
+        try:
+            node = constructor.composer.get_single_node()
+            if node is None:
+                return None
+            _require_plain(node, where)
+            return constructor.construct_document(node)
+        finally:
+            parser.dispose()
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         problem, step = broken(f"{error.context} {error.problem}")
         raise ConfigError(
-            f"Expected YAML 1.2, but {problem}.", where=f"{path}{line}", next_step=step
+            f"Expected YAML 1.2, but {problem}.", where=f"{where}{line}", next_step=step
         ) from None
-    except (YAMLError, ValueError, RecursionError) as error:
+    except RecursionError:
+        limits.refuse("config_depth", where=where)
+    except (YAMLError, *_BROKEN) as error:
         place = getattr(error, "position", None)
         line = f":{text.count(chr(10), 0, place) + 1}" if isinstance(place, int) else ""
-        problem = "Expected YAML 1.2, but a character stands here that no text file has."
+        problem = "Expected YAML 1.2, but a character or value stands here that no text file has."
         step = "Take it out, or save the file anew as text."
-        raise ConfigError(problem, where=f"{path}{line}", next_step=step) from None
+        raise ConfigError(problem, where=f"{where}{line}", next_step=step) from None
 
 
-def _refuse_depth(text: str, path: Path) -> None:
-    """Refuse brackets in brackets that no config needs, before the parser spends minutes on them."""
-    deep = re.search(r"(?:[\[{]\s*){50}", text)
+_BROKEN = (ValueError, TypeError, KeyError, IndexError, AttributeError, ArithmeticError, AssertionError)
+"""What ruamel.yaml is known to raise on texts that are not YAML, beside its own errors."""
+
+
+def _require_plain(root: Any, where: str) -> None:
+    """Refuse nodes that no config needs: too many, too deep, keys that are no texts, numbers without end.
+
+    Raises:
+        ConfigError: with the line.
+    """
+    depth_limit, most = limits.current().config_depth, limits.current().config_values
+    known: set[int] = set()
+    left = [(root, 1)]
+    while left:
+        node, depth = left.pop()
+        at = f"{where}:{node.start_mark.line + 1}"
+        if depth > depth_limit:
+            limits.refuse("config_depth", where=at)
+        if isinstance(node.value, str):
+            _require_short(node, at)
+            continue
+        if id(node) in known:  # an alias
+            continue
+        known.add(id(node))
+        is_mapping = bool(node.value) and isinstance(node.value[0], tuple)
+        if is_mapping and any(not isinstance(key.value, str) for key, _ in node.value):
+            raise ConfigError(
+                "Expected keys that are texts, got a list or a mapping as a key.",
+                where=at,
+                next_step="Check brackets and question marks in this line and the one before.",
+            )
+        parts = [part for pair in node.value for part in pair] if is_mapping else node.value
+        left += [(part, depth + 1) for part in parts]
+        if len(left) + len(known) > most:
+            limits.refuse("config_values", where=at)
+
+
+def _require_short(node: Any, at: str) -> None:
+    """Refuse a number of more digits than any value has: turning it into one takes a time that squares."""
+    if node.style is None and len(node.value) > DIGITS and _NUMBER.fullmatch(node.value):
+        raise ConfigError(
+            f"Expected numbers of at most {DIGITS} characters, got a longer one.",
+            where=at,
+            next_step="Shorten it, or quote it if it is a text.",
+        )
+
+
+DIGITS = 100
+_NUMBER = re.compile(r"[-+]?[0-9][0-9a-fA-FxXoO_.:eE+-]*")
+
+
+def _refuse_depth(text: str, where: str) -> None:
+    """Refuse values and brackets in brackets that no config needs before a parser spends minutes on them."""
+    most = limits.current().config_values
+    if text.count(",") + text.count("\n") > 2 * most:  # each value ends with one of them, or nearly so
+        limits.refuse("config_values", where=where)
+    deep = re.search(rf"(?:[\[{{]\s*+){{{limits.current().config_depth}}}", text)
     if deep:
         line = text.count("\n", 0, deep.start()) + 1
         problem = "Expected YAML 1.2, but brackets are nested too deep."
         step = "Check for a bracket that is not closed."
-        raise ConfigError(problem, where=f"{path}:{line}", next_step=step)
+        raise ConfigError(problem, where=f"{where}:{line}", next_step=step)
 
 
 def _text(path: Path) -> str:
     """Return the file's text."""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, "config_bytes")
     except FileNotFoundError:
         raise ConfigError(
             "Expected a file, found none.", where=str(path), next_step="Check the path."
@@ -96,7 +179,7 @@ def plain(node: Any) -> Any:
     """Return the parsed document as plain JSON values; dates become ISO text.
 
     Raises:
-        ValueError: aliases make the document endless, or larger than `MAX_NODES`; or it holds a tag.
+        ValueError: aliases make the document endless, or larger than `config_values`; or it holds a tag.
     """
     try:
         return _plain(node, itertools.count(1))
@@ -105,7 +188,7 @@ def plain(node: Any) -> Any:
 
 
 def _plain(node: Any, count: Iterator[int]) -> Any:
-    if next(count) > MAX_NODES:
+    if next(count) > limits.current().config_values:
         raise ValueError("a short document, but it is too large. Remove YAML aliases.")
     if _is_tagged(node):
         raise ValueError("plain values, but one has a tag. Remove what begins with an exclamation mark.")

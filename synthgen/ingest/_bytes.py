@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import lzma
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO
 
+from synthgen import archives
 from synthgen.errors import DataError, OperationError
 
 AGAIN = "Export the table again."
@@ -27,7 +26,7 @@ MAGIC = {
 """First bytes of what is no UTF-8 text, what it is, and what to do."""
 COMPRESSED = {".gz": "gzip", ".bz2": "bzip2", ".xz": "xz", ".zst": "Zstandard", ".zip": "zip"}
 """Endings of compressed text, and what the content then is."""
-DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, ValueError)
 """What readers of compressed content raise where it is another or cut off."""
 
 
@@ -36,25 +35,16 @@ def open_bytes(path: Path) -> IO[bytes]:
 
     Raises:
         DataError: a zip archive that does not hold one file.
+        TooLarge: content beyond the limits, here or when it is read (`synthgen.archives`).
         DAMAGED: the content is not what the ending says, here or when it is read.
     """
-    kind = path.suffix.lower()
-    if kind == ".gz":
-        return cast(IO[bytes], gzip.open(path, "rb"))
-    if kind == ".bz2":
-        return bz2.open(path, "rb")
-    if kind == ".xz":
-        return lzma.open(path, "rb")
-    if kind == ".zst":
-        import pyarrow as pa
-
-        opened: Any = pa.CompressedInputStream(pa.OSFile(str(path)), "zstd")
-        return cast(IO[bytes], opened)
-    return _member(path) if kind == ".zip" else path.open("rb")
+    if path.suffix.lower() == ".zip":
+        return _member(path)
+    return archives.open_compressed(path)
 
 
 def _member(path: Path) -> IO[bytes]:
-    archive = zipfile.ZipFile(path)
+    archive = archives.open_zip(path)
     names = [
         name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")
     ]
@@ -65,7 +55,14 @@ def _member(path: Path) -> IO[bytes]:
             where=str(path),
             next_step="Take the table out of the archive, and name it.",
         )
-    return archive.open(names[0])
+    try:
+        return archives.bounded(archive.open(names[0]), path)
+    except RuntimeError:  # a password
+        raise DataError(
+            "Expected a zip archive that can be opened, got an encrypted one.",
+            where=str(path),
+            next_step="Take the table out of the archive, and name it.",
+        ) from None
 
 
 def require_file(path: Path) -> None:

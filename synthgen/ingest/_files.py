@@ -10,12 +10,14 @@ import csv
 import io
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
 import numpy as np
 import pandas as pd
 
+from synthgen import limits, parquet_files
 from synthgen.data_config import PARQUET
 from synthgen.errors import ConfigError, DataError
 from synthgen.ingest._bytes import (
@@ -29,7 +31,7 @@ from synthgen.ingest._bytes import (
 )
 from synthgen.ingest._sniff import delimiter_advice, encoding_advice
 
-CHUNK = 20_000
+CHUNK, CHUNK_CELLS = 20_000, 4_000_000
 LINE = "line"
 
 
@@ -135,9 +137,9 @@ def read_parquet(path: Path, *, columns: Sequence[str] | None) -> pd.DataFrame:
         pa.large_string(): pd.StringDtype(),
     }
     try:
-        table = file.read(columns=keep).select(keep)
+        table = parquet_files.read(path, columns=keep).select(keep)
         return table.to_pandas(ignore_metadata=True, types_mapper=types.get, date_as_object=False)  # type: ignore[no-any-return]
-    except (pa.ArrowException, OSError):
+    except (pa.ArrowException, ValueError, OverflowError):
         raise DataError(
             "Expected Parquet, but the file is damaged.", where=str(path), next_step=AGAIN
         ) from None
@@ -162,13 +164,10 @@ def named(header: Sequence[str], path: Path) -> list[str]:
 
 
 def _parquet(path: Path) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     require_file(path)
     try:
-        return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError):
+        return parquet_files.open_parquet(path)
+    except ValueError:
         raise DataError(
             "Expected Parquet, got other content.",
             where=str(path),
@@ -198,9 +197,12 @@ class _Rows:
         except DAMAGED:
             raise _damaged(path) from None
         self.delimiter = delimiter
+        self._characters = 0
         self.reader = csv.reader(self._lines(), delimiter=delimiter, strict=True)
         try:
-            self.header = named(self._first(), path)
+            first = self._first()
+            limits.require("table_columns", len(first), where=f"{path}:1")
+            self.header = named(first, path)
         except BaseException:  # text of another encoding too
             self.close()
             raise
@@ -218,7 +220,7 @@ class _Rows:
         """Yield rows of equal length and the first line of each."""
         rows: list[list[str]] = []
         starts: list[int] = []
-        width = len(self.header)
+        width, n_rows = len(self.header), 0
         for start, row in self._records():
             if len(row) != width:
                 raise DataError(
@@ -229,14 +231,21 @@ class _Rows:
                 )
             rows.append(row)
             starts.append(start)
-            if len(rows) == CHUNK:
+            if len(rows) * width >= CHUNK_CELLS or len(rows) == CHUNK:
+                n_rows += len(rows)
+                limits.require("table_rows", n_rows, where=str(self.path))
+                limits.require("table_cells", n_rows * width, where=str(self.path))
                 yield rows, starts
                 rows, starts = [], []
         if rows:
             yield rows, starts
 
     def _lines(self) -> Iterator[str]:
-        for number, line in enumerate(self.stream, 1):
+        most = limits.current().record_characters
+        for number, line in enumerate(iter(partial(self.stream.readline, most + 1), ""), 1):
+            self._characters += len(line)
+            if self._characters > most:
+                limits.refuse("record_characters", where=f"{self.path}:{number}")
             if "\0" in line:
                 self._refuse(
                     "Expected text, got a NUL character.",
@@ -250,6 +259,7 @@ class _Rows:
         """Yield each record with its first line; blank lines are skipped."""
         while True:
             start = self.reader.line_num + 1
+            self._characters = 0
             try:
                 row = next(self.reader)
             except StopIteration:

@@ -10,6 +10,7 @@ import codecs
 from pathlib import Path
 from typing import Any
 
+from synthgen import parquet_files
 from synthgen.dialect import COMPRESSED_ENDINGS, Dialect
 from synthgen.ingest._bytes import DAMAGED, open_bytes
 from synthgen.ingest._files import is_parquet
@@ -42,12 +43,12 @@ def written_as(schema: Schema, path: Path, *, delimiter: str, encoding: str, dec
 
 
 def _storage(path: Path) -> dict[str, str]:
-    import pyarrow as pa
     from pyarrow import parquet
 
     try:
+        parquet_files.open_parquet(path)  # within the limits
         shape = parquet.read_schema(path)
-    except (pa.ArrowException, OSError):  # said where the rows are read
+    except (ValueError, OSError):  # said where the rows are read
         return {}
     return {field.name: str(field.type) for field in shape}
 

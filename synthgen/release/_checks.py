@@ -13,7 +13,7 @@ import math
 import re
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from synthgen import limits, parquet_files
 from synthgen.dialect import Dialect, is_parquet, is_text, reading, unescaped
 from synthgen.errors import DataError
 from synthgen.fields import Column, Field
@@ -31,7 +32,7 @@ from synthgen.schema import Schema
 from synthgen.timeformats import is_native
 
 FORMATS = ("csv", "parquet")
-DAMAGED = (zlib.error, lzma.LZMAError, zipfile.BadZipFile)
+_DAMAGED = (StopIteration, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 _INTEGER = re.compile(r"[-+]?\d+(\.0+)?")
 
 
@@ -63,6 +64,8 @@ def checked(path: Path, schema: Schema, *, records: int) -> tuple[list[str], Syn
     if path.suffix == ".zip":
         return archive_problems(path, schema, records=records), None
     try:
+        if is_parquet(path) and (rows := _rows_of(path)) != records:
+            return [f"expected {records} records, found {rows}"]
         frame = read_frame(path, schema.dialect)
     except DataError as error:
         return [error.message], None
@@ -114,6 +117,18 @@ def _judged(frame: pd.DataFrame, schema: Schema, *, records: int) -> tuple[list[
     return problems, canonical
 
 
+def _rows_of(path: Path) -> int:
+    """Return the number of records by a Parquet file's footer.
+
+    Raises:
+        DataError: the file is none, or asks for more than the limits.
+    """
+    try:
+        return int(parquet_files.open_parquet(path).metadata.num_rows)
+    except (OSError, ValueError) as error:
+        raise DataError("cannot be read as parquet", where=path.name) from error
+
+
 def _linked_problems(units: pd.Series, canonical: dict[str, Any], schema: Schema) -> list[str]:
     """Return where linked rows are not as a synthetic patient's would be: few, in order, static the same."""
     most, order = schema.unit.max_records, schema.unit.order
@@ -154,7 +169,7 @@ def read_frame(path: Path, dialect: Dialect | None = None) -> pd.DataFrame:
         raise DataError(f"expected a file of {list(FORMATS)}", where=path.name)
     try:
         names, frame = _read_csv(path, dialect or Dialect()) if kind == "csv" else _read_parquet(path)
-    except (OSError, EOFError, ValueError, LookupError, csv.Error, StopIteration, *DAMAGED) as error:
+    except (OSError, EOFError, ValueError, LookupError, ArithmeticError, csv.Error, *_DAMAGED) as error:
         raise DataError(f"cannot be read as {kind}", where=path.name) from error
     if kind == "csv" and dialect is not None and dialect.formulas == "escape":
         names = [unescaped(name) for name in names]
@@ -175,30 +190,87 @@ def format_of(path: Path) -> str:
 
 
 def _read_csv(path: Path, dialect: Dialect) -> tuple[list[str], pd.DataFrame]:
+    """Return names and cells; equal cells are one object, and no record is longer than the limits allow."""
+    found, where = limits.current(), path.name
     with reading(path) as raw:
-        text = raw.read().decode("utf-8-sig" if dialect.bom else dialect.encoding)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=dialect.delimiter, strict=True)
-    names, records = next(rows), list(rows)
-    if any(len(record) != len(names) for record in records):
-        raise ValueError("Expected as many cells as columns in each line.")
-    columns = list(zip(*records, strict=True)) or [()] * len(names)
+        text = io.TextIOWrapper(raw, "utf-8-sig" if dialect.bom else dialect.encoding, newline="")
+        lines = _Lines(text, found.record_characters, where)
+        rows = csv.reader(lines, delimiter=dialect.delimiter, strict=True)
+        names = lines.record(rows)
+        limits.require("table_columns", len(names), where=where)
+        columns: list[list[str]] = [[] for _ in names]
+        known: dict[str, str] = {}
+        for number in range(1, 2**62):
+            try:
+                record = lines.record(rows)
+            except StopIteration:
+                break
+            if len(record) != len(names):
+                raise ValueError("Expected as many cells as columns in each line.")
+            if number % _ROWS == 0:
+                limits.require("table_rows", number, where=where)
+                limits.require("table_cells", number * len(names), where=where)
+            for column, cell in zip(columns, record, strict=True):
+                column.append(known.setdefault(cell, cell) if len(known) < _KNOWN else known.get(cell, cell))
     cells = {place: pd.Series(column, dtype=object) for place, column in enumerate(columns)}
     return names, pd.DataFrame(cells).set_axis(names, axis=1)
 
 
-def _read_parquet(path: Path) -> tuple[list[str], pd.DataFrame]:
-    from pyarrow import ArrowException, parquet
+_ROWS, _KNOWN = 10_000, 1_000_000
 
-    try:
-        table = parquet.read_table(path)
-    except ArrowException as error:
-        raise ValueError("Expected a Parquet file.") from error
+
+class _Lines:
+    """Lines of a text, for a CSV reader, up to the length that a record may have."""
+
+    def __init__(self, stream: io.TextIOWrapper, most: int, where: str) -> None:
+        self._stream = stream
+        self._most = self._left = most
+        self._where = where
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._stream.readline(self._most + 1)
+        self._left -= len(line)
+        if self._left < 0:
+            limits.refuse("record_characters", where=self._where)
+        if not line:
+            raise StopIteration
+        return line
+
+    def record(self, rows: Iterator[list[str]]) -> list[str]:
+        """Return the next record.
+
+        Raises:
+            TooLarge: it is longer than the limits allow.
+            StopIteration: there is none.
+        """
+        self._left = self._most
+        return next(rows)
+
+
+def _read_parquet(path: Path) -> tuple[list[str], pd.DataFrame]:
+    table = parquet_files.read(path)
     # Not through the pandas metadata of the file: what it says of types and indexes is not to be trusted.
-    columns = {
-        name: pd.Series(_wide(table.column(name)).to_pylist(), dtype=object)
-        for name in set(table.column_names)
-    }
+    columns = {name: _objects(_wide(table.column(name))) for name in set(table.column_names)}
     return list(table.column_names), pd.DataFrame(columns)[list(dict.fromkeys(table.column_names))]
+
+
+def _objects(column: Any) -> pd.Series:
+    """Return native values, of which equal ones are one object, so that a cell takes one pointer."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    whole = column.combine_chunks()
+    if pa.types.is_null(whole.type):
+        return pd.Series([None] * len(whole), dtype=object)
+    coded = (whole if isinstance(whole, pa.Array) else pa.chunked_array([whole])).dictionary_encode()
+    values = np.empty(len(coded.dictionary) + 1, dtype=object)
+    values[:-1] = coded.dictionary.to_pylist()
+    places = coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)
+    return pd.Series(values[places], dtype=object)
 
 
 def _wide(column: Any) -> Any:
