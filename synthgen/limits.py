@@ -79,8 +79,8 @@ class Limits:
     table_rows: int = 200_000_000
     table_cells: int = 2_000_000_000
     record_characters: int = 8 * MIB
-    expansion: int = 250
-    free_bytes: int = 64 * MIB
+    expansion: int = 100
+    free_bytes: int = 16 * MIB
     cells_per_byte: int = 40
     free_cells: int = 5_000_000
     cell_bytes: int = MIB
@@ -95,7 +95,7 @@ class Limits:
     dicom_frames: int = 10_000
     dicom_tags: int = 5_000
     model_bytes: int = 8 * 2**30
-    model_cells: int = 100_000
+    model_cells: int = 10_000
     model_nodes: int = 100_000
     events: int = 1_000
     event_steps: int = 10**9

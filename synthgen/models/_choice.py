@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from synthgen.errors import ConfigError
-from synthgen.models._stored import read_name, write_name
+from synthgen.models import _stored
+from synthgen.models._stored import write_name
 
 CHOICE = "choice.json"
 
@@ -21,7 +21,8 @@ def read_choice(folder: Path) -> str:
     Raises:
         ConfigError: there is none.
     """
-    try:
-        return read_name(folder / CHOICE)
-    except (OSError, ValueError) as error:
-        raise ConfigError("Expected a saved model that was chosen by rule.", where=str(folder)) from error
+    with _stored.reading(folder, "a saved model that was chosen by rule"):
+        name = str(_stored.meta(folder, CHOICE)["generator"])
+        if name == "auto":
+            raise ValueError("Expected a generator, got the rule that chooses one.")
+        return name

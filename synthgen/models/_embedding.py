@@ -12,14 +12,14 @@ import numpy as np
 
 from synthgen.errors import ConfigError
 from synthgen.image_records import SyntheticImages, from_intensities
-from synthgen.models import _brightness, _merf
+from synthgen.models import _brightness, _merf, _stored
 from synthgen.models._base import TableModel
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding_fit import Learnt, basis_of
 from synthgen.models._imaging import load_attributes, save_attributes
 from synthgen.models._merf import FittedMerf
 from synthgen.models._shrinkage import Gaussians
-from synthgen.models._stored import read_arrays, read_settings, write_arrays, write_settings
+from synthgen.models._stored import write_arrays, write_settings
 from synthgen.records import SyntheticTable
 from synthgen.schema import Schema
 
@@ -215,24 +215,62 @@ def load(folder: Path, schema: Schema) -> FittedEmbedding | FittedMerf:
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
     """
-    try:
-        meta = read_settings(folder / META)
-        tensors = read_arrays(folder / WEIGHTS)
-        method = meta["generator"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError("Expected a saved embedding.", where=str(folder)) from error
+    meta = _stored.meta(folder, META)
     if meta.get("format") != FORMAT or not schema.has_digest(meta.get("schema")):
         raise ConfigError(
             "Expected a model of this format and schema.",
             where=str(folder),
             next_step="Use the schema of the fit.",
         )
-    if method == "merf":
-        return _merf.load(folder, schema, meta["numbers"])
-    names = Gaussians.__dataclass_fields__
-    moments = Gaussians(**{name: tensors[name] for name in names})
-    learnt = Learnt(tensors["centre"], float(meta["radius"]), tensors["lengths"], moments)
+    with _stored.reading(folder, "a saved embedding"):
+        if meta["generator"] == "merf":
+            return _merf.load(folder, schema, dict(meta["numbers"]))
+        tensors = _stored.arrays(folder, WEIGHTS)
+        numbers = _numbers(meta["numbers"], schema)
+        moments = Gaussians(**{name: tensors[name] for name in Gaussians.__dataclass_fields__})
+        learnt = Learnt(tensors["centre"], float(meta["radius"]), tensors["lengths"], moments)
+        _require_shapes(learnt, numbers, Conditioning.of(schema))
+        has_curve = "curve" in tensors or "curves" in tensors
+        curve = _brightness.stored(tensors, where=str(folder)) if has_curve else None
     model, name = load_attributes(folder, schema)
-    has_curve = "curve" in tensors or "curves" in tensors
-    curve = _brightness.stored(tensors, where=str(folder)) if has_curve else None
-    return FittedEmbedding(schema, model, name, meta["numbers"], learnt, curve)
+    return FittedEmbedding(schema, model, name, numbers, learnt, curve)
+
+
+def _numbers(stored: Any, schema: Schema) -> dict[str, Any]:
+    """Return the plan's numbers.
+
+    Raises:
+        ValueError: one is not as the plan has it, or they are of other images than the schema's.
+    """
+    numbers = {**stored, **_stored.form(stored, schema, keys=("cosines", "cells"))}
+    pixels = numbers["size"] ** 2
+    if numbers["cosines"] > pixels:
+        raise ValueError("Expected at most as many cosines as pixels.")
+    for key, most in (("power", 10.0), ("refill", 2.0)):
+        if not 0 <= float(numbers[key]) <= most:
+            raise ValueError("Expected a number within its range.")
+    return numbers
+
+
+def _require_shapes(learnt: Learnt, numbers: Mapping[str, Any], conditioning: Conditioning) -> None:
+    """Refuse moments that are not of this basis and these classes.
+
+    Raises:
+        ValueError: one has another shape, or is no count or deviation.
+    """
+    moments, basis = learnt.moments, basis_of(numbers)
+    n, k, guides = basis.dimension, conditioning.n_classes * numbers["cells"], conditioning.n_guides
+    wanted = {
+        "counts": (k,),
+        "means": (k, n),
+        "factors": (k, n, n),
+        "rests": (k, n),
+        "guides": (k, guides),
+        "slopes": (n, guides),
+    }
+    if any(getattr(moments, name).shape != shape for name, shape in wanted.items()):
+        raise ValueError("Expected moments of this basis and these classes.")
+    if learnt.centre.shape != (n,) or learnt.lengths.shape != Learnt.levels().shape:
+        raise ValueError("Expected a centre and lengths of this basis.")
+    if not learnt.radius > 0 or (moments.counts <= 0).any() or (moments.rests < 0).any():
+        raise ValueError("Expected counts and deviations above 0.")

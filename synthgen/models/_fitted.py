@@ -12,11 +12,12 @@ import numpy as np
 
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
-from synthgen.models._cells import Merging, require_cells, stored_merging
+from synthgen.models import _stored
+from synthgen.models._cells import Merging
 from synthgen.models._conditions import Condition, chance_of, conditions
 from synthgen.models._given import draw_given
 from synthgen.models._junction import Attributes, JunctionTree, stored_tree
-from synthgen.models._stored import read_arrays, read_settings, write_arrays, write_settings
+from synthgen.models._stored import write_arrays, write_settings
 from synthgen.records import RealTable, SyntheticTable
 from synthgen.schema import Schema
 
@@ -169,23 +170,16 @@ def load(folder: Path, schema: Schema) -> FittedMarginal:
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
     """
-    try:
-        meta = read_settings(folder / META)
-        tensors = read_arrays(folder / WEIGHTS)
-    except (OSError, ValueError) as error:
-        raise ConfigError("Expected a saved marginal model.", where=str(folder)) from error
+    meta = _stored.meta(folder, META)
     if meta.get("format") != FORMAT or not schema.has_digest(meta.get("schema")):
         raise ConfigError(
             "Expected a model of this format and schema.",
             where=str(folder),
             next_step="Use the schema of the fit.",
         )
-    try:
-        merging = stored_merging(meta["columns"], tensors)
-        tables = [tensors[f"node.{i}"] for i in range(len(meta["nodes"]))]
+    with _stored.reading(folder, "a saved marginal model"):
+        stored = _stored.arrays(folder, WEIGHTS)
+        merging, fine_cells = _stored.merged(meta, stored, schema, where=str(folder))
+        tables = [stored[f"node.{i}"] for i in range(len(meta["nodes"]))]
         tree = stored_tree(meta["nodes"], tables, {name: one.n_coarse for name, one in merging.items()})
-        fitted = FittedMarginal(schema, tree, merging, meta["fine_cells"])
-        require_cells(merging, fitted.encoder, where=str(folder))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError("Expected a saved marginal model.", where=str(folder)) from error
-    return fitted
+    return FittedMarginal(schema, tree, merging, fine_cells)

@@ -11,12 +11,13 @@ import numpy as np
 
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
-from synthgen.models._cells import Merging, require_cells, stored_merging
+from synthgen.models import _stored
+from synthgen.models._cells import Merging
 from synthgen.models._conditions import chance_of, conditions
 from synthgen.models._estimate import Measurement
 from synthgen.models._mixture import Mixture, stored_mixture
 from synthgen.models._resample import exchanged
-from synthgen.models._stored import read_arrays, read_settings, write_arrays, write_settings
+from synthgen.models._stored import write_arrays, write_settings
 from synthgen.records import SyntheticTable
 from synthgen.schema import Schema
 
@@ -155,11 +156,7 @@ def load(folder: Path, schema: Schema, *, generator: str = "network") -> FittedN
     Raises:
         ConfigError: files are missing, of another format, or fitted with another schema.
     """
-    try:
-        meta = read_settings(folder / META)
-        tensors = read_arrays(folder / WEIGHTS)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"Expected a saved {generator} model.", where=str(folder)) from error
+    meta = _stored.meta(folder, META)
     known = meta.get("format"), meta.get("generator")
     if known != (FORMAT, generator) or not schema.has_digest(meta.get("schema")):
         raise ConfigError(
@@ -167,14 +164,14 @@ def load(folder: Path, schema: Schema, *, generator: str = "network") -> FittedN
             where=str(folder),
             next_step="Use the schema of the fit.",
         )
-    try:
-        merging = stored_merging(meta["columns"], tensors)
-        require_cells(merging, Encoder.of(schema, fine_cells=meta["fine_cells"]), where=str(folder))
+    with _stored.reading(folder, f"a saved {generator} model"):
+        tensors = _stored.arrays(folder, WEIGHTS)
+        merging, fine_cells = _stored.merged(meta, tensors, schema, where=str(folder))
         mixture = stored_mixture(tensors, {name: one.n_coarse for name, one in merging.items()})
         paid = tuple(
             Measurement(tuple(names), tensors[f"paid.{i}"], tensors[f"sigma.{i}"])
             for i, names in enumerate(meta["paid"])
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"Expected a saved {generator} model.", where=str(folder)) from error
-    return FittedNetwork(schema, mixture, merging, meta["fine_cells"], generator, paid)
+        if any(m.counts.shape != np.shape(m.sigma) or not set(m.attributes) <= set(merging) for m in paid):
+            raise ValueError("Expected a deviation for each count.")
+    return FittedNetwork(schema, mixture, merging, fine_cells, generator, paid)

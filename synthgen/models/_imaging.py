@@ -16,10 +16,10 @@ from dp_accounting import dp_event
 from pydantic import Field, ValidationError, model_validator
 
 from synthgen import plugins
-from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages
+from synthgen.models import _stored
 from synthgen.models._base import Progress, TableConfig, TableModel
-from synthgen.models._stored import read_name, write_name
+from synthgen.models._stored import write_name
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of, epsilon_of_rho, from_json, to_json
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
@@ -162,13 +162,7 @@ def load_attributes(folder: Path, schema: Schema) -> tuple[TableModel, str]:
         ConfigError: there is none.
     """
     place = folder / KEY
-    try:
-        name = read_name(place / NAME)
-    except (OSError, ValueError):
-        raise ConfigError(
-            "Expected a saved model of attributes.",
-            where=str(folder),
-            next_step="Name a folder that `save` wrote.",
-        ) from None
+    with _stored.reading(folder, "a saved model of attributes"):
+        name = str(_stored.meta(place, "generator.json")["generator"])
     module = plugins.load(PACKAGE, name, prefix=TABLES)
     return cast(TableModel, module.load(place, schema)), name

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 
 from synthgen.image_records import RealImages, SyntheticImages, from_intensities, intensities
-from synthgen.models import _moments
+from synthgen.models import _moments, _stored
 from synthgen.models._base import Progress, TableModel
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._extras import require
 from synthgen.models._imaging import load_attributes, save_attributes
-from synthgen.models._stored import read_tensors, write_settings, write_tensors
+from synthgen.models._stored import write_settings, write_tensors
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.queries import RhoFilter
 from synthgen.records import SyntheticTable
@@ -193,7 +193,9 @@ def load(folder: Path, schema: Schema, numbers: Mapping[str, Any]) -> FittedMerf
         ConfigError: torch is not installed.
     """
     require("merf", "torch")
-    net = network(numbers)
-    net.load_state_dict(read_tensors(folder / WEIGHTS))
+
+    with _stored.reading(folder, "a saved embedding"):
+        form = {**numbers, **_stored.form(numbers, schema, keys=("classes",))}
+        net = _stored.network(lambda: network(form), _stored.tensors(folder, WEIGHTS))
     model, name = load_attributes(folder, schema)
-    return FittedMerf(schema, model, name, numbers, net)
+    return FittedMerf(schema, model, name, form, net)

@@ -7,15 +7,15 @@ import os
 from pathlib import Path
 from typing import cast
 
-from synthgen import jsonfile, plugins
-from synthgen.errors import ConfigError, OperationError
+from synthgen import limits, plugins
+from synthgen.errors import OperationError
+from synthgen.models import _stored
 from synthgen.models._base import TableModel
 from synthgen.models._longitudinal import fitted_schema, with_schema
 from synthgen.models._stored import read_name, write_name
 from synthgen.safe_files import check_folder, write_bytes
 from synthgen.schema import Schema
 
-_UNFIT = (ArithmeticError, AttributeError, LookupError, OSError, RuntimeError, TypeError, ValueError)
 SCHEMA_FILE, KIND_FILE = "schema.json", "generator.json"
 
 
@@ -52,26 +52,15 @@ def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
         OperationError: it cannot be read.
     """
     _check(folder, "a model")
-    try:
-        schema = Schema.model_validate_json(json.dumps(jsonfile.read(folder / SCHEMA_FILE)))
+    with _stored.reading(folder, "the folder of a saved model"):
+        content = _stored.meta(folder, SCHEMA_FILE)
+        limits.require("schema_fields", len(content["fields"]), where=str(folder))
+        schema = Schema.model_validate_json(json.dumps(content))
         generator = read_name(folder / KIND_FILE)
-    except (OSError, ValueError):
-        raise ConfigError(
-            "Expected the folder of a saved model.",
-            where=str(folder),
-            next_step="Name the folder of a run that was fitted, or one that `save` wrote.",
-        ) from None
-    prefix = "tabular_" if schema.images is None else "imaging_"
-    module = plugins.load("synthgen.models", generator, prefix=prefix)
-    try:
+        prefix = "tabular_" if schema.images is None else "imaging_"
+        module = plugins.load("synthgen.models", generator, prefix=prefix)
         model = cast(TableModel, module.load(folder, fitted_schema(schema)))
-    except _UNFIT:  # its files say what no generator writes
-        raise ConfigError(
-            "Expected a saved model whose parts fit together, found another.",
-            where=str(folder),
-            next_step="Take the model anew from the run that was fitted.",
-        ) from None
-    return with_schema(model, schema), schema, generator
+        return with_schema(model, schema), schema, generator
 
 
 def _check(folder: Path, what: str) -> None:

@@ -27,13 +27,13 @@ from pydantic import Field
 
 from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages
-from synthgen.models import _brightness
+from synthgen.models import _brightness, _stored
 from synthgen.models import _embedding as embedding
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding import FittedEmbedding
 from synthgen.models._image_warm import FittedWarmImages, WarmImaging
-from synthgen.models._stored import read_settings, read_tensors, write_settings, write_tensors
+from synthgen.models._stored import write_settings, write_tensors
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import SyntheticTable
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "Fitted", "load"]
 WEIGHTS, META = "denoiser.safetensors", "denoiser.json"
+MOST_CALLS = 1000
 SIGNAL_ALL = 60_000.0
 
 
@@ -71,7 +72,7 @@ class Config(WarmImaging):
     trained: Literal["part", "all"] | None = None
     learning_rate: float = Field(default=5e-4, gt=0, le=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
-    calls: int = Field(default=4, ge=2, le=1000)
+    calls: int = Field(default=4, ge=2, le=MOST_CALLS)
     guidance: float = Field(default=-1.0, ge=-1, le=20)
 
     def packages(self) -> tuple[str, ...]:
@@ -158,15 +159,15 @@ def load(folder: Path, schema: Schema) -> FittedDiffusion:
     from synthgen.models._image_denoiser import ImageDenoiser
 
     drafts = embedding.load(folder, schema)
-    try:
-        meta = read_settings(folder / META)
-        tensors = read_tensors(folder / WEIGHTS)
-        net = ImageDenoiser(**meta["net"])
-        net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
-        curve = _brightness.stored(tensors, where=str(folder))
-        gains, numbers = tensors["gains"].numpy(), meta["numbers"]
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ConfigError("Expected a saved diffusion model of images.", where=str(folder)) from error
     if not isinstance(drafts, FittedEmbedding):
         raise ConfigError("Expected drafts of a Gaussian embedding.", where=str(folder))
+    with _stored.reading(folder, "a saved diffusion model of images"):
+        meta, tensors = _stored.meta(folder, META), _stored.tensors(folder, WEIGHTS)
+        form = _stored.form(meta["net"], schema, keys=("classes", "guides", "width"))
+        weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
+        net = _stored.network(lambda: ImageDenoiser(**form), weights)
+        curve = _brightness.stored(tensors, where=str(folder))
+        gains, numbers = _stored.gains(tensors, schema), dict(meta["numbers"])
+        numbers["calls"] = _stored.whole(numbers["calls"], most=MOST_CALLS)
+        numbers |= {key: float(numbers[key]) for key in ("strength", "guidance")}
     return FittedDiffusion(drafts, gains, curve, net.eval(), numbers)

@@ -32,13 +32,13 @@ from pydantic import Field
 
 from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages, intensities
-from synthgen.models import _brightness
+from synthgen.models import _brightness, _stored
 from synthgen.models import _embedding as embedding
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
 from synthgen.models._embedding import FittedEmbedding
 from synthgen.models._image_warm import FittedWarmImages, WarmImaging
-from synthgen.models._stored import read_settings, read_tensors, write_settings, write_tensors
+from synthgen.models._stored import write_settings, write_tensors
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import SyntheticTable
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "Fitted", "load"]
 WEIGHTS, META = "refiner.safetensors", "refiner.json"
+MOST_CANDIDATES = 64
 
 
 class Config(WarmImaging):
@@ -80,7 +81,7 @@ class Config(WarmImaging):
     adversarial: float = Field(default=0.01, gt=0, le=1)
     hold: float = Field(default=50.0, ge=0)
     hold_spectrum: float = Field(default=1.0, ge=0)
-    candidates: int = Field(default=4, ge=1, le=64)
+    candidates: int = Field(default=4, ge=1, le=MOST_CANDIDATES)
 
     def fit(
         self, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None
@@ -178,17 +179,19 @@ def load(folder: Path, schema: Schema) -> FittedGan:
     from synthgen.models._image_refiner import Critic, Refiner
 
     drafts = embedding.load(folder, schema)
-    try:
-        meta = read_settings(folder / META)
-        generator = Refiner(**meta["generator"], strength=float(meta["strength"]))
-        critic = Critic(**meta["critic"])
-        tensors = read_tensors(folder / WEIGHTS)
-        for part, net in (("generator.", generator), ("critic.", critic)):
-            net.load_state_dict({k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)})
-        gains, curve = tensors["gains"].numpy(), _brightness.stored(tensors, where=str(folder))
-        candidates = int(meta["candidates"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ConfigError("Expected a saved GAN of images.", where=str(folder)) from error
     if not isinstance(drafts, FittedEmbedding):
         raise ConfigError("Expected drafts of a Gaussian embedding.", where=str(folder))
+    with _stored.reading(folder, "a saved GAN of images"):
+        meta, tensors = _stored.meta(folder, META), _stored.tensors(folder, WEIGHTS)
+        parts = {
+            part: {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)}
+            for part in ("generator.", "critic.")
+        }
+        refiner = _stored.form(meta["generator"], schema, keys=("width",))
+        form = _stored.form(meta["critic"], schema, keys=("classes", "guides", "width"))
+        strength = float(meta["strength"])
+        generator = _stored.network(lambda: Refiner(**refiner, strength=strength), parts["generator."])
+        critic = _stored.network(lambda: Critic(**form), parts["critic."])
+        gains, curve = _stored.gains(tensors, schema), _brightness.stored(tensors, where=str(folder))
+        candidates = _stored.whole(meta["candidates"], most=MOST_CANDIDATES)
     return FittedGan(drafts, gains, curve, generator.eval(), critic.eval(), candidates)

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from synthgen.errors import ConfigError
-from synthgen.models import _fitted, _warm
+from synthgen import limits
+from synthgen.models import _fitted, _stored, _warm
 from synthgen.models._base import Progress
 from synthgen.models._conditional import draw_evenly, shift_of, softmax
 from synthgen.models._junction import draw
-from synthgen.models._stored import read_settings, read_tensors, write_settings, write_tensors
+from synthgen.models._stored import write_settings, write_tensors
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import RealTable
@@ -187,13 +187,17 @@ def load(folder: Path, schema: Schema) -> FittedDiffusion:
     from synthgen.models._denoiser import Denoiser
 
     warm = _fitted.load(folder, schema)
-    try:
-        meta = read_settings(folder / META)
-        tensors = read_tensors(folder / WEIGHTS)
-        net = Denoiser(meta["sizes"], width=meta["width"], blocks=meta["blocks"])
+    with _stored.reading(folder, "a saved diffusion model"):
+        meta, tensors = _stored.meta(folder, META), _stored.tensors(folder, WEIGHTS)
         weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
-        net.load_state_dict(weights)
+        sizes = _stored.sizes(meta["sizes"], columns=len(warm.merging))
+        width = _stored.whole(meta["width"], most=limits.current().model_cells)
+        blocks = _stored.whole(meta["blocks"], least=0, most=len(weights))
+        net = _stored.network(lambda: Denoiser(sizes, width=width, blocks=blocks), weights)
         shifts = {int(label): tensors[f"shift.{label}"].numpy() for label in meta["labels"]}
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ConfigError("Expected a saved diffusion model.", where=str(folder)) from error
-    return FittedDiffusion(warm, net.eval(), shifts, float(meta["strength"]))
+        if any(not 0 <= label < len(sizes) for label in shifts):
+            raise ValueError("Expected the positions of columns.")
+        if sizes != [one.n_coarse for one in warm.merging.values()]:
+            raise ValueError("Expected the coarse cells of the columns.")
+        strength = float(meta["strength"])
+    return FittedDiffusion(warm, net.eval(), shifts, strength)

@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from pydantic import Field
 
-from synthgen.errors import ConfigError
-from synthgen.models import _fitted, _warm
+from synthgen import limits
+from synthgen.models import _fitted, _stored, _warm
 from synthgen.models._base import Progress
-from synthgen.models._stored import read_settings, read_tensors, write_settings, write_tensors
+from synthgen.models._stored import write_settings, write_tensors
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.records import RealTable
@@ -130,10 +130,11 @@ def load(folder: Path, schema: Schema) -> FittedGan:
     from synthgen.models._refiner import Generator
 
     warm = _fitted.load(folder, schema)
-    try:
-        meta = read_settings(folder / META)
-        net = Generator(meta["sizes"], width=meta["width"])
-        net.load_state_dict(read_tensors(folder / WEIGHTS))
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise ConfigError("Expected a saved GAN.", where=str(folder)) from error
+    with _stored.reading(folder, "a saved GAN"):
+        meta, weights = _stored.meta(folder, META), _stored.tensors(folder, WEIGHTS)
+        sizes = _stored.sizes(meta["sizes"], columns=len(warm.merging))
+        width = _stored.whole(meta["width"], most=limits.current().model_cells)
+        if sizes != [one.n_coarse for one in warm.merging.values()]:
+            raise ValueError("Expected the coarse cells of the columns.")
+        net = _stored.network(lambda: Generator(sizes, width=width), weights)
     return FittedGan(warm, net.eval())
