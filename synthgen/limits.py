@@ -62,6 +62,7 @@ class Limits:
         model_cells: cells of a grid, or entries of a layer, that a model asks for.
         model_nodes: parts of a model: columns, cliques, layers.
         events: privacy events of a record.
+        sampled_events: different events of subsampled mechanisms, such as trainings by DP-SGD, of a record.
         event_steps: compositions within one event.
         problems: problems of a bundle that are listed.
         ledger_bytes: of a ledger's file, and of all its rows.
@@ -98,7 +99,8 @@ class Limits:
     model_cells: int = 10_000
     model_nodes: int = 100_000
     events: int = 1_000
-    event_steps: int = 10**9
+    sampled_events: int = 50
+    event_steps: int = 1_000_000
     problems: int = 50
     ledger_bytes: int = 512 * MIB
     ledger_rows: int = 500_000
@@ -135,6 +137,7 @@ WORDS: Mapping[str, str] = {
     "model_cells": "cells in a model's grid or layer",
     "model_nodes": "parts in a model",
     "events": "privacy events in a record",
+    "sampled_events": "different subsampled events in a record",
     "event_steps": "compositions in a privacy event",
     "problems": "listed problems of a bundle",
     "ledger_bytes": "bytes in a ledger",

@@ -252,15 +252,15 @@ def form(value: Any, schema: Schema, *, keys: Sequence[str]) -> dict[str, int]:
     return {"channels": spec.channels, "size": int(spec.size or 0), **found}
 
 
-def gains(stored: Mapping[str, Any], schema: Schema) -> np.ndarray:
-    """Return the gains of an image's cosines.
+def gains(stored: Mapping[str, Any], bands: int) -> np.ndarray:
+    """Return the gains of an image's rings of frequencies.
 
     Raises:
-        ValueError: they are of another size.
+        ValueError: they are of another size of images.
     """
-    found, size = np.asarray(stored["gains"]), schema.images.size if schema.images else None
-    if found.shape[-2:] != (size, size):
-        raise ValueError("Expected a gain for each cosine.")
+    found = np.asarray(stored["gains"])
+    if found.shape != (bands,):
+        raise ValueError("Expected a gain for each ring of frequencies.")
     return found
 
 

@@ -27,7 +27,7 @@ from pydantic import Field
 
 from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages
-from synthgen.models import _brightness, _stored
+from synthgen.models import _brightness, _spectrum, _stored
 from synthgen.models import _embedding as embedding
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
@@ -167,7 +167,8 @@ def load(folder: Path, schema: Schema) -> FittedDiffusion:
         weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
         net = _stored.network(lambda: ImageDenoiser(**form), weights)
         curve = _brightness.stored(tensors, where=str(folder))
-        gains, numbers = _stored.gains(tensors, schema), dict(meta["numbers"])
+        gains = _stored.gains(tensors, _spectrum.Bands(drafts.numbers["size"]).number)
+        numbers = dict(meta["numbers"])
         numbers["calls"] = _stored.whole(numbers["calls"], most=MOST_CALLS)
         numbers |= {key: float(numbers[key]) for key in ("strength", "guidance")}
     return FittedDiffusion(drafts, gains, curve, net.eval(), numbers)

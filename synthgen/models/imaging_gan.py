@@ -32,7 +32,7 @@ from pydantic import Field
 
 from synthgen.errors import ConfigError
 from synthgen.image_records import RealImages, intensities
-from synthgen.models import _brightness, _stored
+from synthgen.models import _brightness, _spectrum, _stored
 from synthgen.models import _embedding as embedding
 from synthgen.models._base import Progress
 from synthgen.models._conditioning import Conditioning
@@ -192,6 +192,7 @@ def load(folder: Path, schema: Schema) -> FittedGan:
         strength = float(meta["strength"])
         generator = _stored.network(lambda: Refiner(**refiner, strength=strength), parts["generator."])
         critic = _stored.network(lambda: Critic(**form), parts["critic."])
-        gains, curve = _stored.gains(tensors, schema), _brightness.stored(tensors, where=str(folder))
+        gains = _stored.gains(tensors, _spectrum.Bands(drafts.numbers["size"]).number)
+        curve = _brightness.stored(tensors, where=str(folder))
         candidates = _stored.whole(meta["candidates"], most=MOST_CANDIDATES)
     return FittedGan(drafts, gains, curve, generator.eval(), critic.eval(), candidates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-import zipfile
+import warnings
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from synthgen import archives
+from synthgen.errors import DataError
 from synthgen.image_records import file_name
 from synthgen.image_spec import Images
 from synthgen.schema import Schema
@@ -39,19 +41,22 @@ def archive_problems(path: Path, schema: Schema, *, records: int) -> list[str]:
     if spec is None or spec.size is None:
         return ["holds images, and the schema declares none"]
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archives.open_zip(path) as archive:
             entries = archive.infolist()
-            names = [entry.filename for entry in entries]
-            if names != [file_name(i) for i in range(1, records + 1)]:
+            fresh = (file_name(i) for i in range(1, records + 1))
+            same = len(entries) == records
+            if not same or any(e.filename != name for e, name in zip(entries, fresh, strict=True)):
                 return [
-                    f"expected {records} images of fresh sequential names, found {len(names)} files or others"
+                    f"expected {records} images of fresh sequential names, found {len(entries)} or others"
                 ]
             plain = all(not entry.comment and not entry.extra for entry in entries) and not archive.comment
             most = 2 * spec.channels * spec.size**2 + _SLACK
             wrong = sum(
                 entry.file_size > most or not _is_picture(archive.read(entry), spec) for entry in entries
             )
-    except (OSError, zipfile.BadZipFile, zlib.error, ValueError, EOFError, NotImplementedError):
+    except DataError as error:  # beyond the limits
+        return [f"{error.message} {error.next_step}"]
+    except (zlib.error, *archives.BROKEN):
         return ["cannot be read as a ZIP archive"]
     problems = [] if plain else ["carries comments"]
     return problems + ([f"{wrong} files are no PNG images of the declared form"] if wrong else [])
@@ -64,7 +69,7 @@ def archived(path: Path, rows: Iterable[int]) -> np.ndarray:
         path: a ZIP file in which `archive_problems` found nothing.
         rows: positions of the images, from 0; at least one.
     """
-    with zipfile.ZipFile(path) as archive:
+    with archives.open_zip(path) as archive:
         stack = np.stack(
             [np.asarray(Image.open(io.BytesIO(archive.read(file_name(int(row) + 1))))) for row in rows]
         )
@@ -93,11 +98,16 @@ def _is_picture(content: bytes, spec: Images) -> bool:
     if not content.startswith(_SIGNATURE) or not _chunks(content) <= _CHUNKS:
         return False
     try:
-        with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
-            image.load()
-            modes = ("RGB",) if spec.channels == 3 else ("L",) if spec.bits == 8 else ("I;16", "I;16B", "I")
-            return image.size == (spec.size, spec.size) and image.mode in modes
-    except (OSError, ValueError, SyntaxError, zlib.error, struct.error):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=("PNG",)) as image:
+                grey = ("L",) if spec.bits == 8 else ("I;16", "I;16B", "I")
+                modes = ("RGB",) if spec.channels == 3 else grey
+                if image.size != (spec.size, spec.size) or image.mode not in modes:
+                    return False
+                image.load()  # its size is the declared one: no more memory is taken
+                return True
+    except (OSError, ValueError, SyntaxError, zlib.error, struct.error, Image.DecompressionBombError):
         return False
 
 

@@ -65,10 +65,10 @@ def checked(path: Path, schema: Schema, *, records: int) -> tuple[list[str], Syn
         return archive_problems(path, schema, records=records), None
     try:
         if is_parquet(path) and (rows := _rows_of(path)) != records:
-            return [f"expected {records} records, found {rows}"]
+            return [f"expected {records} records, found {rows}"], None
         frame = read_frame(path, schema.dialect)
     except DataError as error:
-        return [error.message], None
+        return [" ".join(filter(None, (error.message, error.next_step)))], None
     problems, canonical = _judged(frame, schema, records=records)
     if problems:
         return problems, None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from synthgen import limits
+from synthgen.limits import TooLarge
 from synthgen.release.record import replace_one_epsilon
 
 # Accountants of other versions may lie a little apart; a claim may round up, and never down by more.
@@ -24,6 +26,7 @@ def claim_problems(record: Mapping[str, Any]) -> list[str]:
     """
     claim, ledger = record["claim"], record["ledger"]
     try:
+        _require_small([record["plan"]["event"], *ledger["events"]])
         shown = _prove(
             json.dumps(record["plan"]["event"]),
             json.dumps(ledger["events"]),
@@ -32,7 +35,9 @@ def claim_problems(record: Mapping[str, Any]) -> list[str]:
             with_mu=ledger["mu"] is not None,
             with_replaced=claim["patients_counted"],
         )
-    except (ValueError, OverflowError, RecursionError) as error:
+    except TooLarge as error:
+        return [f"{error.message} {error.next_step}"]
+    except (ValueError, ArithmeticError, TypeError, RecursionError, MemoryError) as error:
         return [f"an event cannot be accounted for: {error}"]
     rows = [
         ("claim.epsilon", claim["epsilon"], shown.own),
@@ -50,6 +55,31 @@ def claim_problems(record: Mapping[str, Any]) -> list[str]:
             f"ledger.epsilon: says {ledger['epsilon']:.6g}, but its events compose to {shown.composed:.6g}"
         )
     return problems
+
+
+def _require_small(events: Sequence[Any]) -> None:
+    """Refuse more events, within one another too, than an accountant composes in seconds.
+
+    Raises:
+        TooLarge: there are more, or one is composed with itself more often than the limits allow.
+    """
+    left, number = list(events), 0
+    sampled: set[str] = set()
+    while left:
+        event = left.pop()
+        number += 1
+        limits.require("events", number)
+        if isinstance(event, Mapping) and event.get("class") == "PoissonSampledDpEvent":
+            sampled.add(json.dumps(event, sort_keys=True))
+            limits.require("sampled_events", len(sampled))
+        if isinstance(event, Mapping):
+            count = event.get("count", 1)
+            limits.require("event_steps", count if isinstance(count, int) else 1)
+            inner = event.get("events", [])
+            left += [
+                *(inner if isinstance(inner, list) else []),
+                *([event["event"]] if "event" in event else []),
+            ]
 
 
 @dataclass(frozen=True)

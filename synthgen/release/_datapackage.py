@@ -53,7 +53,6 @@ def slug(text: str) -> str:
 
 
 def _resource(name: str, path: Path, schema: Schema) -> dict[str, Any]:
-    content = path.read_bytes()
     kind, dialect = format_of(path), schema.dialect or Dialect()
     found = {
         "name": slug(name),
@@ -61,8 +60,8 @@ def _resource(name: str, path: Path, schema: Schema) -> dict[str, Any]:
         "format": kind,
         "mediatype": MEDIA_TYPES[kind],
         **(_text_form(path, dialect) if kind == "csv" else {}),
-        "bytes": len(content),
-        "hash": f"sha256:{hashlib.sha256(content).hexdigest()}",
+        "bytes": path.stat().st_size,
+        "hash": f"sha256:{_digest(path)}",
     }
     if kind == "zip":  # images, which Table Schema has no word for
         return found
@@ -76,6 +75,11 @@ def _resource(name: str, path: Path, schema: Schema) -> dict[str, Any]:
             "missingValues": list(schema.missing_values),
         },
     }
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _text_form(path: Path, dialect: Dialect) -> dict[str, Any]:

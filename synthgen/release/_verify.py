@@ -9,6 +9,7 @@ the record dates a bundle and does not prove its claim.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any
 
 from synthgen import jsonfile, limits
 from synthgen.errors import ConfigError, DataError
+from synthgen.jsonfile import read_bytes
 from synthgen.records import SyntheticTable
 from synthgen.release._checks import FORMATS, checked, format_of
 from synthgen.release._claims import claim_problems
@@ -62,6 +64,9 @@ def verify_bundle(path: Path) -> list[Problem]:
 
     Returns:
         what is wrong, by file; empty if nothing is.
+
+    Raises:
+        TooLarge: a file or the folder is beyond the limits (`synthgen.limits`).
     """
     if path.is_symlink() or not path.is_dir():
         return [Problem(".", "expected a folder, found none")]
@@ -80,7 +85,15 @@ def verify_bundle(path: Path) -> list[Problem]:
     if CHECKSUMS in files:
         problems += _checksum_problems(path, files)
     damaged = {problem.file for problem in problems}
-    return problems + _content_problems(path, files - damaged)
+    return _shown(problems + _content_problems(path, files - damaged))
+
+
+def _shown(problems: list[Problem]) -> list[Problem]:
+    """Return as many problems as a person reads, and how many more there are."""
+    most = limits.current().problems
+    if len(problems) <= most:
+        return problems
+    return [*problems[:most], Problem(".", f"{len(problems) - most} more problems")]
 
 
 def checksums(folder: Path) -> str:
@@ -130,13 +143,13 @@ def _inventory(folder: Path) -> tuple[set[str], list[Problem]]:
     """Return the plain files at their allowed places, and what else lies in the folder."""
     files: set[str] = set()
     problems: list[Problem] = []
-    for entry in sorted(folder.iterdir()):
+    for entry in _entries(folder):
         if entry.is_symlink() or not (entry.is_file() or entry.is_dir()):
             problems.append(Problem(entry.name, "is a link or not a plain file"))
         elif entry.name in REQUIRED and entry.is_file():
             files.add(entry.name)
         elif entry.name == "data" and entry.is_dir():
-            for inner in sorted(entry.iterdir()):
+            for inner in _entries(entry):
                 plain = inner.is_file() and not inner.is_symlink()
                 if plain:
                     files.add(f"data/{inner.name}")
@@ -152,10 +165,18 @@ def _like(name: str) -> str:
     return f": it would be called {known}" if known and known != name else ""
 
 
+def _entries(folder: Path) -> list[Path]:
+    """Return what lies in a folder, sorted, if it is no more than the limits allow."""
+    most = limits.current().folder_files
+    found = list(itertools.islice(folder.iterdir(), most + 1))
+    limits.require("folder_files", len(found), where=folder.name)
+    return sorted(found)
+
+
 def _checksum_problems(folder: Path, files: set[str]) -> list[Problem]:
     listed: dict[str, str] = {}
     try:
-        text = (folder / CHECKSUMS).read_bytes().decode("utf-8")
+        text = read_bytes(folder / CHECKSUMS, "text_bytes").decode("utf-8")
     except UnicodeDecodeError:
         return [Problem(CHECKSUMS, "is not UTF-8 text")]
     problems: list[Problem] = []
@@ -200,7 +221,7 @@ def _read_record(path: Path) -> tuple[dict[str, Any] | None, list[str]]:
         content = jsonfile.read_bytes(path, "json_bytes")
         record, text = jsonfile.parse(content), content.decode("utf-8")
     except limits.TooLarge as error:
-        return None, [error.message]
+        return None, [f"{error.message} {error.next_step}"]
     except ValueError as error:
         return None, [f"is not JSON: {error}"]
     if isinstance(record, dict) and record.get("format") in OLDER:
@@ -267,7 +288,7 @@ def _remade_problems(
         return [Problem(RECORD, "no card and no report can be made from it")]
     problems, ours, theirs = [], software_versions().get(PRODUCT), record["software"].get(PRODUCT)
     for name, text in expected.items():
-        line = difference(text, (folder / name).read_bytes()) if name in intact else None
+        line = difference(text, read_bytes(folder / name, "text_bytes")) if name in intact else None
         if line is None:
             continue
         message = f"is not what privacy record, schema and data make: it differs from line {line} on"
