@@ -54,6 +54,8 @@ class Limits:
         image_pixels: of one image.
         image_scans: passes of a progressive JPEG over its image.
         images: images of an array file.
+        free_images: images of an array file whatever its size.
+        images_per_kilobyte: images of an array file for each 1024 of its bytes.
         dicom_header_bytes: of a DICOM header.
         dicom_inflated_bytes: of a deflated DICOM file.
         dicom_frames: frames of a DICOM file.
@@ -91,6 +93,8 @@ class Limits:
     image_pixels: int = 2**26
     image_scans: int = 200
     images: int = 2_000_000
+    free_images: int = 20_000
+    images_per_kilobyte: int = 64
     dicom_header_bytes: int = 32 * MIB
     dicom_inflated_bytes: int = 256 * MIB
     dicom_frames: int = 10_000
@@ -129,6 +133,8 @@ WORDS: Mapping[str, str] = {
     "image_pixels": "pixels in an image",
     "image_scans": "scans in a progressive JPEG",
     "images": "images in an array file",
+    "free_images": "images in an array file of any size",
+    "images_per_kilobyte": "images for each kilobyte of an array file",
     "dicom_header_bytes": "bytes in a DICOM header",
     "dicom_inflated_bytes": "bytes in a deflated DICOM file",
     "dicom_frames": "frames in a DICOM file",

@@ -9,6 +9,8 @@ import os
 import struct
 import warnings
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -16,13 +18,13 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from synthgen import limits
 from synthgen.image_spec import Images
 from synthgen.ingest._inside import Unusable as Unusable
 from synthgen.ingest._inside import opened
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 FORMATS = ("PNG", "JPEG", "TIFF")
-MOST_PIXELS = 2**26
 _EIGHT, _SIXTEEN = (
     ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr"),
     ("I;16", "I;16B", "I;16L"),
@@ -44,7 +46,9 @@ _BROKEN = (
 """What Pillow is known to raise on damaged files."""
 
 UNKNOWN, DAMAGED = "not a PNG, JPEG or TIFF image", "damaged"
-LARGE, FRAMES = f"more than {MOST_PIXELS:,} pixels", "more than one frame"
+LARGE, FRAMES = "more pixels than SYNTHGEN_LIMIT_IMAGE_PIXELS allows", "more than one frame"
+LONG = "more bytes than SYNTHGEN_LIMIT_IMAGE_BYTES allows"
+SCANS = "more scans than SYNTHGEN_LIMIT_IMAGE_SCANS allows"
 NOTHING, CLOSED = "an empty file", "a file that this user may not read"
 GONE = "a file that is not there, or a link to nowhere"
 CHANNELS = "neither one nor three channels"
@@ -66,11 +70,8 @@ def decode_file(path: Path, spec: Images, *, root: Path | None = None) -> np.nda
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with opened(path, root) as stream, _picture(stream) as image:
-                if image.width * image.height > MOST_PIXELS:
-                    raise Unusable(LARGE)
-                if getattr(image, "n_frames", 1) != 1:
-                    raise Unusable(FRAMES)
+            with _own_bound(), opened(path, root) as stream, _picture(stream) as image:
+                _require_small(image, stream)
                 image.load()
                 return _squared(_upright(image), spec)
         except UnidentifiedImageError:
@@ -86,9 +87,69 @@ def decode_file(path: Path, spec: Images, *, root: Path | None = None) -> np.nda
 
 
 def _picture(stream: BufferedReader) -> Image.Image:
-    if not os.fstat(stream.fileno()).st_size:
+    size = os.fstat(stream.fileno()).st_size
+    if not size:
         raise Unusable(NOTHING)
+    if size > limits.current().image_bytes:
+        raise Unusable(LONG)
     return Image.open(stream, formats=FORMATS)
+
+
+def mode_of(path: Path, root: Path | None = None) -> str:
+    """Return Pillow's name of a file's kind of pixels, by its header alone; empty where it has none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with _own_bound(), opened(path, root) as stream, _picture(stream) as image:
+                return image.mode
+        except (Unusable, *_BROKEN):
+            return ""
+
+
+@contextmanager
+def _own_bound() -> Iterator[None]:
+    """Let the declared limit alone decide how many pixels are too many, not Pillow's constant."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def _require_small(image: Image.Image, stream: BufferedReader) -> None:
+    """Refuse what takes more memory or time to decode than the limits allow; only the header was read.
+
+    Raises:
+        Unusable: with one of this module's reasons.
+    """
+    if image.width * image.height > limits.current().image_pixels:
+        raise Unusable(LARGE)
+    if image.format == "TIFF":
+        if _has_second(image):
+            raise Unusable(FRAMES)
+    elif getattr(image, "n_frames", 1) != 1:
+        raise Unusable(FRAMES)
+    if image.format == "JPEG":
+        place = stream.tell()
+        stream.seek(0)
+        scans = stream.read().count(_SCAN)
+        stream.seek(place)
+        if scans > limits.current().image_scans:
+            raise Unusable(SCANS)
+
+
+_SCAN = b"\xff\xda"
+"""Begins each scan of a JPEG; inside of one, a byte 0xff is followed by 0."""
+
+
+def _has_second(image: Image.Image) -> bool:
+    """Return whether a TIFF has a second frame; to count a million of them takes minutes."""
+    try:
+        image.seek(1)
+    except EOFError:
+        return False
+    return True
 
 
 def decode_array(array: np.ndarray, spec: Images) -> np.ndarray:
@@ -105,7 +166,7 @@ def decode_array(array: np.ndarray, spec: Images) -> np.ndarray:
         raise Unusable(KIND)
     if 0 in array.shape:
         raise Unusable(EMPTY)
-    if array.shape[0] * array.shape[1] > MOST_PIXELS:
+    if array.shape[0] * array.shape[1] > limits.current().image_pixels:
         raise Unusable(LARGE)
     planes = [array] if array.ndim == 2 else [array[..., i] for i in range(array.shape[2])]
     if array.dtype == np.uint8:
@@ -127,7 +188,7 @@ def square(planes: list[np.ndarray], spec: Images, *, aspect: float = 1.0) -> np
     """
     if not planes or 0 in planes[0].shape:
         raise Unusable(EMPTY)
-    if planes[0].size > MOST_PIXELS:
+    if planes[0].size > limits.current().image_pixels:
         raise Unusable(LARGE)
     images = [Image.fromarray(np.asarray(plane, np.float32)) for plane in planes]
     return _finished([_resized(image, spec, aspect) for image in images], spec)

@@ -7,6 +7,7 @@ messages quote values, so they are neither shown nor logged.
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import struct
 import warnings
@@ -23,12 +24,9 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import UID
 
+from synthgen import limits
 from synthgen.ingest._inside import Unusable, opened
 
-MOST_BYTES = 32 * 2**20
-MOST_INFLATED = 256 * 2**20
-MOST_FRAMES = 10_000
-MOST_TAGS = 5_000
 DEFER = 1024
 IDS = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID", "SOPInstanceUID")
 KEPT = (
@@ -63,9 +61,9 @@ _TAGS = {
 _GROUPS = (b"\x02\x00", b"\x08\x00", b"\x00\x02", b"\x00\x08")
 
 NOT_DICOM, DAMAGED = "not a DICOM file", "damaged header"
-NO_IMAGE, LONG = "no image in it", "header is too long"
+NO_IMAGE, LONG = "no image in it", "header is too long (SYNTHGEN_LIMIT_DICOM_HEADER_BYTES)"
 NO_PICTURE = "not an image"
-FRAMES, FLAGGED = f"more than {MOST_FRAMES:,} frames", "burned-in annotation flagged"
+FRAMES, FLAGGED = "more frames than SYNTHGEN_LIMIT_DICOM_FRAMES allows", "burned-in annotation flagged"
 DIRECTORY = "a directory of files"
 
 BROKEN = (
@@ -131,7 +129,7 @@ def read_dataset(path: Path, *, pixels: bool, defer: bool = True, root: Path | N
 
     Args:
         path: the file.
-        pixels: read on to the pixels; else no more than `MOST_BYTES` are read.
+        pixels: read on to the pixels; else no more than the limit `dicom_header_bytes` are read.
         defer: leave out long values before the pixels.
         root: see `read_header`.
 
@@ -139,7 +137,7 @@ def read_dataset(path: Path, *, pixels: bool, defer: bool = True, root: Path | N
         Unusable: it is no DICOM file, or too long.
     """
     with opened(path, root) as plain:
-        stream = Bounded(plain, None if pixels else MOST_BYTES)
+        stream = Bounded(plain, None if pixels else limits.current().dicom_header_bytes)
         _refuse_others(stream)
         _refuse_bombs(stream)
         dataset = pydicom.dcmread(
@@ -166,7 +164,7 @@ def listed_files(path: Path) -> list[tuple[str, ...]]:
     with quiet():
         try:
             with opened(path, None) as plain:
-                stream = Bounded(plain, MOST_BYTES)
+                stream = Bounded(plain, limits.current().dicom_header_bytes)
                 records = pydicom.dcmread(stream).DirectoryRecordSequence
             found = [_parts(record.ReferencedFileID) for record in records if "ReferencedFileID" in record]
         except BROKEN:
@@ -260,7 +258,7 @@ def _refuse_bombs(stream: Bounded) -> None:
             while chunk:
                 size += len(inflate.decompress(chunk, 2**20))
                 chunk = inflate.unconsumed_tail
-                if size > MOST_INFLATED:
+                if size > limits.current().dicom_inflated_bytes:
                     raise Unusable(LONG)
     stream.seek(0)
 
@@ -284,7 +282,8 @@ def _kept(dataset: Dataset) -> Header:
     if _text(dataset, "BurnedInAnnotation").upper() == "YES":
         raise Unusable(FLAGGED)
     values = {name: _text(dataset, name) for name in (*IDS, *KEPT)}
-    return Header(values, _frames(dataset), tuple(int(tag) for tag in list(dataset.keys())[:MOST_TAGS]))
+    tags = itertools.islice(dataset.keys(), limits.current().dicom_tags)
+    return Header(values, _frames(dataset), tuple(map(int, tags)))
 
 
 def _refuse_derived(dataset: Dataset) -> None:
@@ -307,7 +306,7 @@ def _frames(dataset: Dataset) -> int:
         frames = int(float(_text(dataset, "NumberOfFrames") or 1)) or 1
     except BROKEN:
         raise Unusable("NumberOfFrames is no number") from None
-    if not 0 < frames <= MOST_FRAMES:
+    if not 0 < frames <= limits.current().dicom_frames:
         raise Unusable(FRAMES if frames > 0 else "NumberOfFrames is below 0")
     return frames
 

@@ -14,10 +14,10 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, RLELossless
 
-from synthgen import burned_in
+from synthgen import burned_in, limits
 from synthgen.image_spec import Dicom, Images
 from synthgen.ingest import _dicom_codecs
-from synthgen.ingest._decode import EMPTY, KIND, LARGE, MOST_PIXELS, Unusable, square
+from synthgen.ingest._decode import EMPTY, KIND, LARGE, Unusable, square
 from synthgen.ingest._dicom_greys import Note, Stored, greys, numbers, palette, scaled
 from synthgen.ingest._dicom_header import BROKEN, NO_IMAGE, quiet, read_dataset
 from synthgen.ingest._inside import opened
@@ -196,7 +196,7 @@ def _require_form(dataset: Dataset) -> None:
     rows, columns = _integer(dataset, "Rows") or 0, _integer(dataset, "Columns") or 0
     if rows < 1 or columns < 1:
         raise Unusable(EMPTY)
-    if rows * columns > MOST_PIXELS:
+    if rows * columns > limits.current().image_pixels:
         raise Unusable(LARGE)
     allocated, stored_bits = _integer(dataset, "BitsAllocated"), _integer(dataset, "BitsStored")
     if allocated not in _ALLOCATED:

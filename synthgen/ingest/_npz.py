@@ -7,8 +7,10 @@ type and its shape, before a pixel is read.
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import IO, Any, Literal
 import numpy as np
 import pandas as pd
 
+from synthgen import archives, limits
 from synthgen.errors import DataError
 
 CHUNK = 64
@@ -34,6 +37,8 @@ _BROKEN = (
     TypeError,
     SyntaxError,
     KeyError,
+    ArithmeticError,
+    MemoryError,
     NotImplementedError,
     RuntimeError,
 )
@@ -80,7 +85,7 @@ def parts(path: Path, *, others: Literal["error", "drop"] = "error") -> list[Par
             "Expected an .npz file, which is a ZIP archive, got other content.", where=where, next_step=STEP
         )
     try:
-        with zipfile.ZipFile(path) as archive:
+        with archives.open_zip(path) as archive:
             names = [info.filename for info in archive.infolist()]
             if any(info.flag_bits & ENCRYPTED for info in archive.infolist()):
                 raise DataError(
@@ -108,7 +113,7 @@ def images(path: Path, part: Part) -> Iterator[np.ndarray]:
     each = int(np.prod(part.shape[1:], dtype=np.int64)) * part.dtype.itemsize
     native = part.dtype.newbyteorder("=")
     try:
-        with zipfile.ZipFile(path) as archive, archive.open(f"{part.key}.npy") as stream:
+        with archives.open_zip(path) as archive, archive.open(f"{part.key}.npy") as stream:
             _header(stream)
             left = part.shape[0]
             while left:
@@ -151,7 +156,7 @@ def _part(archive: zipfile.ZipFile, key: str, keys: list[str], others: str, wher
 
 
 def _require_once(keys: list[str], where: str) -> None:
-    twice = sorted({key for key in keys if keys.count(key) > 1})
+    twice = sorted(key for key, number in Counter(keys).items() if number > 1)
     if twice:
         raise DataError(f"Expected each array once, got {twice} twice.", where=where, next_step=STEP)
 
@@ -162,8 +167,7 @@ def _form(archive: zipfile.ZipFile, key: str, where: str) -> tuple[tuple[int, ..
     Raises:
         DataError: says what is wrong with it.
     """
-    with archive.open(f"{key}.npy") as stream:
-        shape, fortran, dtype = _header(stream)
+    shape, fortran, dtype = _header_of(archive, key)
     step = "Save it as uint8 or uint16 of (image, row, column) or (image, row, column, 3)."
     problem = ""
     if dtype.kind != "u" or dtype.itemsize > 2:
@@ -184,13 +188,21 @@ def _form(archive: zipfile.ZipFile, key: str, where: str) -> tuple[tuple[int, ..
         raise DataError(
             f"Expected an array of images, but of {key!r} {problem}.", where=where, next_step=step
         )
+    _require_few(shape[0], where)
     return shape, dtype
+
+
+def _require_few(n_images: int, where: str) -> None:
+    """Refuse more images than a file of that size can hold: a black one takes no bytes, but time each."""
+    found = limits.current()
+    limits.require("images", n_images, where=where)
+    most = max(found.free_images, found.images_per_kilobyte * (Path(where).stat().st_size // 1024))
+    limits.require("images_per_kilobyte", n_images, where=where, most=most)
 
 
 def _values(archive: zipfile.ZipFile, key: str, n_images: int) -> tuple[str, np.ndarray]:
     """Return what is wrong with an entry as a column, or its values."""
-    with archive.open(f"{key}.npy") as stream:
-        shape, _, dtype = _header(stream)
+    shape, _, dtype = _header_of(archive, key)
     problem = ""
     if dtype.hasobject:
         problem = "holds Python objects, which are not unpickled"
@@ -214,6 +226,21 @@ def _columns(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     if values.ndim == 2 and values.shape[1] != 1:
         return {f"{name}_{i}": values[:, i] for i in range(values.shape[1])}
     return {name: values.reshape(len(values))}
+
+
+def _header_of(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, order and type of an entry, if it is as long as they say.
+
+    Raises:
+        ValueError: it is not.
+    """
+    with archive.open(f"{key}.npy") as stream:
+        shape, fortran, dtype = _header(stream)
+        start = stream.tell()
+    whole = start + math.prod(shape) * dtype.itemsize
+    if not dtype.hasobject and whole != archive.getinfo(f"{key}.npy").file_size:
+        raise ValueError("Expected as many values as the header says.")
+    return shape, fortran, dtype
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from PIL import Image
 
 from synthgen.errors import ConfigError, DataError
 from synthgen.ingest import _decode, _draft, _npz
-from synthgen.ingest._inside import Unusable, opened
 from synthgen.ingest.drafts import Draft, Named, suggested, unit_of
 from synthgen.ingest.images import index_of, names_in, only_table
 from synthgen.ingest.inspect import init
@@ -139,11 +137,8 @@ def _form(paths: set[Path], folder: Path) -> dict[str, Any]:
     """Return channels and bits as the files declare them; no pixel is read."""
     modes: Counter[str] = Counter()
     for path in sorted(paths)[:LOOKED_AT]:
-        try:
-            with opened(path, folder) as stream, Image.open(stream, formats=_decode.FORMATS) as image:
-                modes[image.mode] += 1
-        except (Unusable, OSError, ValueError, SyntaxError):
-            continue
+        mode = _decode.mode_of(path, folder)
+        modes.update([mode] if mode else [])
     coloured = any(mode in ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr") for mode in modes)
     deep = bool(modes) and all(mode.startswith("I") for mode in modes)
     return {"channels": 3 if coloured else 1, "bits": 16 if deep and not coloured else 8}

@@ -179,7 +179,7 @@ def test_too_many_pixels_are_refused_before_they_are_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder_of(tmp_path, {"big.png": png_bytes()})
-    monkeypatch.setattr(_decode, "MOST_PIXELS", 100)
+    monkeypatch.setenv("SYNTHGEN_LIMIT_IMAGE_PIXELS", "100")
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("was decoded"))
     with pytest.raises(DataError, match="pixels"):
         read(tmp_path)
