@@ -13,6 +13,8 @@ from synthgen.completeness import UNCONFIRMED
 from synthgen.printable import printable
 
 OF_ROWS = "The protected unit is the ROW: a patient with several rows is not protected."
+SURE = 0.95
+"""Probability of a perfect generator to pass a gate from which on `plan` names the gate only if asked."""
 _BAR = 24
 _LINE_SECONDS = 30.0
 """Off a terminal, a step that takes long is named again this often."""
@@ -152,14 +154,34 @@ def show(outcome: Mapping[str, Any], *, color: bool, quiet: bool = False, verbos
         lines.append(OF_ROWS)
     if quiet:
         return _written(lines or _first(outcome), color=color)
-    hidden = ("verdict", "reasons", "results", "entries") + (() if verbose else ("heads",))
+    hidden = ("verdict", "reasons", "results", "entries", "gates") + (() if verbose else ("heads",))
     for key, value in outcome.items():
         if key not in hidden:
             lines += _lines(key, _waiting_at_once(value) if key == "violations" else value, 0)
+    lines += _gates(outcome.get("gates", []), verbose=verbose)
     for entry in outcome.get("entries", []):
         of = f" of {entry['content']['entry']}" if "entry" in entry["content"] else ""
         lines.append(f"{entry['seq']:>5} {entry['time']} {entry['cohort']} {entry['kind']}{of}")
     return _written(lines, color=color)
+
+
+def _gates(gates: Sequence[Mapping[str, Any]], *, verbose: bool) -> list[str]:
+    """Return what each gate can tell at the declared sizes; only those that may stop a perfect generator."""
+    shown = [gate for gate in gates if verbose or (gate["passes"] is not None and gate["passes"] < SURE)]
+    if not shown:
+        return [f"gates: a perfect generator passes each with probability {SURE} or more"] if gates else []
+    lines = ["gates, at a perfect generator:"]
+    for gate in shown:
+        if gate["half_width"] is None:
+            known = "too few patients" if gate["passes"] == 0 else "not known beforehand"
+            lines.append(f"  - {gate['title']}, {gate['bound']}: {known}")
+            continue
+        lines.append(
+            f"  - {gate['title']}, {gate['bound']}: passes with probability {gate['passes']:.2f}, known to "
+            f"plus or minus {gate['half_width']:.2g} with {gate['patients']:,} patients; harm of "
+            f"{gate['refuses']:.2g} is refused in 4 of 5"
+        )
+    return lines
 
 
 def _written(lines: Sequence[str], *, color: bool) -> str:

@@ -298,7 +298,13 @@ def evaluate(
     delta: Annotated[float | None, typer.Option(help="The generator's claim.")] = None,
     policy: Annotated[str, typer.Option(help="Name or path of a policy.")] = "default",
     report: Annotated[Path | None, typer.Option(help="Where the internal report goes.")] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of all draws; else it follows from the real inputs.")
+    ] = None,
+    ledger: Annotated[
+        str | None,
+        typer.Option(help="URL of the ledger that counts evaluations; else one in the real table's folder."),
+    ] = None,
     delimiter: Declared = None,
     encoding: Declared = None,
     decimal: Declared = None,
@@ -348,6 +354,7 @@ def evaluate(
             policy=policy,
             claim=claim,
             seed=seed,
+            ledger=ledger,
             report=report,
             tell=_tell(),
             dialect={

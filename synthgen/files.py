@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,9 +21,12 @@ from synthgen.safe_files import write_bytes
 from synthgen.schema import Schema, load_schema
 
 if TYPE_CHECKING:
+    from synthgen.accesses import Accesses
     from synthgen.config_draft import Source
     from synthgen.evaluate._base import Inputs
     from synthgen.ingest.drafts import Named
+    from synthgen.privacy.ledger import Ledger
+    from synthgen.release.gate import Verdict
 
 USUAL: Mapping[str, Any] = {"delimiter": ",", "encoding": "utf-8", "decimal": ".", "date_format": None}
 """How a text table is written if nothing else is said."""
@@ -354,11 +358,12 @@ def evaluate(
     *,
     policy: str,
     claim: tuple[float, float] | None,
-    seed: int,
+    seed: int | None,
     report: Path | None,
     tell: Progress,
     dialect: Mapping[str, Any] = {},
     synthetic_dialect: Mapping[str, Any] | None = None,
+    ledger: str | None = None,
 ) -> dict[str, Any]:
     """Judge files: ``train``, ``holdout``, ``synthetic``, ``schema``, and ``reference`` if there is one.
 
@@ -366,12 +371,16 @@ def evaluate(
         paths: the files by name.
         policy: name or path of a policy.
         claim: epsilon and delta that the generator's maker claims, or None.
-        seed: of all draws.
+        seed: of all draws; None follows from the real inputs.
         report: where the internal report goes, or None.
         tell: told what is being done.
         dialect: how the real tables are written, as far as the schema's ``dialect`` does not say it.
         synthetic_dialect: how the synthetic table is written; None as the real ones are.
+        ledger: URL of the ledger that counts evaluations of these inputs; None is one in the folder of the
+            real table.
     """
+    from synthgen.accesses import file_ledger
+
     schema = load_schema(paths["schema"])
     said = {key: value for key, value in dialect.items() if value is not None}
     dialect = {**USUAL, **_declared(schema), **said}
@@ -380,7 +389,10 @@ def evaluate(
     drawn = _read_synthetic(paths["synthetic"], schema, {**dialect, **(synthetic_dialect or {})})
     units = drawn.unit_codes()[0] + 1 if schema.unit.is_linked else None
     table = SyntheticTable(schema, drawn.frame, units=units)
-    return evaluate_tables(parts, table, policy=policy, claim=claim, seed=seed, tell=tell, report=report)
+    counting = partial(file_ledger, paths["train"], ledger)
+    return evaluate_tables(
+        parts, table, policy=policy, claim=claim, seed=seed, tell=tell, report=report, counting=counting
+    )
 
 
 def _read(
@@ -401,6 +413,11 @@ def _read_synthetic(path: Path, schema: Schema, dialect: Mapping[str, Any]) -> R
     except SynthgenError as error:
         texts = [re.sub(OPTION, r"--synthetic-\1", text) for text in (error.message, error.next_step)]
         raise type(error)(texts[0], where=error.where, next_step=texts[1]) from None
+
+
+def _uncounted() -> tuple[Ledger | None, str, str]:
+    """Return that tables in memory have no ledger."""
+    return None, "", "Tables in memory have no place of their own; evaluate files, or name a ledger."
 
 
 def epsilon_of_text(text: str) -> float:
@@ -425,9 +442,10 @@ def evaluate_tables(
     *,
     policy: str,
     claim: tuple[float, float] | None,
-    seed: int,
+    seed: int | None,
     tell: Progress,
     report: Path | None = None,
+    counting: Callable[[], tuple[Ledger | None, str, str]] = _uncounted,
 ) -> dict[str, Any]:
     """Judge a table of any generator.
 
@@ -437,23 +455,48 @@ def evaluate_tables(
         table: the synthetic records.
         policy: name or path of a policy.
         claim: epsilon and delta that the generator's maker claims, or None.
-        seed: of all draws.
+        seed: of all draws; None follows from the real inputs.
         tell: told what is being done.
         report: where the internal report goes, or None.
+        counting: opens the ledger that counts evaluations of these inputs, see `accesses.file_ledger`.
 
     Returns:
         The verdict as JSON values.
+
+    Raises:
+        DataError: the parts share patients or records.
+        GateRefused: the policy allows no further evaluation of these inputs.
     """
+    from synthgen import accesses
+    from synthgen.evaluate._overlap import require_disjoint
     from synthgen.evaluate._run import evaluate_all
     from synthgen.evaluate._store import results_to_json
     from synthgen.release.gate import decide, load_policy
     from synthgen.release.report import ReportContent, marginals, write_report
 
-    inputs = inputs_of(parts, table, claim=claim, seed=seed)
-    schema, train = inputs.schema, inputs.train
     rules = load_policy(policy)
-    results = evaluate_all(inputs, seed=seed, progress=lambda name, done: tell(f"evaluate: {name}", done))
-    verdict = decide(results, rules)
+    tell("evaluate: are the parts disjoint", 0.0)
+    require_disjoint(parts)
+    used = accesses.seed_of(table.schema, parts) if seed is None else seed
+    inputs = inputs_of(parts, table, claim=claim, seed=used)
+    schema, train = inputs.schema, inputs.train
+    basis = accesses.Basis(
+        inputs=accesses.input_digests(inputs),
+        policy=rules,
+        seed=used,
+        given=seed is not None,
+        target=inputs.target,
+        groups=inputs.groups,
+        of_images=schema.images is not None,
+    )
+    counted = accesses.enter(*counting(), basis)
+    if inputs.claim is not None:
+        inputs = dataclasses.replace(
+            inputs, claim=dataclasses.replace(inputs.claim, looks=counted.number or 1)
+        )
+    results = evaluate_all(inputs, seed=used, progress=lambda name, done: tell(f"evaluate: {name}", done))
+    verdict = _with_accesses(decide(results, rules), counted, claimed=claim is not None)
+    rests_on = {**basis.to_json(), "accesses": counted.to_json()}
     if report is not None:
         content = ReportContent(
             title="Evaluation of a synthetic table",
@@ -464,6 +507,7 @@ def evaluate_tables(
             thresholds=rules.thresholds(),
             margins=rules.margins(),
             claim=claim,
+            basis=rests_on,
         )
         write_report(report, content, edition="internal")
     shown = verdict.to_json()
@@ -472,10 +516,30 @@ def evaluate_tables(
         "epsilon": claim[0] if claim else None,
         "delta": claim[1] if claim else None,
         "unit": schema.unit.level,
+        "looks": counted.number,
+        "adaptive": (counted.number or 1) > 1,
+        **rests_on,
         "run": None,
         "bundle": None,
         "results": results_to_json(results),
     }
+
+
+def _with_accesses(verdict: Verdict, counted: Accesses, *, claimed: bool) -> Verdict:
+    """Return a verdict that also warns of another evaluation of the same inputs, or that none is counted."""
+    from synthgen.release.gate import Reason
+
+    if counted.number is None:
+        message = f"Nobody counts how often these inputs are evaluated. {counted.why_not}"
+    elif counted.number > 1 and not claimed:  # with a claim the policy's rule says it
+        message = (
+            f"Evaluation {counted.number} of these inputs: after the first, intervals are adaptive and may "
+            "not cover. Source: Dwork et al. (2015), Science 349:636."
+        )
+    else:
+        return verdict
+    reason = Reason("leakage", "leakage_claim.looks", "warn", message)
+    return dataclasses.replace(verdict, reasons=(*verdict.reasons, reason))
 
 
 def inputs_of(
@@ -490,8 +554,9 @@ def inputs_of(
         seed: of the draw of the reference, if none is given.
     """
     from synthgen.evaluate._base import Claim, Inputs
+    from synthgen.evaluate._canonical import ordered
 
-    train, holdout, reference = parts["train"], parts["holdout"], parts.get("reference")
+    train, holdout, reference = parts["train"], ordered(parts["holdout"]), parts.get("reference")
     of_cohort = reference is None
     if reference is None:
         holdout, reference = _halves(holdout, seed)

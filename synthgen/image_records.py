@@ -41,6 +41,11 @@ class RealImages(RealTable):
         frame = self.frame[mask].reset_index(drop=True)
         return replace(self, frame=frame, units=self.units[mask], pixels=self.pixels[mask])
 
+    def take(self, order: np.ndarray) -> RealImages:
+        """Return the records at these places, in this order."""
+        frame = self.frame.iloc[order].reset_index(drop=True)
+        return replace(self, frame=frame, units=self.units[order], pixels=self.pixels[order])
+
 
 @dataclass(frozen=True)
 class SyntheticImages(SyntheticTable):
@@ -55,6 +60,12 @@ class SyntheticImages(SyntheticTable):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_pixels(self.pixels, self.schema, len(self.frame))
+
+    def take(self, order: np.ndarray) -> SyntheticImages:
+        """Return the records at these places, in this order."""
+        units = None if self.units is None else self.units[order]
+        frame = self.frame.iloc[order].reset_index(drop=True)
+        return replace(self, frame=frame, units=units, pixels=self.pixels[order])
 
     @property
     def file_names(self) -> list[str]:

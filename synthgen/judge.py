@@ -9,13 +9,14 @@ from __future__ import annotations
 import datetime
 import getpass
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from dp_accounting.dp_event import ComposedDpEvent, DpEvent
 
-from synthgen import audits
+from synthgen import accesses, audits
+from synthgen.accesses import Accesses, Basis
 from synthgen.config import Loaded, groups_of, tables_of, target_of
 from synthgen.errors import ConfigError, DataError, GateRefused
 from synthgen.evaluate._base import Claim, Inputs, MetricResult
@@ -56,12 +57,14 @@ class Judged:
         results: of all metrics.
         record: the privacy record without an override.
         looks: how often the holdout has been looked at.
+        basis: what the evaluation rests on and how often it was made, as JSON values; empty without one.
     """
 
     verdict: Verdict
     results: tuple[MetricResult, ...]
     record: Mapping[str, Any]
     looks: int
+    basis: Mapping[str, Any] = field(default_factory=dict)
 
 
 def evaluate_run(
@@ -82,27 +85,19 @@ def evaluate_run(
     results: tuple[MetricResult, ...] = ()
     audit: TwinAudit | None = None
     inference: TwinInference | None = None
+    shown: dict[str, Any] = {}
     if loaded.config.evaluate is not None:
         audit = audits.audit_of(loaded, folder, plan, tell)
         inference = audits.inference_of(loaded, folder, plan, tell)
-        _look(ledger, loaded, policy)
+        inputs = _inputs(loaded, cohort, table, audit, inference)
+        basis = _basis(loaded, inputs, policy)
+        shown = {**basis.to_json(), "accesses": _look(ledger, loaded, basis).to_json()}
     looks = ledger.looks(loaded.config.cohort)
     spent = ledger.spent(loaded.config.cohort)
     mu = mu_of([spent.event], spent.delta)
     if loaded.config.evaluate is not None:
         claim = Claim(spent.epsilon, spent.delta, mu, to_json(spent.event), looks, spent.proven)
-        inputs = Inputs(
-            schema=loaded.schema,
-            train=cohort.train,
-            holdout=cohort.holdout,
-            reference=cohort.reference,
-            synthetic=table,
-            target=target_of(loaded.config, loaded.schema),
-            groups=groups_of(loaded.config, loaded.schema),
-            claim=claim,
-            audit=audit,
-            inference=inference,
-        )
+        inputs = replace(inputs, claim=claim)
         results = tuple(
             evaluate_all(
                 inputs, seed=loaded.config.seed, progress=lambda name, done: tell(f"evaluate: {name}", done)
@@ -117,8 +112,8 @@ def evaluate_run(
         cohort_patients=patients, looks=looks, mu=mu, audit=audit, inference=inference, device=device,
         against=folder.state.get("anyway", []), changes=folder.changes,
     )  # fmt: skip
-    judged = Judged(verdict, results, record, looks)
-    evaluation = {"verdict": verdict.to_json(), "results": results_to_json(results)}
+    judged = Judged(verdict, results, record, looks, shown)
+    evaluation = {"verdict": verdict.to_json(), "results": results_to_json(results), "basis": shown}
     folder.write(EVALUATION, {**evaluation, "looks": looks, "adaptive": looks > 1})
     folder.write(RECORD, record)
     _reports(loaded, folder, judged, policy, cohort, table)
@@ -162,19 +157,48 @@ def rehearsed(verdict: Verdict) -> Verdict:
     )
 
 
-def _look(ledger: Ledger, loaded: Loaded, policy: Policy) -> None:
+def _inputs(
+    loaded: Loaded,
+    cohort: Cohort,
+    table: SyntheticTable,
+    audit: TwinAudit | None,
+    inference: TwinInference | None,
+) -> Inputs:
+    """Return what the metrics take, without the claim, which the ledger states after this look."""
+    return Inputs(
+        schema=loaded.schema,
+        train=cohort.train,
+        holdout=cohort.holdout,
+        reference=cohort.reference,
+        synthetic=table,
+        target=target_of(loaded.config, loaded.schema),
+        groups=groups_of(loaded.config, loaded.schema),
+        audit=audit,
+        inference=inference,
+    )
+
+
+def _basis(loaded: Loaded, inputs: Inputs, policy: Policy) -> Basis:
+    return Basis(
+        inputs=accesses.input_digests(inputs),
+        policy=policy,
+        seed=loaded.config.seed,
+        given=True,
+        target=inputs.target,
+        groups=inputs.groups,
+        of_images=loaded.schema.images is not None,
+    )
+
+
+def _look(ledger: Ledger, loaded: Loaded, basis: Basis) -> Accesses:
     """Enter a numbered look at the holdout, before it is used; beyond the policy's number it is refused."""
-    cohort = loaded.config.cohort
+    cohort, most = loaded.config.cohort, basis.policy.most_looks
     before = ledger.looks(cohort)
-    if policy.most_looks is not None and before >= policy.most_looks:
-        raise GateRefused(
-            f"Expected at most {policy.most_looks} looks at the holdout of {cohort!r}, as the policy "
-            f"{policy.name!r} allows, got another after {before}.",
-            where="release.policy",
-            next_step="Release what was judged, or let the steward change most_looks for a recorded reason.",
-        )
-    content = {"run": loaded.digest[:16], "look": before + 1, "policy": policy.name}
-    ledger.note(cohort, kind="look", content=content)
+    if most is not None and before >= most:
+        raise accesses.refused(basis.policy, repr(cohort))
+    earlier = [entry.content for entry in ledger.entries(cohort) if entry.kind == "look"]
+    ledger.note(cohort, content={"run": loaded.digest[:16], "look": before + 1, **basis.entry()})
+    return Accesses(before + 1, "the ledger of the run", changes=accesses.changes(earlier, basis.entry()))
 
 
 def stored(folder: RunFolder) -> Judged:
@@ -197,8 +221,9 @@ def stored(folder: RunFolder) -> Judged:
     with folder.intact(EVALUATION):
         results = tuple(results_from_json(content["results"]))
         verdict = verdict_from_json(content["verdict"])
+        basis = dict(content.get("basis", {}))
     with folder.intact(RECORD):
-        return Judged(verdict, results, record, int(record["evaluation"]["looks"]))
+        return Judged(verdict, results, record, int(record["evaluation"]["looks"]), basis)
 
 
 def outcome(loaded: Loaded, judged: Judged) -> dict[str, Any]:
@@ -213,6 +238,7 @@ def outcome(loaded: Loaded, judged: Judged) -> dict[str, Any]:
         "heads": verdict["heads"],
         "looks": judged.looks,
         "adaptive": judged.looks > 1,
+        **judged.basis,
         **({"rehearsal": True} if loaded.config.rehearsal else {}),
     }
 
@@ -340,7 +366,11 @@ def _record(
         event=to_json(plan.event),
         composition=composition,
         judgement=Judgement(
-            verdict=verdict.verdict, policy=policy.name, looks=looks, residual_risk=policy.residual_risk
+            verdict=verdict.verdict,
+            policy=policy.name,
+            policy_sha256=policy.digest,
+            looks=looks,
+            residual_risk=policy.residual_risk,
         ),
         schema=loaded.schema,
         files={name: len(table) for name in _files(loaded, table)},
@@ -382,6 +412,7 @@ def _reports(
         ingest=dict(cohort.counts),
         thresholds=policy.thresholds(),
         margins=policy.margins(),
+        basis=judged.basis,
         sheets=real_sheets(cohort, table),
     )
     write_report(folder.internal / "report.html", content, edition="internal")

@@ -400,6 +400,7 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
         + _coarse_bins(loaded, plan),
         "notices": list(seen.notices),
         "chance_of_a_perfect_generator": None if seen.chance is None else round(seen.chance, 2),
+        "gates": [gate.to_json() for gate in seen.gates],
         "ledger": _without_password(loaded.ledger),
         "memory_gib": None if seen.memory is None else round(seen.memory, 1),
         "seconds": round(8 + (0.9 + 2e-6 * plan.patients) * len(loaded.schema.columns), 0),

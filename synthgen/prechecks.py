@@ -22,7 +22,7 @@ from synthgen.privacy.ledger import Ledger, Spend
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.rehearsal import is_simulated
 from synthgen.release.export.dicom import unwritable
-from synthgen.release.forecast import Hindrance, forecast, needed_patients
+from synthgen.release.forecast import Hindrance, Power, forecast, needed_patients
 from synthgen.release.policy import Policy, load_policy
 from synthgen.resources import available_memory, free_disk
 
@@ -45,12 +45,14 @@ class Outlook:
         chance: probability that a perfect generator would be signed; None if the patients are not declared.
         memory: GiB that the run is estimated to need at most; None if its generator does not say.
         notices: what a person should know, and what stops nothing.
+        gates: what each gate can tell at the declared sizes; empty if they are not declared.
     """
 
     hindrances: tuple[Hindrance, ...]
     chance: float | None
     memory: float | None
     notices: tuple[str, ...] = ()
+    gates: tuple[Power, ...] = ()
 
 
 def outlook(loaded: Loaded, plan: PrivacyPlan, *, output: Path | None = None) -> Outlook:
@@ -65,10 +67,11 @@ def outlook(loaded: Loaded, plan: PrivacyPlan, *, output: Path | None = None) ->
     spent, looks, notices = _of_ledger(loaded)
     found: list[Hindrance] = []
     chance = None
+    gates: tuple[Power, ...] = ()
     if loaded.config.rehearsal:
         notices.append("A rehearsal: it books into a ledger of its own, and nothing of it can be released.")
     else:
-        forecasts, chance, holdouts = _signable(loaded, plan, policy, spent, looks)
+        forecasts, chance, holdouts, gates = _signable(loaded, plan, policy, spent, looks)
         found += forecasts
         if not found and chance is not None and chance < LIKELY:
             notices.append(_risk(chance, holdouts))
@@ -77,7 +80,7 @@ def outlook(loaded: Loaded, plan: PrivacyPlan, *, output: Path | None = None) ->
     found += _machine(loaded, plan, memory, output)
     if loaded.config.data.table is not None and not loaded.table.exists():
         notices.append("There is no file at data.table.path yet: a plan needs none, `run` and `fit` do.")
-    return Outlook(tuple(found), chance, memory, tuple(notices))
+    return Outlook(tuple(found), chance, memory, tuple(notices), gates)
 
 
 def require_signable(loaded: Loaded, seen: Outlook) -> None:
@@ -100,18 +103,18 @@ def require_signable(loaded: Loaded, seen: Outlook) -> None:
 
 def _signable(
     loaded: Loaded, plan: PrivacyPlan, policy: Policy, spent: Spend | None, looks: int
-) -> tuple[list[Hindrance], float | None, dict[float, float]]:
-    """Return why the gate could not sign, a perfect generator's chance, and that by larger holdouts."""
+) -> tuple[list[Hindrance], float | None, dict[float, float], tuple[Power, ...]]:
+    """Return why the gate could not sign, a perfect generator's chance, by larger holdouts, and powers."""
     found = [Hindrance(why, "Correct release.formats.") for why in _formats(loaded)]
     if loaded.config.evaluate is None:
         because = "Nothing is held out, so nothing can be evaluated."
-        return [*found, Hindrance(because, "Add `evaluate: {holdout: 0.2}` to the config.")], 0.0, {}
+        return [*found, Hindrance(because, "Add `evaluate: {holdout: 0.2}` to the config.")], 0.0, {}, ()
     if policy.most_looks is not None and looks >= policy.most_looks:
         because = f"The policy allows {policy.most_looks} looks at the holdout, and there were {looks}."
         found.append(Hindrance(because, "Release what was evaluated, or let the steward change the policy."))
     patients = loaded.config.budget.patients
     if patients is None:
-        return found, None, {}
+        return found, None, {}, ()
     share = holdout_of(loaded.config)
     epsilon = plan.epsilon if spent is None or not spent.entries else spent.cap
 
@@ -145,7 +148,7 @@ def _signable(
     if not seen.hindrances and seen.chance < LIKELY:
         wider = {h: forecast(policy, declared(patients, h)) for h in HOLDOUTS if h > share}
         larger = {h: one.chance for h, one in wider.items() if not one.hindrances}
-    return found, seen.chance, larger
+    return found, seen.chance, larger, seen.gates
 
 
 def _risk(chance: float, holdouts: Mapping[float, float]) -> str:

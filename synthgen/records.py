@@ -53,6 +53,10 @@ class RealTable:
         """Return the records where the boolean mask (one a record) is true."""
         return replace(self, frame=self.frame[mask].reset_index(drop=True), units=self.units[mask])
 
+    def take(self, order: np.ndarray) -> RealTable:
+        """Return the records at these places, in this order."""
+        return replace(self, frame=self.frame.iloc[order].reset_index(drop=True), units=self.units[order])
+
     def unit_codes(self) -> tuple[np.ndarray, int]:
         """Return an integer from 0 for each record's unit, and the number of units."""
         codes, names = pd.factorize(self.units)
@@ -108,6 +112,11 @@ class SyntheticTable:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def take(self, order: np.ndarray) -> SyntheticTable:
+        """Return the records at these places, in this order."""
+        units = None if self.units is None else self.units[order]
+        return replace(self, frame=self.frame.iloc[order].reset_index(drop=True), units=units)
 
     @property
     def columns(self) -> list[str]:

@@ -18,6 +18,7 @@ from synthgen.evaluate._rates import advantage, expected_advantage
 from synthgen.models._base import memory_of
 from synthgen.models.imaging_auto import Config as AutoImages
 from synthgen.models.imaging_diffusion import Config as Diffusion
+from synthgen.pipeline import plan_summary
 from synthgen.privacy.ledger import Ledger
 from synthgen.release.forecast import forecast, needed_patients
 from synthgen.release.policy import load_policy
@@ -500,3 +501,36 @@ def test_what_follows_the_fit_does_not_move_its_digest(place: Path) -> None:
     ]
     for override in fixed:
         assert load_config(place / "run.yaml", overrides=[override]).digest != first.digest
+
+
+def test_a_plan_states_what_each_gate_can_tell(place: Path) -> None:
+    few, many = (
+        {gate["rule"]: gate for gate in plan_summary(load_config(place / "run.yaml", overrides=[o]))["gates"]}
+        for o in ("budget.patients=2500", "budget.patients=90000")
+    )
+    policy = load_policy("default")
+    assert set(few) == {rule.name for rule in policy.rules if rule.threshold is not None}
+    gap = "utility_tstr.mean.gap"
+    assert few[gap]["patients"] == 500  # all that is held out: the reference tests utility too
+    assert few["leakage_density_ratio.advantage"]["patients"] == 250
+    assert few[gap]["half_width"] > many[gap]["half_width"] > 0
+    assert few[gap]["passes"] < many[gap]["passes"]
+    assert few[gap]["refuses"] < many[gap]["refuses"] < -0.05
+    assert few["leakage_density_ratio.advantage"]["refuses"] > 0.09
+    assert few["fidelity_rules.violated"]["half_width"] is None
+
+
+def test_the_harm_that_is_said_to_be_refused_in_four_of_five_is(place: Path) -> None:
+    """2,000 draws around it; more than 4 standard deviations (.036) off has a probability under 1e-4."""
+    from synthgen.evaluate._base import Estimate
+    from synthgen.release._levels import holm, tail_of
+    from synthgen.release.forecast import _refused_in
+
+    rule = next(rule for rule in load_policy("default").rules if rule.name == "utility_tstr.mean.gap")
+    half, level, others = 0.03, 0.0025, 20
+    truth = _refused_in(rule, half, level / (others + 1))
+    rng, refused = np.random.default_rng(0), 0
+    for value in rng.normal(truth, half / 1.95996, 2000):
+        drawn = Estimate(value, value - half, value + half, n=9)
+        refused += holm([tail_of(rule, drawn), *[0.5] * others], level, [1] * (others + 1))[0].proven
+    assert abs(refused / 2000 - 0.8) < 0.036

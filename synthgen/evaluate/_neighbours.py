@@ -40,6 +40,31 @@ def k_nearest(points: np.ndarray, base: np.ndarray, k: int = 1) -> tuple[np.ndar
     return np.sqrt(np.maximum(found[0], 0.0)), found[1]
 
 
+def within(points: np.ndarray, base: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    """Return how many rows of ``base`` lie within each point's radius.
+
+    Args:
+        points: ``(point, feature)`` float32.
+        base: ``(row, feature)`` float32.
+        radius: one a point.
+
+    Example:
+        >>> within(np.float32([[0.0]]), np.float32([[3.0], [1.0]]), np.array([2.0])).tolist()
+        [1]
+    """
+    counts = np.zeros(len(points), dtype=np.int64)
+    points, base = _varying(points, base)
+    norms = np.einsum("ij,ij->i", base, base)
+    limits = radius**2 - np.einsum("ij,ij->i", points, points)
+    for at in range(0, len(points), CHUNK[0]):
+        block = -2 * points[at : at + CHUNK[0]]
+        for start in range(0, len(base), CHUNK[1]):
+            rows = slice(start, start + CHUNK[1])
+            near = block @ base[rows].T + norms[rows] <= limits[at : at + CHUNK[0], None]
+            counts[at : at + CHUNK[0]] += near.sum(axis=1)
+    return counts
+
+
 def _varying(points: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Leave out the features that have one value everywhere, such as a mark of what is never missing."""
     if len(points) == 0:

@@ -11,6 +11,7 @@ import numpy as np
 
 from synthgen import plugins
 from synthgen.evaluate._base import HEADS, Inputs, MetricResult
+from synthgen.evaluate._canonical import canonical, ordered
 from synthgen.evaluate._patients import one_row_each, together
 from synthgen.image_records import SyntheticImages
 
@@ -36,6 +37,7 @@ def evaluate_all(
 ) -> list[MetricResult]:
     """Return the result of every metric, in alphabetical order; those of pixels for images only.
 
+    Records stand in the order of their content (`_canonical`), so that the files' order decides nothing.
     Each metric has a random stream of its own, keyed with its name, so that adding one changes no other.
     Of linked records a metric sees one random row of each synthetic patient, unless it says ``ALL_ROWS``.
     Metrics of other heads than leakage test on the reference's patients too, see `whole`.
@@ -51,7 +53,7 @@ def evaluate_all(
     names = [name for name in metric_names() if images or not is_of_images(name)]
     names = [name for name in names if only is None or name in only]
     results = []
-    single = inputs
+    inputs = single = canonical(inputs)
     if inputs.schema.unit.is_linked:
         rng = np.random.default_rng([seed, zlib.crc32(b"one row each")])
         single = replace(inputs, synthetic=one_row_each(inputs.synthetic, rng=rng))
@@ -74,7 +76,7 @@ def whole(inputs: Inputs) -> Inputs:
     """Return inputs whose holdout has the reference's patients too, whom only attacks need apart."""
     if not inputs.reference_of_cohort or not len(inputs.reference):
         return inputs
-    return replace(inputs, holdout=together(inputs.holdout, inputs.reference))
+    return replace(inputs, holdout=ordered(together(inputs.holdout, inputs.reference)))
 
 
 def with_caps(result: MetricResult, metric: ModuleType) -> MetricResult:

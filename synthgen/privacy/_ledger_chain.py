@@ -30,7 +30,8 @@ class Entry:
         kind: ``cap``, ``reserve``, ``draw`` (from now on the reservation's noise is drawn), ``commit``,
             ``write-off``, ``void``, ``version`` (of a migration), ``unit`` (what older reservations
             protected), ``same-unit`` (columns that name the same patients), ``model`` (stored answers gave a
-            model again), ``release`` (digest of its record), or a note such as ``look``.
+            model again), ``release`` (digest of its record), ``access`` (an evaluation of files, of no
+            cohort), or a note such as ``look``.
         content: JSON values.
         previous: hash of the row before.
         hash: SHA-256 of all of the above.

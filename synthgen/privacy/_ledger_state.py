@@ -34,6 +34,8 @@ SPENDING = frozenset(
         "close",
     }
 )
+ACCESS = "access"
+"""An evaluation of files: of no cohort, spends nothing."""
 CLOSING = frozenset({"commit", "write-off", "void"})
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -305,6 +307,8 @@ def _apply(state: State, entry: Entry) -> None:
         return
     if entry.kind == "same-unit":
         state.joined.append(frozenset(map(str, entry.content["columns"])))
+        return
+    if entry.kind == ACCESS:
         return
     if entry.cohort not in state.cohorts:
         raise ValueError("its cohort was not opened before")

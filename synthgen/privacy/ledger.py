@@ -7,7 +7,7 @@ meaning is derived from them anew each time, so an edit of anything is found.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from synthgen.privacy._ledger_chain import Problem as Problem
 from synthgen.privacy._ledger_chain import Row, entry_of, head_of, missing_head, next_row
 from synthgen.privacy._ledger_draws import DrawsRow
 from synthgen.privacy._ledger_draws import Position as Position
-from synthgen.privacy._ledger_state import NAME, SPENDING, State, fingerprint, replay
+from synthgen.privacy._ledger_state import ACCESS, NAME, SPENDING, State, fingerprint, replay
 from synthgen.privacy._ledger_state import Cohort as Cohort
 from synthgen.privacy._ledger_state import PaidFit as PaidFit
 from synthgen.privacy._ledger_state import Spend as Spend
@@ -366,11 +366,37 @@ class Ledger:
             ConfigError: no cohort of that name is open.
             ValueError: the kind is one that spends.
         """
-        if kind in SPENDING or kind == RELEASE or not NAME.fullmatch(kind):
+        if kind in SPENDING or kind in (RELEASE, ACCESS) or not NAME.fullmatch(kind):
             raise ValueError(f"Expected a kind of note such as 'look', got {kind!r}.")
         with self._writing() as (connection, rows, state):
             state.known(cohort)
             return self._append(connection, rows, cohort, kind, dict(content or {}))
+
+    def note_access(
+        self,
+        content: Mapping[str, Any],
+        *,
+        same: Callable[[Mapping[str, Any]], bool],
+        most: int | None = None,
+    ) -> list[Mapping[str, Any]] | None:
+        """Number an evaluation of files, of which no cohort is known; it spends nothing.
+
+        Args:
+            content: what was evaluated, as JSON values.
+            same: whether an earlier content is of the same inputs.
+            most: entries of the same inputs beyond which another is refused; None allows any number.
+
+        Returns:
+            The contents of earlier entries of the same inputs, in order; None if there are ``most`` already,
+            and then nothing is written.
+        """
+        with self._writing() as (connection, rows, _state):
+            held = [entry_of(row).content for row in rows if row.kind == ACCESS]
+            earlier = [one for one in held if same(one)]
+            if most is not None and len(earlier) >= most:
+                return None
+            self._append(connection, rows, "", ACCESS, dict(content))
+            return earlier
 
     def looks(self, cohort: str) -> int:
         """Return how often the cohort's holdout has been looked at."""

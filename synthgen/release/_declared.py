@@ -118,6 +118,7 @@ class Judgement:
     Attributes:
         verdict: the gate's verdict.
         policy: name of the policy that it was reached under.
+        policy_sha256: digest of that policy's rules.
         looks: how often the holdout has been looked at, this time included; 0 if nothing was held out.
         override: who released against the verdict, or None.
         residual_risk: the policy's bound on an attack's advantage, such as .09, or None.
@@ -125,6 +126,7 @@ class Judgement:
 
     verdict: Literal["release", "refuse", "cannot-sign"]
     policy: str
+    policy_sha256: str
     looks: int
     override: Override | None = None
     residual_risk: float | None = None

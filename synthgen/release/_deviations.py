@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 from synthgen.config import Loaded, groups_of
 from synthgen.image_spec import MOST_LEFT_OUT, Dicom
 from synthgen.privacy.plan import PrivacyPlan
+from synthgen.release._looser import looser
 from synthgen.release._power import loose_delta
+from synthgen.release.policy import load_policy
 
 if TYPE_CHECKING:
     from synthgen.privacy.ledger import Entry
@@ -122,6 +124,8 @@ def _policy(facts: Facts) -> Iterable[str]:
     usual = SHIPPED[facts.loaded.schema.images is not None]
     if facts.loaded.policy != usual:
         yield f"the verdict was reached under another policy than the shipped {usual!r}."
+        for way in looser(load_policy(facts.loaded.policy), load_policy(usual)):
+            yield f"the policy allows more than the shipped {usual!r}: {way}."
 
 
 def _rows(facts: Facts) -> Iterable[str]:

@@ -262,6 +262,7 @@ class VerdictBlock(Settings):
 
     verdict: Literal["release", "refuse", "cannot-sign"]
     policy: str = Text
+    policy_sha256: str = Key(pattern="^[0-9a-f]{64}$")
     outside_guarantee: Literal[True]
     override: OverrideBlock | None
 

@@ -122,7 +122,8 @@ def _verdict(record: Mapping[str, Any]) -> str:
     verdict, figures = record["verdict"], markdown(record["evaluation"]["figures"])
     text = f"""## The gate's verdict
 
-**{verdict["verdict"]}**, under the policy {code(verdict["policy"])}. {figures}"""
+**{verdict["verdict"]}**, under the policy {code(verdict["policy"])} (SHA-256 {verdict["policy_sha256"][:12]}). \
+{figures}"""
     if verdict["override"] is not None:
         made = verdict["override"]
         words = markdown(f"by {made['who']}, {made['when']}: {made['reason']}")

@@ -9,8 +9,8 @@ and how common a label is, stays open.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -18,13 +18,15 @@ from synthgen import plugins
 from synthgen.evaluate._base import HEADS, Estimate, MetricResult, result
 from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._intervals import Z, exactly, insufficient
-from synthgen.release._levels import depth
+from synthgen.release._levels import depth, is_compared
 from synthgen.release._reasons import open_harm
 from synthgen.release.gate import decide
 from synthgen.release.policy import Policy, Rule
 
 EVEN = 0.5
 """Chance of a perfect generator to be signed below which a run is not worth its spend: our own choice."""
+OFTEN = 0.8
+"""Cases in which a gate sees a harm of the stated size: the usual power of a study."""
 MOST_PATIENTS = 10**8
 
 
@@ -46,16 +48,48 @@ class Hindrance:
 
 
 @dataclass(frozen=True)
+class Power:
+    """What one gate can tell at the declared sizes.
+
+    Attributes:
+        rule: ``<metric>.<key>``.
+        title: what is judged, in words.
+        bound: its threshold, in words.
+        patients: those that it is tested on; 0 where that is not known beforehand.
+        half_width: of the 95 % interval; None where it is not known beforehand.
+        passes: probability that a perfect generator passes; None likewise.
+        refuses: the figure, as far into harm, that is refused in `OFTEN` of the cases; None likewise.
+    """
+
+    rule: str
+    title: str
+    bound: str
+    patients: int
+    half_width: float | None
+    passes: float | None
+    refuses: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON values, rounded."""
+        numbers = {key: getattr(self, key) for key in ("half_width", "passes", "refuses")}
+        shown = {key: None if value is None else float(f"{value:.3g}") for key, value in numbers.items()}
+        known = {"rule": self.rule, "title": self.title, "bound": self.bound}
+        return {**known, "patients": self.patients or None, **shown}
+
+
+@dataclass(frozen=True)
 class Forecast:
     """What the gate would say of a perfect generator.
 
     Attributes:
         hindrances: why it would not be signed; empty if it may be.
         chance: probability that it would be signed, 0 to 1, by normal approximations.
+        gates: what each gate can tell, in the policy's order.
     """
 
     hindrances: tuple[Hindrance, ...]
     chance: float
+    gates: tuple[Power, ...] = ()
 
 
 def forecast(policy: Policy, declared: Declared) -> Forecast:
@@ -86,7 +120,47 @@ def forecast(policy: Policy, declared: Declared) -> Forecast:
         named = [item for item in worst if item[0] < 0.9][:3] or worst[:1]
         found += [Hindrance(_too_few(rule, estimate, declared), "") for _, rule, estimate in named]
     answered = not any(reason.metric in HEADS or reason.severity == "refuse" for reason in gravest)
-    return Forecast(tuple(found), chance if answered else 0.0)
+    gates = _powers(policy, declared, results)
+    return Forecast(tuple(found), chance if answered else 0.0, gates)
+
+
+def _powers(policy: Policy, declared: Declared, results: Mapping[str, MetricResult]) -> tuple[Power, ...]:
+    """Return what each gate with a threshold can tell, of groups the one that tells least."""
+    asked = [
+        (rule, estimate)
+        for rule in policy.rules
+        if rule.threshold is not None
+        for estimate in _estimates(rule, results[rule.metric])[:1] or [insufficient(0)]
+    ]
+    compared = [rule.head for rule, estimate in asked if is_compared(rule, estimate)]
+    heads = max(len(set(compared)), 1)
+    found = []
+    for rule, estimate in asked:
+        known = is_compared(rule, estimate)
+        tail = policy.wrongful_refusal / heads / max(compared.count(rule.head), 1)
+        patients = _tested(rule.metric, declared).holdout if known else 0
+        width = (estimate.high - estimate.low) / 2 if known else None
+        missing = None if estimate.status == "ok" else 0.0
+        found.append(
+            Power(
+                rule.name,
+                rule.title,
+                rule.bound,
+                patients,
+                width,
+                chance_of(rule, estimate) if known else missing,
+                None if width is None else _refused_in(rule, width, tail),
+            )
+        )
+    return tuple(found)
+
+
+def _refused_in(rule: Rule, half_width: float, tail: float) -> float:
+    """Return the true figure that is refused in `OFTEN` of the cases, by a normal approximation."""
+    normal = NormalDist()
+    reach = half_width / Z * (normal.inv_cdf(1 - tail) + normal.inv_cdf(OFTEN))
+    threshold = float(rule.threshold or 0.0)
+    return threshold - reach if rule.harm == "below" else threshold + reach
 
 
 def chance_of(rule: Rule, estimate: Estimate) -> float:
@@ -137,6 +211,7 @@ def _together(unproven: Sequence[tuple[float, Rule, Estimate]]) -> float:
 def _expected(name: str, policy: Policy, declared: Declared) -> MetricResult:
     """Return what a metric would find: what it says itself, else that it passes if it has its patients."""
     metric = plugins.load("synthgen.evaluate", name)
+    declared = _tested(name, declared)
     found: MetricResult | None = metric.expect(declared) if hasattr(metric, "expect") else None
     if found is not None:
         return found
@@ -157,6 +232,12 @@ def _expected(name: str, policy: Policy, declared: Declared) -> MetricResult:
     status: Any = "insufficient" if few else "ok"
     note = f"It takes {needed} patients a side." if few else ""
     return result(name, name, "", keys, groups=groups, status=status, note=note)
+
+
+def _tested(name: str, declared: Declared) -> Declared:
+    """Return what a metric is tested on: all heads but leakage on the reference too (`evaluate_all`)."""
+    whole = 0 if name.startswith("leakage_") else declared.reference
+    return replace(declared, holdout=declared.holdout + whole)
 
 
 def _estimates(rule: Rule, found: MetricResult) -> list[Estimate]:
@@ -181,8 +262,8 @@ def _unanswered(head: str, policy: Policy, results: dict[str, MetricResult]) -> 
 
 def _too_few(rule: Rule, estimate: Estimate, declared: Declared) -> str:
     half = (estimate.high - estimate.low) / 2
+    patients = _tested(rule.metric, declared).holdout
     return (
-        f"{rule.title[:1].upper()}{rule.title[1:]} must be shown to be {rule.bound}, but with "
-        f"{declared.holdout:,} patients to test on it is known to plus or minus {half:.2g} only, even for a "
-        "perfect generator."
+        f"{rule.title[:1].upper()}{rule.title[1:]} must be shown to be {rule.bound}, but with {patients:,} "
+        f"patients to test on it is known to plus or minus {half:.2g} only, even for a perfect generator."
     )

@@ -6,8 +6,11 @@ a hospital may write its own file with the same keys.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +22,7 @@ from synthgen.errors import ConfigError
 from synthgen.settings import Settings
 
 Harm = Literal["above", "below", "outside"]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$"
 WORDS = {"above": "at most", "below": "at least", "outside": "within plus or minus"}
 
 
@@ -123,7 +127,7 @@ class Policy(Settings):
     """A named set of rules.
 
     Attributes:
-        name: its name.
+        name: its name, of plain letters, so that none looks like another.
         title: what it is for.
         wrongful_refusal: largest probability that a release without any harm is refused, over all rules.
         wrongful_doubt: largest probability that a release without any harm cannot be signed because a rule
@@ -133,7 +137,7 @@ class Policy(Settings):
         rules: the thresholds.
     """
 
-    name: str
+    name: str = Key(pattern=NAME)
     title: str
     wrongful_refusal: float = Key(gt=0, lt=0.5)
     wrongful_doubt: float = Key(default=0.02, gt=0, lt=0.5)
@@ -159,6 +163,12 @@ class Policy(Settings):
         ]
         return max(bounds, default=None)
 
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all rules, in hex: layout and comments of the file do not matter."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
     def thresholds(self) -> dict[str, str]:
         """Return each rule's bound in words, by ``<metric>.<key>``."""
         return {rule.name: rule.words for rule in self.rules}
@@ -177,13 +187,22 @@ def load_policy(name_or_path: str | Path) -> Policy:
     """Read a shipped policy by name, or a policy file by path.
 
     Raises:
-        ConfigError: there is no such policy, or the file is wrong, with its line.
+        ConfigError: there is no such policy, the file is wrong, with its line, or it takes the name of a
+            shipped policy for other rules.
     """
     text = str(name_or_path)
-    shipped = resources.files("synthgen.release") / "policies"
-    known = sorted(Path(item.name).stem for item in shipped.iterdir() if item.name.endswith(".yaml"))
+    shipped = _shipped()
+    known = shipped_names()
     if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
-        return _read(Path(name_or_path))
+        policy = _read(Path(name_or_path))
+        if policy.name.casefold().strip() in known and not is_shipped(policy):
+            raise ConfigError(
+                f"Expected another name of a policy with rules of its own, got {policy.name!r}, which is the "
+                "name of a shipped one.",
+                where=str(name_or_path),
+                next_step="Give the policy another `name`; reports and records show it.",
+            )
+        return policy
     if text not in known:
         raise ConfigError(
             f"Expected one of the shipped policies {known} or a path to a .yaml file, got another name.",
@@ -191,6 +210,20 @@ def load_policy(name_or_path: str | Path) -> Policy:
         )
     with resources.as_file(shipped / f"{text}.yaml") as path:
         return _read(path)
+
+
+def shipped_names() -> list[str]:
+    """Return the names of the policies of the package."""
+    return sorted(Path(item.name).stem for item in _shipped().iterdir() if item.name.endswith(".yaml"))
+
+
+def is_shipped(policy: Policy) -> bool:
+    """Return whether a policy has name and rules of a policy of the package."""
+    return policy.name in shipped_names() and policy.digest == load_policy(policy.name).digest
+
+
+def _shipped() -> Traversable:
+    return resources.files("synthgen.release") / "policies"
 
 
 def _read(path: Path) -> Policy:

@@ -237,6 +237,7 @@ def _verdict(judgement: Judgement) -> dict[str, Any]:
     return {
         "verdict": judgement.verdict,
         "policy": judgement.policy,
+        "policy_sha256": judgement.policy_sha256,
         "outside_guarantee": True,
         "override": None if made is None else {"reason": made.reason, "who": made.who, "when": made.when},
     }

@@ -146,7 +146,7 @@ def make_record(schema: Schema) -> Callable[..., dict[str, Any]]:
             "plan": PLAN,
             "event": to_json(EVENT),
             "composition": composition(),
-            "judgement": Judgement("release", "default", looks=1, residual_risk=0.09),
+            "judgement": Judgement("release", "default", "0" * 64, looks=1, residual_risk=0.09),
             "schema": schema,
             "files": {"cohort.csv": 200, "cohort.parquet": 200},
         }

@@ -251,7 +251,7 @@ def test_writing_the_same_again_changes_nothing_and_another_is_refused(
     before = {p: p.stat().st_mtime_ns for p in output.rglob("*")}
     assert case.write(output) == output
     assert {p: p.stat().st_mtime_ns for p in output.rglob("*")} == before
-    other = make_record(judgement=Judgement("release", "strict", looks=1))
+    other = make_record(judgement=Judgement("release", "strict", "0" * 64, looks=1))
     with pytest.raises(ConfigError, match="something else"):
         case.write(output, record=other)
     (output / "card.md").write_text("changed", encoding="utf-8")
@@ -287,11 +287,11 @@ def test_a_full_disk_leaves_nothing(case: Any, tmp_path: Path, monkeypatch: pyte
 def test_a_refused_cohort_is_not_written_without_an_override(
     case: Any, tmp_path: Path, make_record: MakeRecord, table: SyntheticTable, schema: Schema
 ) -> None:
-    refused = make_record(judgement=Judgement("refuse", "default", looks=1))
+    refused = make_record(judgement=Judgement("refuse", "default", "0" * 64, looks=1))
     with pytest.raises(GateRefused, match="refuse"):
         case.write(tmp_path / "out", record=refused)
     override = Override("Needed for a course.", "Dr A", "2026-03-01")
-    made = make_record(judgement=Judgement("refuse", "default", looks=1, override=override))
+    made = make_record(judgement=Judgement("refuse", "default", "0" * 64, looks=1, override=override))
     assert verify_bundle(case.write(tmp_path / "out", record=made)) == []
 
 

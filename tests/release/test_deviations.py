@@ -211,7 +211,7 @@ def test_record_card_and_both_reports_print_every_deviation(make_record, make_co
 
 
 def test_a_release_against_the_verdict_is_a_deviation_in_the_bundles_record(make_record):
-    record = make_record(judgement=Judgement("refuse", "default", looks=1))
+    record = make_record(judgement=Judgement("refuse", "default", "0" * 64, looks=1))
     made = _overridden(record, "a reason")
     assert made["deviations"] == ["release.override: a person released it against the verdict refuse."]
     assert record["deviations"] == []

@@ -284,7 +284,7 @@ def test_the_public_schema_keeps_no_bounds_of_what_the_generator_never_saw(schem
 
 def test_a_refused_release_may_be_recorded_with_its_override(make_record: MakeRecord, schema: Schema) -> None:
     override = Override("Needed for a course.", "Dr A", "2026-03-01")
-    record = make_record(judgement=Judgement("refuse", "default", looks=2, override=override))
+    record = make_record(judgement=Judgement("refuse", "default", "0" * 64, looks=2, override=override))
     assert record["evaluation"]["adaptive"]
     assert "Released against the gate" in data_card(record, schema)
 
@@ -323,7 +323,7 @@ AUDIT = Audit(
 def test_an_audit_must_agree_with_its_bounds_the_claim_and_the_gate(
     make_record: Callable[..., dict[str, Any]],
 ) -> None:
-    refused = make_record(judgement=Judgement("refuse", "default", looks=1), audit=AUDIT)
+    refused = make_record(judgement=Judgement("refuse", "default", "0" * 64, looks=1), audit=AUDIT)
     assert check_record(refused) == []
     with pytest.raises(ValueError, match="found a violation"):
         make_record(audit=AUDIT)

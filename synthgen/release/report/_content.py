@@ -50,6 +50,7 @@ class ReportContent:
         margins: the policy's bounds as numbers, for the pictures, by ``<metric>.<key>`` of groups.
         claim: epsilon and delta that another generator's maker claims; used if there is no record.
         sheets: real images, of a cohort of images. Sensitive.
+        basis: what the evaluation rests on and how often it was made, as JSON values. Sensitive.
     """
 
     title: str
@@ -63,6 +64,7 @@ class ReportContent:
     margins: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     claim: tuple[float, float] | None = None
     sheets: RealSheets | None = None
+    basis: Mapping[str, Any] = field(default_factory=dict)
 
     def public(self) -> PublicContent:
         """Return the part that may leave.

@@ -8,6 +8,7 @@ from typing import Any
 
 from synthgen.evaluate._base import HEADS, Estimate, Head, MetricResult
 from synthgen.release._words import plain_odds, rounded
+from synthgen.release.report._basis import basis
 from synthgen.release.report._content import ReportContent
 from synthgen.release.report._fairness import fairness_grid
 from synthgen.release.report._html import Html, badge, element, join, paragraph, table
@@ -50,6 +51,8 @@ def internal_sections(content: ReportContent) -> list[Section]:
         sections += [("guarantee", "The guarantee", guarantee(record)), *audited(record)]
         sections.append(("budget", "What was spent, and how", budget(record)))
     sections += [(head, head.capitalize(), _head(head, content)) for head in HEADS]
+    if content.basis:
+        sections.append(("basis", "What the evaluation rests on", basis(content.basis)))
     drawn = panels(weighed(synthetic), content.real)
     sections.append(("data", "The synthetic records", join([data(synthetic), constraints(synthetic)])))
     sections += images(synthetic)
@@ -136,7 +139,9 @@ def _numbers(head: Head, results: Sequence[MetricResult], content: ReportContent
                 severity, style = _measured(estimate, gated=name in content.thresholds)
             status = badge(severity, style)
             rows.append([f"{result.title}: {key}", *_figures(estimate), threshold, status])
-    adaptive = content.record is not None and content.record["evaluation"]["adaptive"]
+    adaptive = (content.basis.get("accesses", {}).get("number") or 1) > 1 or (
+        content.record is not None and content.record["evaluation"]["adaptive"]
+    )
     interval = "95 % interval (adaptive: may not cover)" if adaptive else "95 % interval"
     columns = ["measure", "value", interval, "patients", "threshold", "status"]
     return table(f"{head.capitalize()}: all figures", columns, rows, numbers=(1, 2, 3))

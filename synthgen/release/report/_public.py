@@ -75,7 +75,12 @@ def band(verdict: str, *rest: str) -> Html:
 def public_band(record: Mapping[str, Any]) -> Html:
     """Return the verdict without a figure on real records, and who overrode it."""
     verdict = record["verdict"]
-    rest = [paragraph(f"Policy: {verdict['policy']}. {record['evaluation']['figures']}")]
+    rest = [
+        paragraph(
+            f"Policy: {verdict['policy']} (SHA-256 {verdict['policy_sha256'][:12]}). ",
+            record["evaluation"]["figures"],
+        )
+    ]
     return band(verdict["verdict"], *rest, override(record))
 
 
