@@ -120,10 +120,10 @@ def _audit(record: Mapping[str, Any]) -> str:
 
 def _verdict(record: Mapping[str, Any]) -> str:
     verdict, figures = record["verdict"], markdown(record["evaluation"]["figures"])
+    policy = f"{code(verdict['policy'])} (SHA-256 {verdict['policy_sha256'][:12]})"
     text = f"""## The gate's verdict
 
-**{verdict["verdict"]}**, under the policy {code(verdict["policy"])} (SHA-256 {verdict["policy_sha256"][:12]}). \
-{figures}"""
+**{verdict["verdict"]}**, under the policy {policy}. {figures}"""
     if verdict["override"] is not None:
         made = verdict["override"]
         words = markdown(f"by {made['who']}, {made['when']}: {made['reason']}")

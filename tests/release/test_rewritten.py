@@ -71,7 +71,7 @@ def released(
         opened=spent.opened[:10],
     )
     override = Override("Needed for a course.", "Dr A", "2026-03-01")
-    judged = Judgement("refuse", "default", looks=1, override=override)
+    judged = Judgement("refuse", "default", "0" * 64, looks=1, override=override)
     record = make_record(composition=block, judgement=judged)
     return write_bundle(
         tmp_path_factory.mktemp("released") / "bundle",
