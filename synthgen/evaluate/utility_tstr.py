@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._declared import NOISE, Declared, around, enough, n_labels, spread
 from synthgen.evaluate._intervals import insufficient
+from synthgen.evaluate._labels import labels_of
 from synthgen.evaluate._learners import (
     LEARNERS,
     MAX_ROWS,
@@ -40,7 +42,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
     Returns:
         ``<learner>.real``, ``<learner>.synthetic`` (0 to 1), ``<learner>.gap`` and ``mean.gap`` (-1 to 1);
-        ``details["seeds"]``: the mean gap of learners of each fifth of the records.
+        ``groups["gap"]``: the mean gap of every other label of categories; ``details["seeds"]``: that of
+        learners of each fifth of the records.
     """
     why = applicable(inputs)
     if why:
@@ -64,7 +67,23 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         "seeds": [_mean_gap(seed.auc(draws[:1], mask)) for seed in fifths(inputs)],
         "unweighted": {f"{learner}.{arm}": float(value[0]) for (learner, arm), value in flat.items()},
     }
-    return _result(estimates_of(auc, found.n_units), details)
+    return _result(estimates_of(auc, found.n_units), details, groups=_other_labels(inputs, rng))
+
+
+def _other_labels(inputs: Inputs, rng: np.random.Generator) -> dict[str, dict[str, Estimate]]:
+    """Return the mean gap of every other label of categories, by label; empty if there is none."""
+    gaps: dict[str, Estimate] = {}
+    for name in labels_of(inputs):
+        if name == inputs.target or inputs.schema.column(name).kind != "category":
+            continue
+        found = predictions(replace(inputs, target=name))
+        mask = np.ones(len(found.truth), dtype=bool)
+        if found.n_rows < 2 or not found.classes(mask):
+            gaps[name] = insufficient(found.n_units)
+            continue
+        draws = multiplicities(found.n_units, DRAWS, rng=rng)
+        gaps[name] = estimates_of(found.auc(draws, mask), found.n_units)["mean.gap"]
+    return {"gap": gaps} if gaps else {}
 
 
 def expect(declared: Declared) -> MetricResult:
@@ -86,10 +105,12 @@ def _result(
     estimates: dict[str, Estimate],
     details: dict[str, Any],
     *,
+    groups: Mapping[str, Mapping[str, Estimate]] | None = None,
     status: Status = "ok",
     note: str = "",
 ) -> MetricResult:
     return MetricResult(
+        groups=groups or {},
         name="utility_tstr",
         head="utility",
         title="Train on synthetic, test on real",

@@ -27,7 +27,16 @@ from scipy.stats import norm
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
 from synthgen import plugins
-from synthgen.evaluate import _attack, _encoder, _image_learners, _learners, _rates, fidelity_discriminator
+from synthgen.evaluate import (
+    _attack,
+    _encoder,
+    _image_learners,
+    _labels,
+    _learners,
+    _rates,
+    _regressions,
+    fidelity_discriminator,
+)
 from synthgen.evaluate._auc import delong
 from synthgen.evaluate._base import Claim, Estimate, Inputs, MetricResult
 from synthgen.evaluate._design import ordinal
@@ -57,7 +66,15 @@ AT_THRESHOLD = ("tpr", "beyond_claim")
 RARE = 10
 """Of so many repetitions one is made with the package's own learners."""
 WANTED = (0.935, 0.965)
-KEPT = ("sex=F", "origin=A", "origin=B", "sex=F & origin=A", *(field["name"] for field in worlds.FIELDS))
+KEPT = (
+    "sex=F",
+    "origin=A",
+    "origin=B",
+    "sex=F & origin=A",
+    "sex=F: age",
+    "origin=B: sodium",
+    *(field["name"] for field in worlds.FIELDS),
+)
 """Groups, and hidden columns, whose intervals are watched: large enough for an answer in each repetition."""
 Row = tuple[float, float, float, float]
 """Value, low, high, truth: NaN where the truth is the mean over the repetitions."""
@@ -91,6 +108,9 @@ HELD = (
 )
 ATTACKS = ("leakage_nearest_neighbour", "leakage_density_ratio", "leakage_classifier", "leakage_strongest")
 COPIES = ("leakage_near_copies", "leakage_attribute_inference")
+HARMS = ("utility_labels", "fairness_slices", "fairness_shift")
+CHECKS = ("fidelity_row_checks",)
+"""Their truth is known of an independent sample alone: what they check is learnt anew from each cohort."""
 LINKED = ("fidelity_rows_per_patient", "fidelity_lag_pairs")
 IMAGES = ("fidelity_image_kernel", "fidelity_image_frechet", "fidelity_image_manifold")
 LEARNT = ("utility_image_tstr", "fairness_image_gap")
@@ -100,6 +120,8 @@ CASES: dict[str, Case] = {
     **{f"groups/{w}": Case(worlds.table, w, RATES) for w in ("independent", "faulty")},
     **{f"learners/{w}": Case(worlds.table, w, RATES[:2]) for w in ("independent", "faulty")},
     **{f"models/{w}": Case(worlds.table, w, HELD, HELD) for w in ("independent", "faulty")},
+    **{f"harms/{w}": Case(worlds.table, w, HARMS) for w in ("independent", "faulty")},
+    "checks/independent": Case(worlds.coarse, "independent", CHECKS),
     **{f"leakage/{w}": Case(worlds.table, w, (*ATTACKS, *COPIES)) for w in ("independent", "leaky")},
     **{f"copies/{w}": Case(worlds.coarse, w, ("leakage_exact_match",)) for w in ("independent", "copying")},
     **{f"linked/{w}": Case(worlds.histories, w, LINKED) for w in ("independent", "faulty")},
@@ -118,6 +140,12 @@ NOTHING = (
     "true_positive",
     "false_positive",
     "overall",
+    "swapped",
+    "visible",
+    "expected",
+    "numbers",
+    "impossible",
+    "broken",
 )
 """Last words of the figures that are 0 in truth for an independent sample."""
 
@@ -254,7 +282,9 @@ def cheap(name: str) -> Iterator[None]:
             stack.enter_context(changed(_attack, "score", _without_control))
         if name.startswith("models"):
             stack.enter_context(changed(modules["utility_tstr"], "fifths", lambda _: ()))
-            stack.enter_context(changed(modules["utility_regression"], "LEARNERS", ("ridge",)))
+            for module in (modules["utility_regression"], _regressions):
+                stack.enter_context(changed(module, "LEARNERS", ("ridge",)))
+        stack.enter_context(changed(_labels, "TREES", 10))
         yield
 
 
