@@ -18,6 +18,7 @@ from synthgen.errors import ConfigError, GateRefused, OperationError
 from synthgen.evaluate._base import Inputs
 from synthgen.evaluate._canonical import digests
 from synthgen.evaluate._run import whole
+from synthgen.privacy._ledger_place import without_password
 from synthgen.privacy.ledger import Ledger
 from synthgen.release._deviations import SHIPPED
 from synthgen.release._looser import looser
@@ -150,7 +151,7 @@ def file_ledger(real: Path, url: str | None) -> tuple[Ledger | None, str, str]:
         DataError: the ledger is damaged or edited.
     """
     if url is not None:
-        return Ledger.connect(url, base=Path.cwd()), shown_place(url), ""
+        return Ledger.connect(without_password(url), base=Path.cwd()), shown_place(url), ""
     path = real.resolve().parent / FILE
     try:
         return Ledger.connect(f"sqlite:///{path}"), str(real.parent / FILE), ""

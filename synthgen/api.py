@@ -19,6 +19,7 @@ from synthgen.errors import OperationError
 from synthgen.models._base import TableModel
 from synthgen.models._model import load_model, model_folder, save_model
 from synthgen.models._where import resolved
+from synthgen.privacy._ledger_place import without_password
 from synthgen.records import SyntheticTable
 from synthgen.safe_files import make_folders, sync_tree
 from synthgen.sample import draw
@@ -115,6 +116,8 @@ def fit(
     from synthgen.spending import Stopwatch, spend
 
     table, schema = Path(table).resolve(), Path(schema).resolve()
+    if ledger is not None:
+        without_password(ledger)
     options = {"name": generator} if isinstance(generator, str) else dict(generator)
     config = RunConfig(
         cohort=cohort or table.name.split(".")[0],
@@ -138,6 +141,7 @@ def fit(
         table=table,
         policy="default",
         digest="python",
+        ledger_is_named=ledger is not None,
     )
     fitted, _, parts = spend(loaded, Stopwatch(), run="python")
     return Model(fitted, parts.train.schema, loaded.generator.name)

@@ -40,6 +40,10 @@ CONDITIONS = (
     "stands is that one; what stands in double quotes is a name or a value as it is: "
     '\'"col name"="A|B"\'.'
 )
+RunLedger = Annotated[
+    str | None,
+    typer.Option("--ledger", help="URL of your ledger, for a run that you did not make on this machine."),
+]
 SyntheticDialect = Annotated[str | None, typer.Option(help="Of the synthetic table, if it differs.")]
 
 app = Verbs(
@@ -303,7 +307,10 @@ def evaluate(
     ] = None,
     ledger: Annotated[
         str | None,
-        typer.Option(help="URL of the ledger that counts evaluations; else one in the real table's folder."),
+        typer.Option(
+            help="URL of your ledger: of files it counts evaluations, else one in the real table's folder "
+            "does; a run that you did not make on this machine needs it."
+        ),
     ] = None,
     delimiter: Declared = None,
     encoding: Declared = None,
@@ -323,8 +330,8 @@ def evaluate(
         talk.report = str(report)
     if run is not None:
         if public is not None:
-            return pipeline.evaluate_public(run, files.epsilon_of_text(public), tell=_tell())
-        return _judged(pipeline.evaluate(run, tell=_tell()))
+            return pipeline.evaluate_public(run, files.epsilon_of_text(public), ledger=ledger, tell=_tell())
+        return _judged(pipeline.evaluate(run, ledger=ledger, tell=_tell()))
     given = {"--real": real, "--holdout": holdout, "--synthetic": synthetic, "--schema": schema}
     lacking = [name for name, value in given.items() if value is None]
     if lacking:
@@ -375,13 +382,14 @@ def release(
     override: Annotated[
         str | None, typer.Option(help="Reason for releasing against the gate; recorded.")
     ] = None,
+    ledger: RunLedger = None,
     json_: Json = False,
 ) -> dict[str, Any]:
     """Write the bundle of an evaluated run, if the gate allows it."""
     from synthgen import pipeline
 
     require_folder(output)
-    return pipeline.release(run, output.resolve(), override=override)
+    return pipeline.release(run, output.resolve(), override=override, ledger=ledger)
 
 
 @app.command()

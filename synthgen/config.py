@@ -12,9 +12,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from synthgen import plugins, yamlfile
 from synthgen.data_config import PARQUET, DataSection, require_formats, sized
@@ -24,10 +24,15 @@ from synthgen.jsonfile import read_bytes
 from synthgen.schema import Schema, load_schema
 from synthgen.settings import Settings
 
+if TYPE_CHECKING:
+    from synthgen.privacy.ledger import Ledger
+
 GENERATORS = "synthgen.models"
 Kind = Literal["tabular_", "imaging_"]
 Format = Literal["csv", "parquet", "dicom"]
 AUTO = {"name": "auto"}
+CONFIG, SCHEMA, POLICY = "config.yaml", "schema.yaml", "policy."
+"""Names of the copies in a run; a policy keeps its own name after the prefix."""
 FILL_IN = "FILL_IN"
 """What a drafted config says where only a person knows the value."""
 SECTION = "Name the section first, such as budget.epsilon=1."
@@ -51,6 +56,16 @@ class BudgetSection(Settings):
     delta: float = Field(gt=0, lt=1)
     patients: int | None = Field(default=None, ge=1, le=10**10)
     preprocessing: float | None = Field(default=None, gt=0, lt=1)
+
+    @field_validator("ledger")
+    @classmethod
+    def _plain_ledger(cls, url: str | None) -> str | None:
+        from synthgen.privacy._ledger_place import without_password
+
+        try:
+            return url if url is None else without_password(url)
+        except ConfigError as error:  # it becomes one with the line of the config
+            raise ValueError(f"{error.message} {error.next_step}") from None
 
 
 class SampleSection(Settings):
@@ -132,6 +147,9 @@ class Loaded:
         policy: name of a shipped policy, or resolved path of a file.
         digest: SHA-256 over all that fixes the fit, with schema and version: the run folder belongs to it.
         choices: what follows the fit, by key of the config: it can be changed later without a new spend.
+        named_ledger: URL of the ledger that the operator named instead of the config's.
+        ledger_is_named: whether the operator named the ledger himself, there or with ``--set``.
+        files: the files that were read, by the name of their copy in a run.
     """
 
     config: RunConfig
@@ -142,11 +160,24 @@ class Loaded:
     policy: str
     digest: str
     choices: Mapping[str, Any] = field(default_factory=dict)
+    named_ledger: str | None = None
+    ledger_is_named: bool = False
+    files: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def ledger(self) -> str:
-        """URL of the ledger: the config's, or the cohort's own."""
-        return self.config.budget.ledger or own_ledger(self.config.cohort)
+        """URL of the ledger: the operator's, the config's, or the cohort's own."""
+        return self.named_ledger or self.config.budget.ledger or own_ledger(self.config.cohort)
+
+    def open_ledger(self, *, create: bool) -> Ledger:
+        """Open the ledger. A server is one that the operator named, on the command line or in his settings.
+
+        Raises:
+            SynthgenError: see `synthgen.privacy.ledger.Ledger.connect`.
+        """
+        from synthgen.privacy.ledger import Ledger
+
+        return Ledger.connect(self.ledger, base=self.base, create=create, named=self.ledger_is_named)
 
     @property
     def base(self) -> Path:
@@ -161,22 +192,34 @@ class Loaded:
         return (self.table, *(self.base / name for name in named if name is not None))
 
 
-def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
+def load_config(
+    path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    copies: Path | None = None,
+    ledger: str | None = None,
+    ledger_is_named: bool | None = None,
+) -> Loaded:
     """Read a config, its schema, and its generator's settings.
 
     Args:
         path: YAML 1.2 file.
         overrides: ``a.b=value`` texts that replace keys; values are read as YAML.
+        copies: folder of a run with copies of config, schema and policy, which are read instead.
+        ledger: URL that the operator named instead of the config's.
+        ledger_is_named: whether the operator gave the ledger's URL himself; None if the overrides are his.
 
     Raises:
         ConfigError: with path, key and line of the first problem.
     """
     path = Path(path).resolve()
-    document = yamlfile.read(path)
+    files = {CONFIG: path} if copies is None else {CONFIG: copies / CONFIG}
+    document = yamlfile.read(files[CONFIG])
     _override(document, overrides)
     _require_filled_in(document, path)
     config = yamlfile.parse(RunConfig, document, path=path)
-    schema_path = path.parent / config.data.source.schema_path
+    files[SCHEMA] = path.parent / config.data.source.schema_path if copies is None else copies / SCHEMA
+    schema_path = files[SCHEMA]
     schema = sized(load_schema(schema_path, unpaid=True), config.data.images, where=str(schema_path))
     if Path(config.data.source.path).suffix.lower() not in PARQUET:
         schema = schema.with_date_format(config.data.source.date_format, where=str(path))
@@ -185,13 +228,29 @@ def load_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Loaded:
     _require_columns(config, schema, path, document)
     policy = config.release.policy
     if Path(policy).suffix in (".yaml", ".yml"):
-        policy = str(path.parent / policy)
+        name = f"{POLICY}{Path(policy).name}"
+        files[name] = path.parent / policy if copies is None else copies / name
+        policy = str(files[name])
     policy = "images" if policy == "default" and schema.images is not None else policy
     kind: Kind = "tabular_" if schema.images is None else "imaging_"
     generator = generator_settings(document.get("generator", config.generator), path=path, prefix=kind)
     digest = _digest(config, schema, generator)
     table = path.parent / config.data.source.path
-    return Loaded(config, path, schema, generator, table, policy, digest, _choices(config, policy))
+    if ledger_is_named is None:
+        ledger_is_named = any(text.partition("=")[0] in ("budget", "budget.ledger") for text in overrides)
+    return Loaded(
+        config=config,
+        path=path,
+        schema=schema,
+        generator=generator,
+        table=table,
+        policy=policy,
+        digest=digest,
+        choices=_choices(config, policy),
+        named_ledger=ledger,
+        ledger_is_named=ledger_is_named or ledger is not None,
+        files=files,
+    )
 
 
 def own_ledger(cohort: str) -> str:
@@ -405,9 +464,8 @@ def _choices(config: RunConfig, policy: str) -> dict[str, Any]:
     """Return what follows the fit by its key, as JSON values; a policy's file with its hash."""
     shown = policy
     if Path(policy).suffix in (".yaml", ".yml") and Path(policy).is_file():
-        shown = (
-            f"{Path(policy).name} {hashlib.sha256(read_bytes(Path(policy), 'config_bytes')).hexdigest()[:12]}"
-        )
+        content = hashlib.sha256(read_bytes(Path(policy), "config_bytes")).hexdigest()
+        shown = f"{Path(policy).name.removeprefix(POLICY)} {content[:12]}"
     found: dict[str, Any] = {
         "sample.records": config.sample.records,
         "release.formats": list(formats_of(config)),

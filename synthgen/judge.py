@@ -79,7 +79,7 @@ def evaluate_run(
 
     Each look is an entry of the ledger, written before the holdout is used.
     """
-    ledger = Ledger.connect(loaded.ledger, base=loaded.base, create=False)
+    ledger = loaded.open_ledger(create=False)
     device = _device_of_paid_fit(ledger, loaded, folder)
     policy = load_policy(loaded.policy)
     results: tuple[MetricResult, ...] = ()
@@ -279,7 +279,7 @@ def release(
     record: Mapping[str, Any] = judged.record
     if judged.verdict.verdict != "release" and override and override.strip():
         record = _overridden(record, override.strip())
-    ledger = Ledger.connect(loaded.ledger, base=loaded.base, create=False)
+    ledger = loaded.open_ledger(create=False)
     _device_of_paid_fit(ledger, loaded, folder)
     head = _require_composition(ledger, loaded, record)
     return write_bundle(
@@ -291,6 +291,15 @@ def release(
             loaded.config.cohort, run=loaded.digest[:16], record=digest, head=head
         ),
     )
+
+
+def require_paid(loaded: Loaded, folder: RunFolder) -> None:
+    """Check, before any record is read, that the operator's ledger holds the spend of a run's model.
+
+    Raises:
+        DataError: it holds none, or knows another model.
+    """
+    _device_of_paid_fit(loaded.open_ledger(create=False), loaded, folder)
 
 
 def _require_composition(ledger: Ledger, loaded: Loaded, record: Mapping[str, Any]) -> str:

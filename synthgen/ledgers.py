@@ -8,6 +8,7 @@ from typing import Any
 
 from synthgen.config import own_ledger
 from synthgen.errors import ConfigError
+from synthgen.privacy._ledger_place import without_password
 from synthgen.privacy.ledger import Ledger, LedgerUnit, shown_unit
 
 
@@ -15,7 +16,7 @@ def open_cohort(
     url: str | None, cohort: str, *, epsilon: float, delta: float, disjoint_from: Sequence[str], reason: str
 ) -> dict[str, Any]:
     """Open a cohort, or change its cap for a recorded reason."""
-    ledger = Ledger.connect(url or own_ledger(cohort), base=Path.cwd())
+    ledger = Ledger.connect(url_of(url, cohort, make=True), base=Path.cwd())
     ledger.open_cohort(cohort, epsilon=epsilon, delta=delta, disjoint_from=disjoint_from, reason=reason)
     return {"ledger_created": ledger.created, **_cohort(ledger, cohort)}
 
@@ -60,7 +61,7 @@ def verify(
             outcome |= {"verified": not problems, "release": release}
     if problems or backup is None:
         return outcome
-    ledger.backup(backup)
+    ledger.backup(without_password(backup) if "://" in backup else backup)
     return {**outcome, "backup": "made", "head": ledger.head()}
 
 
@@ -104,14 +105,21 @@ def declare_same_unit(url: str | None, columns: Sequence[str], reason: str) -> d
     return {"same_unit": sorted(set(columns))}
 
 
-def url_of(url: str | None, cohort: str | None = None) -> str:
+def url_of(url: str | None, cohort: str | None = None, *, make: bool = False) -> str:
     """Return the ledger that is meant: the named one, the cohort's own, or the only one in this folder.
 
+    Args:
+        url: as named on the command line.
+        cohort: the cohort that is asked for.
+        make: the cohort's own ledger may be made.
+
     Raises:
-        ConfigError: there is none, or there are several.
+        ConfigError: there is none, there are several, or the URL holds a password.
     """
     if url is not None:
-        return url
+        return without_password(url)
+    if make and cohort is not None:
+        return own_ledger(cohort)
     here = Path.cwd()
     if cohort is not None and (here / own_ledger(cohort).removeprefix("sqlite:///")).is_file():
         return own_ledger(cohort)

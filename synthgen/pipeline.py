@@ -8,7 +8,6 @@ table opened. What is decided, drawn or judged is decided, drawn or judged in th
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from synthgen.models._model import load_model
 from synthgen.picture_files import write_cohort
 from synthgen.prechecks import outlook, over_the_cap, require_signable
 from synthgen.preprocess import provisional
+from synthgen.privacy._ledger_place import absolute, without_password
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.reservation import Reservation
@@ -152,10 +152,15 @@ def _folder(
     if loaded.config.rehearsal:
         require_simulated(loaded)
     known = _precheck(loaded, output, anyway=anyway, tell=tell)
-    source = {"config": str(loaded.path), "overrides": list(overrides)}
+    source = {
+        "config": str(loaded.path),
+        "overrides": list(overrides),
+        "ledger_is_named": loaded.ledger_is_named,
+    }
     folder = RunFolder.create(
         output, digest=loaded.digest, source=source, resume=resume, goal=goal, choices=loaded.choices
     )
+    folder.keep_sources(loaded.files)
     if folder.anew:
         forget(rehearsing(loaded, folder), folder.answers)
     if known:
@@ -233,11 +238,18 @@ def plan_of(loaded: Loaded, folder: RunFolder) -> PrivacyPlan:
     return make_plan(loaded, patients=(folder.done("fit") or {})["plan"]["counted"])
 
 
-def evaluate(run_path: Path, *, tell: Progress = quiet) -> dict[str, Any]:
-    """Judge an existing run once more: another look at its holdout, entered in the ledger."""
+def evaluate(run_path: Path, *, ledger: str | None = None, tell: Progress = quiet) -> dict[str, Any]:
+    """Judge an existing run once more: another look at its holdout, entered in the ledger.
+
+    Args:
+        run_path: the run's folder.
+        ledger: URL that the operator names; needed for a run that he did not make here (see `reload`).
+        tell: told what is being done and the part done.
+    """
     from synthgen import judge
 
-    loaded, folder = reload(run_path)
+    loaded, folder = reload(run_path, ledger=ledger)
+    judge.require_paid(loaded, folder)
     clock = Stopwatch()
     with clock("ingest"):
         _require_same_data(folder, loaded)
@@ -254,7 +266,9 @@ def evaluate(run_path: Path, *, tell: Progress = quiet) -> dict[str, Any]:
     }
 
 
-def evaluate_public(run_path: Path, epsilon: float, *, tell: Progress = quiet) -> dict[str, Any]:
+def evaluate_public(
+    run_path: Path, epsilon: float, *, ledger: str | None = None, tell: Progress = quiet
+) -> dict[str, Any]:
     """Spend ``epsilon`` on a figure of held-out patients that may be published.
 
     Raises:
@@ -263,20 +277,22 @@ def evaluate_public(run_path: Path, epsilon: float, *, tell: Progress = quiet) -
     """
     from dp_accounting import dp_event
 
+    from synthgen import judge
     from synthgen.privacy.accountant import calibrate_rho
     from synthgen.published import fidelity
 
-    loaded, folder = reload(run_path)
+    loaded, folder = reload(run_path, ledger=ledger)
+    judge.require_paid(loaded, folder)
     share = holdout_of(loaded.config)
     if not share:
         raise ConfigError("Expected a run that holds patients out.", where=str(loaded.path))
     plan, delta = plan_of(loaded, folder), loaded.config.budget.delta
     rho = calibrate_rho(epsilon, delta)
-    ledger, _ = open_ledger(loaded)
+    book, _ = open_ledger(loaded)
     event = dp_event.ZCDpEvent(rho)
     run_id = loaded.digest[:16]
     purpose, unit = "evaluate --public", ledger_unit(loaded.schema)
-    held = Reservation.make(ledger, loaded.config.cohort, event, purpose=purpose, run=run_id, unit=unit)
+    held = Reservation.make(book, loaded.config.cohort, event, purpose=purpose, run=run_id, unit=unit)
     with held.unread():
         _require_same_data(folder, loaded)
         cohort = read_cohort(loaded)
@@ -292,11 +308,13 @@ def evaluate_public(run_path: Path, epsilon: float, *, tell: Progress = quiet) -
     return {**outcome, "run": str(folder.path)}
 
 
-def release(run_path: Path, output: Path, *, override: str | None = None) -> dict[str, Any]:
+def release(
+    run_path: Path, output: Path, *, override: str | None = None, ledger: str | None = None
+) -> dict[str, Any]:
     """Write the bundle of an evaluated run. Reads no real record."""
     from synthgen import judge
 
-    loaded, folder = reload(run_path)
+    loaded, folder = reload(run_path, ledger=ledger)
     judged = judge.stored(folder)
     if folder.done("evaluate") is None:
         raise ConfigError(
@@ -324,23 +342,62 @@ def _require_same_data(folder: RunFolder, loaded: Loaded) -> None:
         )
 
 
-def reload(run_path: Path) -> tuple[Loaded, RunFolder]:
+def reload(run_path: Path, *, ledger: str | None = None) -> tuple[Loaded, RunFolder]:
     """Return the config and folder of an existing run, with what was chosen anew since its fit.
 
+    The config of a run that this user made here (`synthgen.own_runs`) is read from its own file, where
+    choices may have been changed since. Of any other run the copy in its folder is read, nothing of it is
+    chosen anew, and its ledger is not opened: the operator names the ledger.
+
+    Args:
+        run_path: the run's folder.
+        ledger: URL that the operator names; a relative file starts from the current folder.
+
     Raises:
-        ConfigError: there is no run, or its config or schema has changed since in what fixes the fit.
+        ConfigError: there is no run, its config or schema has changed since in what fixes the fit, or it is
+            not this user's own and no ledger is named.
     """
     folder = RunFolder.open(run_path)
     state = folder.state
-    loaded = load_config(state["source"]["config"], overrides=state["source"]["overrides"])
+    source, own = folder.source, folder.is_own
+    if not own and ledger is None:
+        raise ConfigError(
+            "Expected a run that you made on this machine, found one that somebody else made, or that was "
+            "changed: the config and ledger that it names are not taken.",
+            where=str(folder.path),
+            next_step="Name your organisation's ledger, in which its fit was paid for: --ledger URL. Or go "
+            f"on from its config, if you have that: synthgen run CONFIG --output {folder.path}",
+        )
+    path = Path(source["config"])
+    moved = not own or not path.is_file()
+    loaded = load_config(
+        path,
+        overrides=source["overrides"],
+        copies=folder.sources if moved else None,
+        ledger=None if ledger is None else absolute(without_password(ledger), Path.cwd()),
+        ledger_is_named=own and source.get("ledger_is_named") is True,
+    )
     if loaded.digest != state["digest"]:
         raise ConfigError(
             "Expected the config of this run, found that it or its schema has changed in what fixes the fit.",
             where=str(loaded.path),
             next_step="Restore it, or run into another folder.",
         )
+    if loaded.config.rehearsal and not own:
+        raise ConfigError(
+            "Expected a run on patients, got a rehearsal that somebody else made.",
+            where=str(folder.path),
+            next_step="Rehearse with your own simulated table.",
+        )
     if loaded.choices != state["choices"]:
+        if moved:
+            raise ConfigError(
+                "Expected the config that this run was made with, found another copy in its folder.",
+                where=str(folder.sources),
+                next_step="Go on from its config, if you have that: synthgen run CONFIG --output RUN.",
+            )
         folder.choose(loaded.choices)
+        folder.keep_sources(loaded.files)
     return rehearsing(_with_paid(loaded, folder), folder), folder
 
 
@@ -401,11 +458,7 @@ def plan_summary(loaded: Loaded) -> dict[str, Any]:
         "notices": list(seen.notices),
         "chance_of_a_perfect_generator": None if seen.chance is None else round(seen.chance, 2),
         "gates": [gate.to_json() for gate in seen.gates],
-        "ledger": _without_password(loaded.ledger),
+        "ledger": loaded.ledger,
         "memory_gib": None if seen.memory is None else round(seen.memory, 1),
         "seconds": round(8 + (0.9 + 2e-6 * plan.patients) * len(loaded.schema.columns), 0),
     }
-
-
-def _without_password(url: str) -> str:
-    return re.sub(r"://[^/@]*@", "://...@", url)

@@ -18,7 +18,7 @@ from synthgen.evaluate._declared import Declared
 from synthgen.models._base import memory_of
 from synthgen.models._longitudinal import for_schema
 from synthgen.privacy.accountant import Filter
-from synthgen.privacy.ledger import Ledger, Spend
+from synthgen.privacy.ledger import Spend
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.rehearsal import is_simulated
 from synthgen.release.export.dicom import unwritable
@@ -189,7 +189,7 @@ def _of_ledger(loaded: Loaded) -> tuple[Spend | None, int, list[str]]:
             "The table was made by `synthgen schema simulate`: `rehearsal: true` keeps it out of the ledger."
         )
     try:
-        ledger = Ledger.connect(loaded.ledger, base=loaded.base, create=False)
+        ledger = loaded.open_ledger(create=False)
         if loaded.config.cohort not in ledger.cohorts():
             others = ledger.cohorts()
             return None, 0, notices + _shared(others)

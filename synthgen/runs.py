@@ -24,11 +24,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthgen import jsonfile, safe_files
+from synthgen import jsonfile, own_runs, safe_files
 from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
 
 STATE = "state.json"
 ANSWERS = "answers.journal"
+SOURCES = "source"
 FORMAT = 2
 _STATE = {"digest": str, "source": dict, "stages": dict, "choices": dict}
 DRAWN = ("sample.records", "release.formats", "release.csv_formulas")
@@ -65,7 +66,8 @@ class RunFolder:
         Args:
             path: the folder.
             digest: hash of all that fixes the fit.
-            source: how to read the config again: path and overrides.
+            source: how to read the config again, as the operator gave it: path, overrides, and whether he
+                named the ledger on the command line.
             resume: go on with a partial run, or with choices that changed after the fit.
             goal: the stage without which the run is partial for the caller.
             choices: what follows the fit, by key of the config.
@@ -75,7 +77,7 @@ class RunFolder:
             OperationError: the disk refused.
         """
         folder = cls(path)
-        content = {"format": FORMAT, "digest": digest, "source": dict(source), "stages": {}}
+        content = {"format": FORMAT, **_sealed(digest, source), "stages": {}}
         content["choices"] = dict(choices or {})
         if os.path.lexists(folder._state_file):
             folder._check()
@@ -86,7 +88,9 @@ class RunFolder:
             folder._require(digest, resume, goal)
             fitted = "fit" in state["stages"]
             if goal != "fit" or not fitted:
-                folder._choose(choices or {}, source, resume=resume or not fitted)
+                folder._choose(choices or {}, resume=resume or not fitted)
+            if not folder.is_own or folder.state["source"] != dict(source):
+                folder._write({**folder.state, **_sealed(digest, source)})
             return folder
         if os.path.lexists(path) and not folder._unborn():
             raise ConfigError(
@@ -221,6 +225,49 @@ class RunFolder:
         finally:
             journal.close()
 
+    @property
+    def is_own(self) -> bool:
+        """Whether this user made the run on this machine, with the config and ledger that it names."""
+        state = self.state
+        content = {"digest": state.get("digest"), "source": state.get("source")}
+        return own_runs.is_own(content, state.get("seal"))
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What the run says of its origin: ``config``, ``overrides``, ``ledger_is_named``.
+
+        Raises:
+            DataError: it says nothing that can be read so.
+        """
+        source = self.state.get("source")
+        if isinstance(source, dict) and isinstance(source.get("config"), str):
+            overrides = source.get("overrides")
+            if isinstance(overrides, list) and all(isinstance(text, str) for text in overrides):
+                return source
+        raise DataError(
+            "Expected the state of a run, found one that was changed.",
+            where=str(self._state_file),
+            next_step="Go on from its config, if you have that: synthgen run CONFIG --output ANOTHER.",
+        )
+
+    def keep_sources(self, files: Mapping[str, Path]) -> None:
+        """Keep copies of what the run was made from: its config, schema and policy, by name.
+
+        Raises:
+            OperationError: the disk refused.
+        """
+        for name, path in files.items():
+            try:
+                content = jsonfile.read_bytes(path, "config_bytes")
+            except OSError as error:
+                raise OperationError.of(error, "copy the config into the run", where=str(path)) from error
+            safe_files.write_bytes(self.sources / name, content, "copy the config into the run", private=True)
+
+    @property
+    def sources(self) -> Path:
+        """Copies of config, schema and policy."""
+        return self.internal / SOURCES
+
     def discard(self) -> None:
         """Remove a folder that this process made, if nothing was drawn for it."""
         if self.fresh and not self.drawn:
@@ -237,7 +284,7 @@ class RunFolder:
 
     def choose(self, choices: Mapping[str, Any]) -> None:
         """Take other choices than those that the run has; what rests on them is done again."""
-        self._choose(choices, self.state["source"], resume=True)
+        self._choose(choices, resume=True)
 
     def done(self, stage: str) -> dict[str, Any] | None:
         """Return what a finished stage noted, or None."""
@@ -281,7 +328,7 @@ class RunFolder:
         except OSError as error:
             raise OperationError.of(error, "open the run's folder", where=str(self.path)) from error
 
-    def _choose(self, choices: Mapping[str, Any], source: Mapping[str, Any], *, resume: bool) -> None:
+    def _choose(self, choices: Mapping[str, Any], *, resume: bool) -> None:
         state = self.state
         before = state["choices"]
         changed = [key for key in {**before, **choices} if before.get(key) != choices.get(key)]
@@ -305,7 +352,7 @@ class RunFolder:
         bundle = self.public / "bundle"
         if bundle.exists():
             safe_files.rename(bundle, f"bundle-{1 + len(list(self.public.glob('bundle-*')))}")
-        self._write({**state, "choices": dict(choices), "source": dict(source)})
+        self._write({**state, "choices": dict(choices)})
 
     def _require(self, digest: str, resume: bool, goal: str) -> None:
         state = self.state
@@ -327,6 +374,12 @@ class RunFolder:
 
     def _write(self, state: Mapping[str, Any]) -> None:
         jsonfile.write(self._state_file, state, private=True)
+
+
+def _sealed(digest: str, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's state says of its origin, with this user's seal."""
+    content = {"digest": digest, "source": dict(source)}
+    return {**content, "seal": own_runs.seal(content)}
 
 
 def file_digest(path: Path) -> str:

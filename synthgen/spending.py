@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from synthgen import image_cohort, preprocess
-from synthgen.config import Loaded, holdout_of
+from synthgen.config import Loaded, holdout_of, own_ledger
 from synthgen.deidentify import table as deidentify
 from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
 from synthgen.ingest import table as ingest
@@ -109,7 +109,7 @@ def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None)
     budget = loaded.config.budget
     cap_of(loaded.config.cohort, budget.epsilon, budget.delta)  # a name that is refused makes no ledger
     require_named(loaded)
-    ledger = Ledger.connect(loaded.ledger, base=loaded.base)
+    ledger = loaded.open_ledger(create=True)
     if ledger.created:
         warn("A new ledger was made.")
     if ledger.migrated:
@@ -130,7 +130,7 @@ def require_named(loaded: Loaded) -> None:
     """
     own = loaded.base / loaded.ledger.removeprefix("sqlite:///")
     before = loaded.base / "ledger.db"
-    if loaded.config.budget.ledger is not None or own.exists() or not before.is_file():
+    if loaded.ledger != own_ledger(loaded.config.cohort) or own.exists() or not before.is_file():
         return
     if loaded.config.cohort in Ledger.connect(BEFORE, base=loaded.base, create=False).cohorts():
         raise ConfigError(
@@ -148,7 +148,7 @@ def forget(loaded: Loaded, answers: Path) -> None:
     journal = Journal(answers)
     journal.close()
     with suppress(SynthgenError):  # the ledger is another now, or refuses: the reservation stays
-        ledger = Ledger.connect(loaded.ledger, base=loaded.base, create=False)
+        ledger = loaded.open_ledger(create=False)
         for number in ledger.keyed(journal.id).values():
             if ledger.status(number) == "open":
                 ledger.void(number, "config or schema were changed before any noise was drawn")
@@ -349,7 +349,7 @@ def read_cohort(
         anyway: go on, although far more patients are declared than there are.
         tell: told how far the reading of images is.
     """
-    ledger = Ledger.connect(loaded.ledger, base=loaded.base, create=False)
+    ledger = loaded.open_ledger(create=False)
     key = ledger.cohort(loaded.config.cohort).key
     loaded = replace(loaded, schema=_written_as(loaded))
     source = loaded.config.data.table

@@ -35,6 +35,7 @@ class Server:
 
     def __init__(self, programs: Path, folder: Path) -> None:
         self._programs, self._folder, self.port = programs, folder, _free_port()
+        self.folder, self.data = folder, folder / "data"
         secret = folder / "password"
         secret.write_text(PASSWORD)
         if os.geteuid() == 0:  # the server refuses to run as root
@@ -68,8 +69,10 @@ class Server:
     def stop(self) -> None:
         self._call("pg_ctl", "-D", str(self._folder / "data"), "-m", "immediate", "-w", "stop")
 
-    def url(self, database: str = "postgres", *, user: str = USER, password: str = PASSWORD) -> str:
-        return f"postgresql://{user}:{password.replace(' ', '%20')}@127.0.0.1:{self.port}/{database}"
+    def url(self, database: str = "postgres", *, user: str = USER, password: str = "") -> str:
+        """Return a URL. The right password stands in PGPASSWORD, and the server is named in PGHOST."""
+        secret = f":{password.replace(' ', '%20')}" if password else ""
+        return f"postgresql://{user}{secret}@127.0.0.1:{self.port}/{database}"
 
     def execute(
         self, statement: str, *values: object, database: str = "postgres"
@@ -102,10 +105,26 @@ def postgresql() -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="pg", ignore_cleanup_errors=True) as folder:
         server = Server(programs, Path(folder))
         server.start()
+        named = {"PGHOST": "127.0.0.1", "PGPORT": str(server.port), "PGPASSWORD": PASSWORD}
         try:
-            yield server
+            with pytest.MonkeyPatch.context() as patch:
+                for key, value in named.items():
+                    patch.setenv(key, value)
+                yield server
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep this user's settings and secret out of the tests, and theirs out of his home."""
+    folder = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("STATE", "CONFIG"):
+            patch.setenv(f"XDG_{name}_HOME", str(folder / name.lower()))
+        for key in ("PGHOST", "PGPORT", "PGPASSWORD", "PGSSLROOTCERT"):
+            patch.delenv(key, raising=False)
+        yield folder
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from synthgen import jsonfile, limits
+
 VERSION = 3
 """Of rows and tables. Version 2 added ``draw``, ``void`` and ``version`` rows, and the layout record.
 Version 3 added the unit of each reservation, ``unit`` and ``same-unit`` rows, and the counters of draws."""
@@ -101,7 +103,22 @@ def next_row(last: Row | None, cohort: str, kind: str, content: Mapping[str, Any
 
 def entry_of(row: Row) -> Entry:
     """Return a row whose chain was checked, its content parsed."""
-    return Entry(row.seq, row.time, row.cohort, row.kind, json.loads(row.content), row.previous, row.hash)
+    return Entry(row.seq, row.time, row.cohort, row.kind, _content(row), row.previous, row.hash)
+
+
+def _content(row: Row) -> dict[str, Any]:
+    """Return a row's JSON object.
+
+    Raises:
+        ValueError: it holds something else, or JSON that two readers would understand differently.
+    """
+    try:
+        content = jsonfile.parse(row.content)
+    except limits.TooLarge as error:
+        raise ValueError(error.message) from None
+    if not isinstance(content, dict):
+        raise ValueError("expected a JSON object, found another value")
+    return content
 
 
 def head_of(rows: Sequence[Row]) -> str:
@@ -118,8 +135,8 @@ def version_of(rows: Sequence[Row]) -> int | None:
     version = next((v for v, genesis in GENESIS.items() if first == genesis), None)
     for row in rows:
         if row.kind == "version" and _intact(row):
-            version = json.loads(row.content).get("version")
-    return version
+            version = _content(row).get("version")
+    return version if isinstance(version, int) else None
 
 
 def problems_of(rows: Sequence[Row], *, head: str | None) -> list[Problem]:
@@ -159,14 +176,16 @@ def missing_head(rows: Sequence[Row], head: str) -> list[Problem]:
     number, _, value = head.partition(":")
     if head in _EMPTY or any(str(row.seq) == number and row.hash == value for row in rows):
         return []
-    return [
-        Problem(int(number) if number.isdecimal() else None, "is not the row that the bundle's head names")
-    ]
+    known = number.isascii() and number.isdecimal() and len(number) < 19
+    return [Problem(int(number) if known else None, "is not the row that the bundle's head names")]
 
 
 def _intact(row: Row) -> bool:
+    texts = (row.time, row.cohort, row.kind, row.content, row.previous, row.hash)
+    if not isinstance(row.seq, int) or not all(isinstance(text, str) for text in texts):
+        return False
     try:
-        json.loads(row.content)
+        _content(row)
         return bool(row.hash == digest(row.seq, row.time, row.cohort, row.kind, row.content, row.previous))
     except (TypeError, ValueError):
         return False

@@ -1,15 +1,14 @@
 """Reach the ledger's database: a SQLite file, or a PostgreSQL server through pg8000.
 
-Nothing here repeats a URL: it may hold a password. One may be left out of the URL and given as PGPASSWORD.
+Where it is, and which servers may be spoken to: `synthgen.privacy._ledger_place`. How:
+`synthgen.privacy._ledger_server`. Nothing here holds or repeats a password.
 """
 
 from __future__ import annotations
 
 import errno
 import itertools
-import os
 import sqlite3
-import ssl
 import stat
 import time
 from pathlib import Path
@@ -17,11 +16,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, Connection, Engine
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from synthgen import limits
 from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
-from synthgen.safe_files import create_private, require_plain
+from synthgen.privacy._ledger_place import Place, Server, require_own_files
 
 BUSY_SECONDS = 30.0
 _LOCK = 0x5E_ED_1E_D6_E5  # any number, the same for every synthgen: the server's name for the writers' lock
@@ -34,70 +33,6 @@ _REFUSED = {
     "3D000": "Expected a database of that name on the ledger's server, it has none.",
     "42501": "Expected a user who may read and write the ledger's tables, the server refused.",
 }
-_SIDE_FILES = ("-journal", "-wal", "-shm")
-_SSL = {"disable": False, "prefer": None, "require": True}
-
-
-def locate(url: str, *, base: Path | None, create: bool) -> tuple[URL, bool]:
-    """Return the database's place, and whether its file was made now.
-
-    Raises:
-        ConfigError: the URL is neither of a SQLite file nor of PostgreSQL, or the file is missing.
-        OperationError: the file cannot be made.
-    """
-    try:
-        place = sa.make_url(url)
-    except (ArgumentError, ValueError):
-        raise ConfigError(
-            "Expected a ledger URL of a SQLite file or of PostgreSQL, got other text.",
-            next_step="Write sqlite:///ledger.db or postgresql://user@host/name.",
-        ) from None
-    backend = place.get_backend_name()
-    if backend == "postgresql" and place.username and place.database:
-        return place.set(drivername="postgresql+pg8000"), False
-    if backend != "sqlite" or not place.database or place.database.startswith((":memory:", "file:")):
-        raise ConfigError(
-            "Expected a ledger URL of a SQLite file or of PostgreSQL, got another kind.",
-            next_step="Write sqlite:///ledger.db or postgresql://user@host/name.",
-        )
-    path = (base or Path()) / place.database
-    return place.set(database=str(path)), _made(path, create=create)
-
-
-def _made(path: Path, *, create: bool) -> bool:
-    """Make the file if it is missing, readable by its owner only: it holds the cohorts' keys."""
-    if os.path.lexists(path):
-        require_own_files(path)
-        return False
-    if not create:
-        raise ConfigError(
-            "Expected a ledger, found no file.",
-            where=str(path),
-            next_step="Make it with `synthgen ledger open`.",
-        )
-    try:
-        require_own_files(path)
-        return create_private(path)
-    except OSError as error:
-        raise OperationError.of(error, "write the ledger", where=str(path)) from None
-
-
-def require_own_files(path: Path) -> None:
-    """Refuse a ledger that is a link or another user's, also its journals: SQLite would write what they say.
-
-    Raises:
-        DataError: says what lies there.
-        OperationError: the operating system refused.
-    """
-    for end in ("", *_SIDE_FILES):
-        place = path.with_name(f"{path.name}{end}")
-        try:
-            if os.path.lexists(place):
-                require_plain(place)
-        except FileNotFoundError:  # another process has just finished its transaction
-            continue
-        except OSError as error:
-            raise OperationError.of(error, "use the ledger", where=str(path)) from None
 
 
 def require_file(path: Path) -> None:
@@ -124,33 +59,36 @@ def _no_file(path: Path, got: str) -> ConfigError:
     )
 
 
-def engine_of(place: URL, busy_seconds: float) -> Engine:
-    """Return an engine that opens a connection for each transaction.
+def engine_of(place: Place, busy_seconds: float) -> Engine:
+    """Return an engine that opens a connection for each transaction. It knows no password.
 
     Raises:
-        ConfigError: the driver is not installed, or the URL has an option that is not known.
+        ConfigError: the driver is not installed.
     """
-    if place.get_backend_name() != "sqlite":
-        return _postgresql(place, busy_seconds)
-    engine = sa.create_engine(place, poolclass=sa.NullPool, connect_args={"timeout": busy_seconds})
-    sa.event.listen(engine, "do_connect", lambda *_: require_own_files(Path(str(place.database))))
+    if place.server is not None:
+        return _postgresql(place.server, busy_seconds)
+    engine = sa.create_engine(
+        URL.create("sqlite", database=str(place.file)),
+        poolclass=sa.NullPool,
+        hide_parameters=True,
+        connect_args={"timeout": busy_seconds},
+    )
+    sa.event.listen(engine, "do_connect", lambda *_: require_own_files(Path(str(place.file))))
     sa.event.listen(engine, "connect", _leave_transactions_to_us)
     sa.event.listen(engine, "begin", _begin)
     return engine
 
 
-def _postgresql(place: URL, busy_seconds: float) -> Engine:
-    mode = str(place.query.get("sslmode", "prefer"))
-    if set(place.query) - {"sslmode"} or mode not in {*_SSL, "verify-full"}:
-        raise ConfigError(
-            "Expected no option in the ledger's URL but sslmode=disable, prefer, require or verify-full."
-        )
-    context = ssl.create_default_context() if mode == "verify-full" else _SSL[mode]
-    arguments: dict[str, Any] = {"ssl_context": context, "timeout": busy_seconds + 30}
-    if place.password is None and "PGPASSWORD" in os.environ:
-        arguments["password"] = os.environ["PGPASSWORD"]
+def _postgresql(server: Server, busy_seconds: float) -> Engine:
     try:
-        return sa.create_engine(place.set(query={}), poolclass=sa.NullPool, connect_args=arguments)
+        from synthgen.privacy import _ledger_server
+
+        return sa.create_engine(
+            "postgresql+pg8000://",
+            poolclass=sa.NullPool,
+            hide_parameters=True,
+            creator=lambda: _ledger_server.connect(server, seconds=busy_seconds + 30),
+        )
     except (ImportError, NoSuchModuleError):
         raise ConfigError(
             "Expected the PostgreSQL driver pg8000, which is not installed.",
@@ -177,6 +115,11 @@ def connect(engine: Engine, *, write: bool, busy_seconds: float) -> Connection:
             if _code(error) not in _NOT_YET or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
+        except (SQLAlchemyError, sqlite3.Error, SynthgenError):
+            raise
+        except Exception:  # what a server says of itself can stop SQLAlchemy anyhow
+            message = "Expected a PostgreSQL server, got other answers."
+            raise OperationError(message, next_step="Check the ledger's host and port.") from None
 
 
 def begin(connection: Connection, *, write: bool, busy_seconds: float) -> None:
@@ -234,12 +177,10 @@ def _code(error: Exception) -> str:
     return str(fields.get("C", "")) if isinstance(fields, dict) else ""
 
 
-def failure(error: SQLAlchemyError | sqlite3.Error | UnicodeDecodeError, place: URL) -> SynthgenError:
-    """Return what to tell of a failed transaction, without the URL or a statement's values."""
+def failure(error: SQLAlchemyError | sqlite3.Error | UnicodeDecodeError, place: Place) -> SynthgenError:
+    """Return what to say of a failed transaction, without a password or a statement's values."""
     cause, code = getattr(error, "orig", error), _code(error)
-    where = (
-        str(place.database) if place.get_backend_name() == "sqlite" else f"{place.host}:{place.port or 5432}"
-    )
+    where = str(place)
     if code in _REFUSED:
         return ConfigError(_REFUSED[code], where=where, next_step="Correct the ledger's URL or the server.")
     if "locked" in str(cause) or code == "55P03":

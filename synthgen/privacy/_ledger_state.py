@@ -37,6 +37,7 @@ SPENDING = frozenset(
 ACCESS = "access"
 """An evaluation of files: of no cohort, spends nothing."""
 CLOSING = frozenset({"commit", "write-off", "void"})
+KEY = re.compile(r"[0-9a-f]{64}")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -292,8 +293,8 @@ def replay(entries: Iterable[Entry]) -> State:
     for entry in entries:
         try:
             _apply(state, entry)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"row {entry.seq} ({entry.kind}) has no meaning: {error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as error:
+            raise ValueError(f"row {entry.seq} ({entry.kind[:40]}) has no meaning: {error}") from None
     return state
 
 
@@ -361,6 +362,8 @@ def _apply(state: State, entry: Entry) -> None:
 
 def _apply_cap(state: State, entry: Entry) -> None:
     name, content = entry.cohort, entry.content
+    if not NAME.fullmatch(name):
+        raise ValueError("it opens a cohort whose name no cohort can have")
     before = state.cohorts.get(name)
     if before is not None and before.fingerprint != content["key"]:
         raise ValueError("it changes the cohort's key")
@@ -390,7 +393,9 @@ def problems_of_meaning(
     except ValueError as error:
         return [Problem(None, str(error))]
     wrong = [
-        name for name, known in state.cohorts.items() if fingerprint(keys.get(name, "")) != known.fingerprint
+        name
+        for name, known in state.cohorts.items()
+        if fingerprint(keys.get(name, "")) != known.fingerprint or not KEY.fullmatch(str(keys[name]))
     ]
     unknown = [name for name in keys if name not in state.cohorts]
     found = [Problem(None, f"the key of cohort {name!r} was edited or is missing") for name in wrong]

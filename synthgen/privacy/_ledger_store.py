@@ -32,9 +32,9 @@ from synthgen.privacy._ledger_engine import (
     connect,
     engine_of,
     failure,
-    locate,
     require_file,
 )
+from synthgen.privacy._ledger_place import locate
 from synthgen.privacy._ledger_state import problems_of_meaning
 from synthgen.privacy._ledger_structure import Structure, structure_of
 
@@ -85,14 +85,20 @@ class Store:
     """The ledger's database. Opens a connection for each transaction and closes it after.
 
     Attributes:
-        place: where it is. May hold a password.
+        place: where it is.
         created: the SQLite file did not exist and was made.
     """
 
     def __init__(
-        self, url: str, *, base: Path | None, create: bool, busy_seconds: float = BUSY_SECONDS
+        self,
+        url: str,
+        *,
+        base: Path | None,
+        create: bool,
+        named: bool = True,
+        busy_seconds: float = BUSY_SECONDS,
     ) -> None:
-        self.place, self.created = locate(url, base=base, create=create)
+        self.place, self.created = locate(url, base=base, create=create, named=named)
         self._busy_seconds = busy_seconds
         self._engine = engine_of(self.place, busy_seconds)
         self._prepare(create=create)
@@ -100,7 +106,7 @@ class Store:
     @property
     def path(self) -> Path | None:
         """The SQLite file, or None."""
-        return Path(str(self.place.database)) if self._engine.dialect.name == "sqlite" else None
+        return self.place.file
 
     def _prepare(self, *, create: bool) -> None:
         with self.transaction(write=create, checked=False) as connection:

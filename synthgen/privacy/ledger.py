@@ -67,24 +67,29 @@ class Ledger:
         self._store, self.migrated = store, migrated
 
     @classmethod
-    def connect(cls, url: str, *, base: Path | None = None, create: bool = True) -> Ledger:
+    def connect(
+        cls, url: str, *, base: Path | None = None, create: bool = True, named: bool = True
+    ) -> Ledger:
         """Open a ledger. One of an older version is backed up and brought to this one.
 
         Args:
             url: ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://...``.
             base: folder that a relative path starts from; None is the current one.
             create: make a missing file, and say so in `created`.
+            named: the operator gave the URL himself. False where a config or a run names it: a server must
+                then be one of his own settings or PGHOST, and no other is spoken to.
 
         Raises:
-            ConfigError: the URL is not one of these, user or password are refused, the driver is not
-                installed, the ledger is of a newer version, or it is missing and ``create`` is false.
+            ConfigError: the URL is not one of these, its server is not the operator's, user or password are
+                refused, the driver is not installed, the ledger is of a newer version, or it is missing and
+                ``create`` is false.
             DataError: the file is damaged.
             OperationError: the database cannot be used.
         """
         from synthgen.privacy._ledger_copy import migrate
         from synthgen.privacy._ledger_store import Store
 
-        store = Store(url, base=base, create=create)
+        store = Store(url, base=base, create=create, named=named)
         return cls(store, migrated=migrate(store))
 
     @property

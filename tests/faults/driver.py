@@ -73,6 +73,7 @@ def watched(name: str, call: Any) -> Any:
 def child(command: dict[str, Any], log: Path) -> int:
     global kill_at
     kill_at = command.get("kill_at")
+    os.environ.update(command.get("environment", {}))  # a ledger's server may have been started since
     noise.NoiseSource.system = staticmethod(lambda: Witness(Path(command["witness"])))
     os.fsync = watched("fsync", os.fsync)
     if command.get("unpaid"):  # a program with the mistake that the tests must notice
