@@ -385,10 +385,10 @@ def evaluate(
     said = {key: value for key, value in dialect.items() if value is not None}
     dialect = {**USUAL, **_declared(schema), **said}
     real = [name for name in ("train", "holdout", "reference") if name in paths]
-    parts = {name: _read(paths[name], schema, dialect) for name in real}
-    drawn = _read_synthetic(paths["synthetic"], schema, {**dialect, **(synthetic_dialect or {})})
+    parts = {name: _read(paths[name], schema, dialect)[0] for name in real}
+    drawn, rounded = _read_synthetic(paths["synthetic"], schema, {**dialect, **(synthetic_dialect or {})})
     units = drawn.unit_codes()[0] + 1 if schema.unit.is_linked else None
-    table = SyntheticTable(schema, drawn.frame, units=units)
+    table = SyntheticTable(schema, drawn.frame, units=units, rounded=rounded)
     counting = partial(file_ledger, paths["train"], ledger)
     return evaluate_tables(
         parts, table, policy=policy, claim=claim, seed=seed, tell=tell, report=report, counting=counting
@@ -400,13 +400,17 @@ def _read(
     schema: Schema,
     dialect: Mapping[str, Any],
     ids: Literal["required", "optional"] = "required",
-) -> RealTable:
+) -> tuple[RealTable, Mapping[str, int]]:
+    """Return a table, and how many numbers were rounded to the declared decimals, by column."""
     from synthgen.ingest.table import read_table
 
-    return read_table(path, schema, ids=ids, **dialect)[0]
+    table, report = read_table(path, schema, ids=ids, **dialect)
+    return table, report.rounded or {}
 
 
-def _read_synthetic(path: Path, schema: Schema, dialect: Mapping[str, Any]) -> RealTable:
+def _read_synthetic(
+    path: Path, schema: Schema, dialect: Mapping[str, Any]
+) -> tuple[RealTable, Mapping[str, int]]:
     """Read a synthetic table; a message that advises an option advises the one of the synthetic table."""
     try:
         return _read(path, schema, dialect, ids="optional")

@@ -98,12 +98,14 @@ class SyntheticTable:
         frame: the modelled columns in canonical form, in the schema's order.
         units: number of each record's synthetic patient, from 1; None if each record is its own patient.
         first_id: the first of the sequential ids, so that shards of one table do not share any.
+        rounded: of a table that was read, how many numbers had more decimals than declared, by column.
     """
 
     schema: Schema
     frame: pd.DataFrame
     units: np.ndarray | None = None
     first_id: int = 1
+    rounded: Mapping[str, int] | None = None
 
     def __post_init__(self) -> None:
         if self.units is not None and len(self.frame) != len(self.units):

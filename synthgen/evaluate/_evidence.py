@@ -13,17 +13,16 @@ import numpy as np
 import pandas as pd
 
 from synthgen.evaluate import _attack
+from synthgen.evaluate._all_rows import nearest_rows
 from synthgen.evaluate._base import Inputs
 from synthgen.evaluate._design import euclidean, ordinal
 from synthgen.evaluate._memo import remembered
-from synthgen.evaluate._neighbours import k_nearest
 from synthgen.evaluate._patients import sample_rows
 from synthgen.schema import Schema
 
-MAX_SYNTHETIC = 100_000
 MAX_REFERENCE = 50_000
 FOREST_ROWS = 50_000
-"""Synthetic, and reference, records that the forest learns from."""
+"""Reference records that the forest learns from, and synthetic ones beside those nearest to suspects."""
 NEIGHBOURS = 5
 TREES = 60
 CONTROL_TREES = 20
@@ -42,7 +41,7 @@ class Evidence:
         rng = np.random.default_rng(_attack.SEED)
         self._schema = inputs.schema
         self._names = [column.name for column in inputs.schema.columns]
-        self._synthetic = sample_rows(inputs.synthetic.frame, MAX_SYNTHETIC, rng=rng)
+        self._synthetic = inputs.synthetic.frame
         self._reference = sample_rows(inputs.reference.frame, MAX_REFERENCE, rng=rng)
         self._known: dict[tuple[str, int, int], object] = {}
 
@@ -56,16 +55,12 @@ class Evidence:
         Returns:
             ``(suspect, NEIGHBOURS)`` twice, nearest first, as `euclidean` measures (Gower).
         """
-
-        def of(rows: pd.DataFrame) -> np.ndarray:
-            points, base = (euclidean(self._schema, frame, self._names) for frame in (suspects, rows))
-            return k_nearest(points, base, NEIGHBOURS)[0]
-
-        close = self._once("close", planted.iloc[:0], suspects, lambda: of(self._synthetic))
-        foreign = self._once("foreign", planted.iloc[:0], suspects, lambda: of(self._reference))
+        nobody = planted.iloc[:0]
+        close = self._once("close", nobody, suspects, lambda: self._nearest(suspects, self._synthetic))[0]
+        foreign = self._once("foreign", nobody, suspects, lambda: self._nearest(suspects, self._reference))[0]
         if len(planted) == 0:
             return close, foreign
-        more = self._once("planted", planted, suspects, lambda: of(planted))
+        more = self._once("planted", planted, suspects, lambda: self._nearest(suspects, planted))[0]
         return np.sort(np.concatenate([close, more], axis=1), axis=1)[:, :NEIGHBOURS], foreign
 
     def chance(self, planted: pd.DataFrame, suspects: pd.DataFrame) -> np.ndarray:
@@ -80,9 +75,29 @@ class Evidence:
         """
         return self._once("chance", planted, suspects, lambda: self._forest(planted, suspects))
 
+    def _nearest(self, suspects: pd.DataFrame, rows: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Return the distances to, and places of, each suspect's nearest rows, of all rows."""
+        points = euclidean(self._schema, suspects, self._names)
+        return nearest_rows(self._schema, points, rows, self._names, NEIGHBOURS)
+
+    def _around_suspects(self, suspects: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
+        """Return the synthetic rows that a forest learns from: all, or those near suspects and a sample.
+
+        No row near a suspect is left out, whoever is a member; beyond, a sample tells where rows are dense.
+        """
+        if len(self._synthetic) <= FOREST_ROWS:
+            return self._synthetic
+        nobody = suspects.iloc[:0]
+        nearest = self._once("close", nobody, suspects, lambda: self._nearest(suspects, self._synthetic))[1]
+        chosen = np.zeros(len(self._synthetic), dtype=bool)
+        chosen[nearest[:, 0]] = True
+        n_others = max(FOREST_ROWS - int(chosen.sum()), FOREST_ROWS // 2)
+        chosen[rng.permutation(np.flatnonzero(~chosen))[:n_others]] = True
+        return self._synthetic.iloc[np.flatnonzero(chosen)].reset_index(drop=True)
+
     def _forest(self, planted: pd.DataFrame, suspects: pd.DataFrame) -> np.ndarray:
         rng = np.random.default_rng(_attack.SEED)
-        synthetic = sample_rows(self._synthetic, FOREST_ROWS, rng=rng)
+        synthetic = self._around_suspects(suspects, rng)
         reference = sample_rows(self._reference, FOREST_ROWS, rng=rng)
         seen = pd.concat([synthetic, planted], ignore_index=True) if len(planted) else synthetic
         trees = CONTROL_TREES if len(planted) else TREES

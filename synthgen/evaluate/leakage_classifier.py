@@ -17,7 +17,6 @@ from synthgen.evaluate._declared import Declared
 from synthgen.evaluate._evidence import (
     FOREST_ROWS,
     MAX_REFERENCE,
-    MAX_SYNTHETIC,
     NEIGHBOURS,
     TREES,
     evidence,
@@ -54,7 +53,6 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         title="Attack by a classifier",
         definition=DEFINITION,
         limits={
-            "synthetic": MAX_SYNTHETIC,
             "reference": MAX_REFERENCE,
             "neighbours": NEIGHBOURS,
             "forest": FOREST_ROWS,

@@ -37,6 +37,7 @@ class IngestReport:
         missing: records without a value, by column.
         clipped: records moved to a bound, by column, where the schema says ``outside: clip``.
         other: records put under ``other``, by column, where the schema says ``outside: other``.
+        rounded: numbers that were read with more decimals than the schema declares, by column.
     """
 
     records: int
@@ -44,6 +45,7 @@ class IngestReport:
     missing: Mapping[str, int]
     clipped: Mapping[str, int]
     other: Mapping[str, int]
+    rounded: Mapping[str, int] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -154,7 +156,7 @@ def canonical(
             str(schema.unit.column), np.asarray(units == "", dtype=bool), "records without a patient"
         )
     columns: dict[str, pd.Series] = {}
-    counts: dict[str, dict[str, int]] = {"missing": {}, "clipped": {}, "other": {}}
+    counts: dict[str, dict[str, int]] = {"missing": {}, "clipped": {}, "other": {}, "rounded": {}}
     starts: dict[str | None, Reading] = {column.field.since: _NONE for column in schema.columns}
     for column in sorted(schema.columns, key=lambda one: one.field.since is not None):
         tokens = schema.tokens(column.field)
@@ -166,6 +168,8 @@ def canonical(
             reading = since(reading, starts[start.name], column, start.field.origin)
         _judge(reading, column, problems, hints(frame[column.name], reading, column, decimal, date_format))
         counts["missing"][column.name] = int(reading.missing.sum())
+        if column.kind != "category" and not column.field.is_moment and reading.changed.any():
+            counts["rounded"][column.name] = int(reading.changed.sum())
         if column.field.outside != "error":
             counts[_CHANGED[column.field.outside]][column.name] = int(reading.outside.sum())
         columns[column.name] = settled(reading, column)

@@ -55,10 +55,7 @@ class Judged:
 
 def open_harm(rule: Rule, estimate: Estimate) -> bool:
     """Return whether the rule does not pass at 95 %: the interval holds harm, or is all harm, as it asks."""
-    if rule.threshold is None:
-        return False
-    least = rule.passes == "harm-unproven"
-    return depth(rule, estimate, 1.0, least=least) > (0.0 if least else rule.excluded_to)
+    return rule.threshold is not None and depth(rule, estimate, 1.0, least=rule.passes == "harm-unproven") > 0
 
 
 def reasons(rule: Rule, judged: Sequence[Judged], results: Mapping[str, MetricResult]) -> list[Reason]:
@@ -136,8 +133,8 @@ def _words(item: Judged) -> str:
 
 def _needed(rule: Rule, estimate: Estimate) -> str:
     """Return about how many patients would exclude harm, if the value stayed as it is."""
-    inside = rule.excluded_to - depth(rule, estimate, 0.0, least=False)
-    worst = depth(rule, estimate, 1.0, least=False) - rule.excluded_to + inside
+    inside = -depth(rule, estimate, 0.0, least=False)
+    worst = depth(rule, estimate, 1.0, least=False) + inside
     if inside <= 0 or estimate.n == 0 or rule.passes == "harm-unproven":
         return ""
     enough = math.ceil(estimate.n * (worst / inside) ** 2)

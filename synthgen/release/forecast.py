@@ -174,8 +174,7 @@ def chance_of(rule: Rule, estimate: Estimate) -> float:
     half = (estimate.high - estimate.low) / 2
     if not half > 0:
         return float(not open_harm(rule, estimate))
-    least = rule.passes == "harm-unproven"
-    inside = (0.0 if least else rule.excluded_to) - depth(rule, estimate, 1.0, least=least)
+    inside = -depth(rule, estimate, 1.0, least=rule.passes == "harm-unproven")
     return NormalDist().cdf(inside * Z / half)
 
 

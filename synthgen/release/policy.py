@@ -39,8 +39,6 @@ class Rule(Settings):
         warn: where a warning begins, on the point estimate.
         harmless: the figure without any harm, such as 1 of a ratio; None is 0 where that is no harm, else the
             threshold. What proves harm at 95 % must be told from it among all comparisons of the head.
-        excluded_to: of ``harm-excluded``, how far beyond the threshold the interval may reach and still pass:
-            harm that is proven at all refuses, and harm that is smaller than this passes unproven.
         passes: ``harm-excluded`` passes if the 95 % interval holds no harm; ``harm-unproven`` passes if it
             is not all harm, or no more than chance makes of so many comparisons.
         unproven: what it means if the 95 % interval holds harm and its absence.
@@ -57,7 +55,6 @@ class Rule(Settings):
     threshold: float | None = None
     warn: float | None = None
     harmless: float | None = None
-    excluded_to: float = Key(default=0.0, ge=0)
     passes: Literal["harm-excluded", "harm-unproven"] = "harm-excluded"
     unproven: Literal["cannot-sign", "warn"] = "cannot-sign"
     missing: Literal["cannot-sign", "warn", "silent"] = "warn"
@@ -109,12 +106,7 @@ class Rule(Settings):
     @property
     def bound(self) -> str:
         """The threshold in words; empty if the rule only warns."""
-        if self.threshold is None:
-            return ""
-        tolerated = (
-            f", or at most {self.excluded_to:.4g} beyond it if that is proven" if self.excluded_to else ""
-        )
-        return f"{WORDS[self.harm]} {self.threshold:.4g}{tolerated}"
+        return "" if self.threshold is None else f"{WORDS[self.harm]} {self.threshold:.4g}"
 
     @property
     def warning(self) -> str:

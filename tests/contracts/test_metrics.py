@@ -29,7 +29,7 @@ FIELDS: list[dict[str, Any]] = [
     {"name": "lab", "type": "number", "constraints": {"minimum": 0.0, "maximum": 10.0}},
     {"name": "died", "type": "boolean", "role": "label"},
 ]
-NO_RECORD = ("leakage_claim", "leakage_audit", "utility_twin_inference")
+NO_RECORD = ("leakage_claim", "leakage_audit", "leakage_decimals", "utility_twin_inference")
 """What these look at is no record of anybody."""
 AUDIT = TwinAudit(OneRun(100, 20, 11, 0.0, 2.6, 0.0, 1.7, 1.0), crowd=100, records=500)
 NAMES = [name for name in metric_names() if not is_of_images(name)]

@@ -97,6 +97,9 @@ def harmless() -> dict[str, MetricResult]:
         result("leakage_exact_values", {**attack, "worst_column": about(0.01)}),
         result("leakage_partial_match", attack),
         result("leakage_rare_values", {"rare": about(0.0)}),
+        result("leakage_singling_out", {"univariate": about(0.0), "multivariate": about(0.0)}),
+        result("leakage_linkability", {"linked": about(0.0)}),
+        result("leakage_decimals", {"finer": about(0.0, 0.0)}),
         result("leakage_unique_parts", {"quasi": about(0.0), "worst": about(0.0)}),
         result(
             "leakage_attribute_inference",
@@ -421,7 +424,7 @@ def test_generators_without_harm_are_doubted_at_most_as_often_as_the_policy_says
     rng = np.random.default_rng(0)
     names = ("nearest_neighbour", "density_ratio", "classifier")
     keys = [(f"leakage_{a}", f"beyond_claim_{r}pct") for a in names for r in (10, 1)]
-    keys += [("leakage_exact_match", "difference"), ("leakage_near_copies", "difference")]
+    keys += [("leakage_exact_match", "difference"), ("leakage_near_copies", "copied")]
 
     def doubts(wrongful: float) -> int:
         loose = policy.model_copy(update={"wrongful_doubt": wrongful, "wrongful_refusal": 1e-4})
@@ -436,7 +439,7 @@ def test_generators_without_harm_are_doubted_at_most_as_often_as_the_policy_says
         return count
 
     assert doubts(policy.wrongful_doubt) <= 30
-    assert doubts(0.49) > 40
+    assert doubts(0.9) > 40
 
 
 def test_a_verdict_survives_json(policy: Policy) -> None:
