@@ -101,7 +101,8 @@ def synthgen() -> list[str]:
 
 def watched(command: Sequence[str], folder: Path, log: Path, **environment: str) -> Done:
     """Run a command in a folder and note what its processes did."""
-    settings = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    settings = {**os.environ, **environment}
+    settings.pop("OMP_NUM_THREADS", None)  # else joblib does not look for `lscpu`
     if has_strace():
         whole = ["strace", "-f", "--seccomp-bpf", "-s", "300", "-e", "trace=network,execve", "-o", str(log)]
         whole += command

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import socket
 import sqlite3
 import stat
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +32,9 @@ VERBS = {
     "evaluate --public": "evaluate RUN --public epsilon=0.1",
     "release": "release RUN --output released --override test",
 }
+NETWORK = ("socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.sendmsg")
+SENT: list[str] = []
+watching: list[bool] = []
 SECRET = b"of the reader, and of nobody else"
 
 
@@ -39,20 +44,37 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("made")
     line.write_table(place)
     before, here = os.umask(0), Path.cwd()
+    sys.addaudithook(lambda event, _: SENT.append(event) if watching and event in NETWORK else None)
+    watching.append(True)
     try:
         os.chdir(place)
         for words in (
             "run run.yaml --output out --anyway",
             "release out --output bundle --override test",
+            "sample out --records 10 -o more.csv",
+            "verify bundle",
             "schema init t.csv -o drafted.yaml --suggest --unit patient",
         ):
             with pytest.raises(SystemExit) as stop:
                 cli.main([*words.split(), "--quiet"])
             assert stop.value.code in (None, 0, 5)
     finally:
+        watching.clear()
         os.chdir(here)
         os.umask(before)
     return place
+
+
+def test_nothing_is_sent_by_a_run_and_what_follows(made: Path) -> None:
+    assert SENT == []
+    watching.append(True)
+    try:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", 9), timeout=0.1).close()
+    finally:
+        watching.clear()
+    assert SENT  # the hook would have seen it
+    SENT.clear()
 
 
 @pytest.fixture

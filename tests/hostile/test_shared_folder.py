@@ -161,9 +161,6 @@ def _writers(shared: Path) -> dict[str, Callable[[], object]]:
 def test_nothing_of_another_user_is_overwritten_whatever_lies_at_the_name(kind: str, shared: Path) -> None:
     line.write_table(shared.parent)
     work = _writers(shared)
-    assert not any(as_user(READER, one) for one in work.values())  # each works where nothing lies
-    for path in list(shared.iterdir()):
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
     for name in work:
         plant(shared, name, kind)
         for odd in (f".{name}.partial", f"{name}-journal", f"{name}.new", f".{name}.tmp"):
@@ -356,6 +353,39 @@ def test_links_that_change_while_images_are_read_never_lead_out_of_the_folder(sh
         stop.set()
         attacker.join()
     assert not said
+
+
+def test_a_link_that_is_put_there_after_the_path_was_checked_is_not_followed(shared: Path) -> None:
+    folder, other = shared / "scans", shared / "scans" / "other"
+    (folder / "sub").mkdir(parents=True)
+    for path in (folder, folder / "sub"):
+        os.chmod(path, 0o777)
+    for path in (folder / "1.png", folder / "sub" / "secret"):
+        path.write_bytes(b"a picture")
+        path.chmod(0o666)
+    secret = secret_of(shared)
+    real = Path.resolve
+
+    def exchanging(what: Path, by: Path, to: Path) -> Callable[[], object]:
+        def resolve(path: Path, strict: bool = False) -> Path:
+            found = real(path, strict)
+            if path.name == by.name:  # it was looked at: now exchange it
+                os.rename(what, other)
+                what.symlink_to(to)
+            return found
+
+        def read() -> None:
+            Path.resolve = resolve  # type: ignore[assignment,method-assign]
+            with safe_files.open_beneath(folder, by.relative_to(folder)) as stream:
+                raise ValueError(stream.read())
+
+        return read
+
+    said = as_user(READER, exchanging(folder / "1.png", folder / "1.png", secret))
+    assert said.startswith("DataError: Expected a plain file, found a link"), said
+    shutil.move(other, shared / "was")
+    said = as_user(READER, exchanging(folder / "sub", folder / "sub" / "secret", secret.parent))
+    assert said.startswith("NotADirectoryError"), said
 
 
 def test_a_shard_or_a_note_that_another_user_left_is_not_taken_as_ours(shared: Path) -> None:
