@@ -186,15 +186,15 @@ def second(parts: Parts, rng: np.random.Generator) -> pd.DataFrame:
 
 
 @harmful(
-    "order of moments broken", harm="one patient in three leaves before he comes", cohorts=("eicu_demo",)
+    "order of moments broken",
+    harm="one patient in three is followed for less time than until discharge",
+    cohorts=("support2 with moments",),
 )
 def disordered(parts: Parts, rng: np.random.Generator) -> pd.DataFrame:
     frame = sample(parts)
     moved = rng.random(len(frame)) < 0.327
-    first, last = frame["unit_leaves"].to_numpy(), frame["hospital_leaves"].to_numpy()
-    return frame.assign(
-        unit_leaves=np.where(moved, last, first), hospital_leaves=np.where(moved, first, last)
-    )
+    first, last = frame["discharged"].to_numpy(), frame["followed"].to_numpy()
+    return frame.assign(discharged=np.where(moved, last, first), followed=np.where(moved, first, last))
 
 
 # Of our own, beyond those of the issue.

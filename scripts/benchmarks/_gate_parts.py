@@ -10,7 +10,7 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -254,6 +254,19 @@ def _support2() -> Cohort:
 
 
 @cache
+def _moments() -> Cohort:
+    """SUPPORT2 with the days from entry to discharge and to the end of follow-up, which is no earlier."""
+    held = _support2()
+    days = {"slos": "discharged", "d.time": "followed"}
+    frame = pd.read_csv(DATA / "support2" / "support2.csv.gz", low_memory=False)[list(days)]
+    return replace(
+        held,
+        frame=pd.concat([held.frame, frame.rename(columns=days).astype(float)], axis=1),
+        numbers={**held.numbers, "discharged": (0, 400), "followed": (0, 2100)},
+    )
+
+
+@cache
 def _diabetes130() -> Cohort:
     with (
         zipfile.ZipFile(DATA / "diabetes130" / "dataset_diabetes.zip") as archive,
@@ -344,4 +357,5 @@ COHORTS: dict[str, Callable[[], Cohort]] = {
     "diabetes130": _diabetes130,
     "heart_uci": _heart_uci,
     "flchain": _flchain,
+    "support2 with moments": _moments,
 }

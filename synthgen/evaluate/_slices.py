@@ -16,7 +16,7 @@ from synthgen.evaluate._pooled import Pooled, cells
 
 LEAST = 30
 """Records of either side in either half, below which a subgroup is not looked at."""
-MAX_CELLS = 3_000_000
+MAX_CELLS = 20_000_000
 """Records times crossings, beyond which a random part of the crossings is looked at."""
 
 

@@ -102,17 +102,13 @@ Outcome = tuple[str, np.ndarray, np.ndarray]
 
 def _outcomes(both: Pooled) -> list[Outcome]:
     """Return what each column says of a record: given the others, and of a category as it stands too."""
+    plain = {column.name: _plain(both, column.name) for column in both.schema.columns}
+    given = _given(both, {name: pairs for name, pairs in plain.items() if pairs})
     found: list[Outcome] = []
-    halves = np.random.default_rng(0).permutation(len(both.real)) % 2
     for column in both.schema.columns:
-        plain = _plain(both, column.name)
-        names = [other.name for other in both.schema.columns if other.name != column.name]
-        if not plain:
-            continue
-        if column.kind == "category" or not names:
-            found += [(column.name, *pair) for pair in plain]
-        if names:
-            found += [(column.name, *pair) for pair in _given(both, names, plain, halves)]
+        if column.kind == "category" or not given:
+            found += [(column.name, *pair) for pair in plain[column.name]]
+        found += [(column.name, *pair) for pair in given.get(column.name, [])]
     return found
 
 
@@ -144,23 +140,42 @@ def _plain(both: Pooled, name: str) -> list[Pair]:
     return [(first, other)]
 
 
-def _given(both: Pooled, names: Sequence[str], plain: list[Pair], halves: np.ndarray) -> list[Pair]:
-    """Return figures less what the other columns expect, by regressions on the other half of real records."""
-    first, other = (
-        euclidean(both.schema, frame, names).astype(float) for frame in (both.real, both.synthetic)
-    )
+def _given(both: Pooled, plain: Mapping[str, list[Pair]]) -> dict[str, list[Pair]]:
+    """Return figures less what the other columns expect, by regressions on the other half of real records.
+
+    The products of all columns' coordinates are summed once a half; each column's regression takes those of
+    the others.
+    """
+    names = [column.name for column in both.schema.columns]
+    if len(names) < 2:
+        return {}
+    shapes = [
+        [euclidean(both.schema, frame, [name]).astype(float) for name in names]
+        for frame in (both.real, both.synthetic)
+    ]
+    owners = np.repeat(np.arange(len(names)), [shape.shape[1] for shape in shapes[0]])
+    first, other = (np.concatenate(shape, axis=1) for shape in shapes)
     middle = first.mean(axis=0)
     first, other = first - middle, other - middle
-    wanted = np.column_stack([real for real, _ in plain])
-    expected, drawn = np.empty_like(wanted), np.zeros((len(other), len(plain)))
-    for half in (0, 1):
-        learnt = halves != half
-        square = first[learnt].T @ first[learnt] + RIDGE * np.eye(first.shape[1])
-        base = wanted[learnt].mean(axis=0)
-        slopes = np.linalg.solve(square, first[learnt].T @ (wanted[learnt] - base))
-        expected[halves == half] = first[halves == half] @ slopes + base
-        drawn += (other @ slopes + base) / 2
-    return [(real - expected[:, j], synthetic - drawn[:, j]) for j, (real, synthetic) in enumerate(plain)]
+    halves = np.random.default_rng(0).permutation(len(first)) % 2
+    products = [first[halves != half].T @ first[halves != half] for half in (0, 1)]
+    found: dict[str, list[Pair]] = {}
+    for name, pairs in plain.items():
+        used = owners != names.index(name)
+        wanted = np.column_stack([real for real, _ in pairs])
+        expected, drawn = np.empty_like(wanted), np.zeros((len(other), len(pairs)))
+        for half in (0, 1):
+            learnt = halves != half
+            base = wanted[learnt].mean(axis=0)
+            square = products[half][np.ix_(used, used)] + RIDGE * np.eye(int(used.sum()))
+            slopes = np.zeros((len(used), len(pairs)))
+            slopes[used] = np.linalg.solve(square, (first[learnt].T @ (wanted[learnt] - base))[used])
+            expected[~learnt] = first[~learnt] @ slopes + base
+            drawn += (other @ slopes + base) / 2
+        found[name] = [
+            (real - expected[:, j], synthetic - drawn[:, j]) for j, (real, synthetic) in enumerate(pairs)
+        ]
+    return found
 
 
 def _largest(outcomes: Sequence[Outcome], inside: np.ndarray, other: np.ndarray) -> tuple[Estimate, str]:
