@@ -26,6 +26,8 @@ PAID_COVERS = f"{ANSWERS}test_the_noise_of_paid_domains_covers_a_patient"
 HIDDEN = f"{ANSWERS}test_what_stays_hidden_is_decided_by_noised_counts"
 BYTES = "tests/release/test_public_bytes.py::"
 KEPT = "tests/privacy/test_answers.py::"
+BASES = "tests/privacy/test_ledger_structure.py::"
+SERVERS = "tests/privacy/test_ledger_servers.py::"
 CHARGED = "tests/test_paid_models.py::"
 WEAKER = "tests/release/test_deviations.py::test_a_weakening_setting_is_a_deviation_and_nothing_else_is"
 
@@ -368,6 +370,24 @@ FAULTS = (
     fault("altered-model", "ledger", "a model that the ledger has not charged is evaluated and released",
           "judge.py", "    if not mine and any(", "    if fits is None and any(",
           f"{CHARGED}test_a_model_that_the_ledger_has_not_charged_is_not_evaluated"),
+    fault("unchecked-structure", "ledger", "a trigger in the ledger's database erases spends",
+          "privacy/_ledger_structure.py", "        if (kind, name, table) not in expected:", "        if kind == 'x':",
+          f"{BASES}test_a_trigger_cannot_erase_twenty_spends_of_a_cap_of_one"),
+    fault("not-read-back", "ledger", "what is lost at the commit is not noticed",
+          "privacy/_ledger_store.py", "        if written:\n            self._read_back(written)\n", "",
+          f"{BASES}test_what_is_lost_at_the_commit_is_found_by_reading_it_back[sqlite]"),
+    fault("any-server", "ledger", "a server that only a config names gets the password",
+          "privacy/_ledger_place.py", "    if not named and endpoint not in _named(own):", "    if endpoint is None:",
+          f"{SERVERS}test_a_server_that_only_a_config_names_is_not_even_spoken_to"),
+    fault("anybody-is-let-in", "ledger", "a server that proves nothing is believed",
+          "privacy/_ledger_server.py", "        if self._proved or unasked or", "        if self._scram or unasked or",
+          f"{SERVERS}test_a_server_gets_neither_password_nor_hash_whatever_it_asks_for[no proof]"),
+    fault("any-run-is-own", "ledger", "a received run brings its own ledger",
+          "own_runs.py", "    return hmac.compare_digest(_hash(key, content), sealed)", "    return True",
+          "tests/test_received_runs.py::test_a_changed_run_sends_no_password_and_opens_no_ledger[overrides-release]"),
+    fault("unentered-release", "ledger", "a release is not entered in the ledger",
+          "release/bundle.py", "    enter()\n    if not there:\n", "    if not there:\n",
+          "tests/release/test_ledger_entry.py::test_a_release_enters_the_digest_of_its_record_once"),
     # Units.
     fault("rows-and-patients", "ledger", "spends of rows and of patients compose",
           "privacy/_ledger_units.py", "        return a is b\n", "        return True\n",
