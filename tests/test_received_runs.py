@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from synthgen import spending
+from synthgen import own_runs, spending
 from synthgen.privacy.ledger import Ledger
 from tests.privacy.false_servers import FalseServer, asking
 from tests.test_messages import CONFIG, SCHEMA, call
@@ -48,6 +48,7 @@ def gone(sent: Path) -> Iterator[None]:
 def received(here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The run's folder at another hospital: other users, another home, another folder."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "other"))
+    assert own_runs.seal({"runs": "of the other user"})
     monkeypatch.chdir(tmp_path)
     return here / "run"
 
