@@ -53,6 +53,13 @@ def failure_of(error: BaseException, arguments: Sequence[str], usage: type[BaseE
         return _of_arguments(error, arguments)
     if any(isinstance(cause, KeyboardInterrupt) for cause in _causes(error)):
         return interrupted(arguments)
+    if isinstance(error, UnicodeEncodeError) and "surrogates" in error.reason:  # bytes of a name, decoded
+        return Failure(
+            "config",
+            "Expected text in UTF-8, got other bytes in an argument or the name of a file.",
+            next="Give the file a name in UTF-8, or set LANG=C.UTF-8.",
+            exit_code=2,
+        )
     if isinstance(error, UnicodeError):
         return Failure(
             "failure",

@@ -7,7 +7,6 @@ steward knows (how many patients the cohort has) is marked `FILL_IN`.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from synthgen.config import FILL_IN, BudgetSection, EvaluateSection
 from synthgen.data_config import PARQUET
 from synthgen.errors import ConfigError, SynthgenError
 from synthgen.ingest import _files, _sniff
+from synthgen.printable import json_text
 from synthgen.schema import Schema
 
 ENDINGS = (".csv", ".tsv", ".txt", ".data", *PARQUET)
@@ -282,7 +282,7 @@ def _relative(path: Path, base: Path) -> str:
 
 
 def _text(value: str | None) -> str:
-    return "null" if value is None else json.dumps(value, ensure_ascii=False)
+    return "null" if value is None else json_text(value, ascii_only=False)
 
 
 def _number(value: float) -> str:

@@ -19,7 +19,7 @@ import shlex
 import unicodedata
 from typing import Any
 
-__all__ = ["code", "html", "json_text", "markdown", "printable", "printable_lines", "shell"]
+__all__ = ["code", "html", "json_text", "markdown", "printable", "printable_lines", "seen", "shell", "yaml"]
 
 MOST_MARKS = 4
 """Combining marks in a row that are shown; a pile of more runs into the lines above and below."""
@@ -148,6 +148,31 @@ def json_text(
     if written.isascii() and "\x7f" not in written:
         return written
     return "".join(sign if sign == "\n" or _is_seen(sign) else _json_escape(sign) for sign in written)
+
+
+def yaml(text: str) -> str:
+    r"""Return YAML in which all that a person would not see stands as an escape; it reads back the same.
+
+    Args:
+        text: YAML whose values and keys that are not `seen` are in double quotes.
+
+    Example:
+        >>> print(yaml('name: "M\u00fcller\u202e"'))
+        name: "Müller\u202e"
+    """
+    if text.replace("\n", "").isascii() and text.replace("\n", "").isprintable():
+        return text
+    return "".join(sign if sign == "\n" or _is_seen(sign) else _escaped(sign) for sign in text)
+
+
+def seen(text: str) -> bool:
+    """Return whether a person sees every character of a text.
+
+    Example:
+        >>> seen("Müller, 5 µg/l"), seen("M\u200buller")
+        (True, False)
+    """
+    return all(map(_is_seen, text))
 
 
 def _is_seen(sign: str) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synthgen.identifiers import kind_of
+from synthgen.printable import json_text, printable, seen
+from synthgen.printable import yaml as escape
 
 NAMES_ONLY = """Draft made from the column names alone; no value was read.
 Give each field its type and its public domain (constraints), or `role: drop`.
@@ -165,12 +166,12 @@ def document(
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.dump(content, stream)
     lines = [f"#   - {_dumped(rule)}\n" for rule in held]
-    return stream.getvalue() + "".join([HELD, *lines] if lines else [])
+    return escape(stream.getvalue()) + "".join([HELD, *lines] if lines else [])
 
 
 def _dumped(rule: str) -> str:
     """Return a rule as a YAML text in double quotes."""
-    return json.dumps(rule, ensure_ascii=not rule.isprintable())
+    return json_text(rule, ascii_only=False)
 
 
 def _item(name: str, keys: dict[str, Any], hint: str) -> Any:
@@ -187,8 +188,7 @@ def _item(name: str, keys: dict[str, Any], hint: str) -> Any:
 
 def one_line(text: str) -> str:
     """Return a text as one line of a comment: a column's name or a cell may break it."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    return " ".join(printable.split())
+    return printable(" ".join(text.split()))
 
 
 def flow(value: Any) -> Any:
@@ -214,4 +214,4 @@ def quoted(text: str) -> str:
     """Return a column's name, quoted unless every YAML reader takes it for text."""
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
-    return text if SAFE_NAME.fullmatch(text) else DoubleQuotedScalarString(text)
+    return text if SAFE_NAME.fullmatch(text) and seen(text) else DoubleQuotedScalarString(text)

@@ -20,6 +20,7 @@ from synthgen.ingest.drafts import Draft, Named, suggested, unit_of
 from synthgen.ingest.images import index_of, names_in, only_table
 from synthgen.ingest.inspect import init
 from synthgen.ingest.table import read_raw
+from synthgen.printable import yaml as escape
 
 FILE_NAMES = (
     "file",
@@ -163,7 +164,7 @@ def with_images(
             field.yaml_add_eol_comment(FILE_HINT, "name")
     stream = io.StringIO()
     _yaml().dump(content, stream)
-    return stream.getvalue()
+    return escape(stream.getvalue())
 
 
 def _yaml() -> Any:

@@ -22,6 +22,8 @@ from typing import Any, NoReturn
 
 from synthgen.errors import ConfigError, DataError, GateRefused, OperationError
 from synthgen.image_records import SyntheticImages
+from synthgen.printable import seen
+from synthgen.printable import yaml as escape
 from synthgen.records import SyntheticTable
 from synthgen.release._checks import FORMATS, checked, format_of
 from synthgen.release._made import first_table, made
@@ -192,18 +194,21 @@ def schema_text(schema: Schema) -> str:
     yaml.width = 1_000_000
     stream = io.StringIO()
     yaml.dump(_quoted(schema.model_dump(mode="json", by_alias=True, exclude_defaults=True)), stream)
-    return stream.getvalue()
+    return escape(stream.getvalue())
 
 
 def _quoted(value: Any) -> Any:
-    """Quote the texts of lists, so that a YAML 1.1 reader does not take the category ``no`` for false."""
+    """Quote the texts of lists, so that a YAML 1.1 reader does not take the category ``no`` for false.
+
+    What a person would not see is quoted too, so that it can be escaped.
+    """
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
     if isinstance(value, dict):
-        return {key: _quoted(inner) for key, inner in value.items()}
+        return {_quoted(key): _quoted(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [DoubleQuotedScalarString(v) if isinstance(v, str) else _quoted(v) for v in value]
-    return value
+    return DoubleQuotedScalarString(value) if isinstance(value, str) and not seen(value) else value
 
 
 def _require_verified(folder: Path) -> None:
