@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import logging
@@ -21,7 +22,11 @@ from synthgen._show import Progress, show
 from synthgen._terminal import guarded
 from synthgen.cli import main
 from synthgen.errors import ConfigError
+from synthgen.ingest.drafts import Named
+from synthgen.ingest.inspect import init
 from synthgen.printable import code, html, json_text, markdown, printable, printable_lines, shell
+from synthgen.release.bundle import schema_text
+from synthgen.schema import load_schema
 
 FORGED = "verified: yes"
 HOSTILE = {
@@ -240,3 +245,25 @@ def test_what_libraries_write_is_escaped_and_their_warnings_are_not_quoted(
     assert not unsafe(out.getvalue() + err.getvalue())
     assert not forged(out.getvalue() + err.getvalue())
     assert "Note: UserWarning at lib.py:3\n" in err.getvalue()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_drafts_configs_and_schemas_show_all_that_they_hold(tmp_path: Path, name: str) -> None:
+    text = HOSTILE[name].replace("\udcff\ud800", "\u200e")
+    with (tmp_path / "t.csv").open("w", encoding="utf-8", newline="") as stream:
+        rows = [["id", text, f"{text}2", "n"]]
+        rows += [[f"P{i}", f"{text}{i % 2}", "ab"[i % 2], str(i % 7)] for i in range(60)]
+        csv.writer(stream).writerows(rows)
+    made = init(tmp_path / "t.csv", suggest=True, named=Named("id", (f"{text}2",), ()))
+    assert not unsafe(made.text)
+    assert not [line for line in made.text.splitlines() if line.strip().startswith(FORGED)]
+    path = tmp_path / "s.yaml"
+    path.write_text(made.text.replace("confirmed: false", "confirmed: true"), encoding="utf-8")
+    schema = load_schema(path)
+    assert [field.name for field in schema.fields] == rows[0]
+    public = schema.public()
+    written = schema_text(public)
+    assert not unsafe(written)
+    path.write_text(written, encoding="utf-8")
+    assert load_schema(path) == public
+    assert not unsafe(json_text(public.model_dump(mode="json"), ascii_only=False))

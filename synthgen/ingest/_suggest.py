@@ -410,6 +410,8 @@ class _Column:
         notes = []
         if len(signs) + len(blanks) > 1:  # two tokens cannot both come back: one is a category
             signs = [] if blanks else self.cells.by_frequency(signs)[:1]
+        if not self.cells.without([*blanks, *signs]).present:  # a sign in every record is its only value
+            signs = []
         rest = self.cells.without([*blanks, *signs])
         guess = self._of_texts(rest)
         words = [text for text in rest.texts if _is_token(text) or is_blank(text)]

@@ -201,6 +201,17 @@ def test_a_boolean_keeps_its_spelling(tmp_path, pair, words):
     )
 
 
+@pytest.mark.parametrize("cells", [["?"], ["?", ""], ["-"], ["?", "-"]])
+def test_a_column_of_missing_signs_alone_is_a_category(tmp_path, cells):
+    rows = [f"P{i},{cells[i % len(cells)]},{i % 3}" for i in range(40)]
+    (tmp_path / "t.csv").write_text("id,x,y\n" + "\n".join(rows) + "\n")
+    text = inspect.init(tmp_path / "t.csv", suggest=True, named=Named("id")).text
+    (tmp_path / "s.yaml").write_text(text.replace("confirmed: false", "confirmed: true"))
+    schema = load_schema(tmp_path / "s.yaml")
+    assert schema.column("x").labels
+    assert [v for v in inspect.check(tmp_path / "t.csv", schema) if v.severity == "error"] == []
+
+
 def test_sentences_are_dropped_with_the_reason_and_never_shown(tmp_path):
     notes = [f"Zebra seen on day {i}, no other findings, to be continued" for i in range(N)]
     found, text = field(tmp_path, notes, "remarks")
