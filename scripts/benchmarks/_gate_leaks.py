@@ -280,31 +280,26 @@ def aggregated(parts: Parts, rng: np.random.Generator, k: int) -> pd.DataFrame:
     """Return the means and modes of groups of k neighbours, each once a member."""
     names = [column.name for column in parts.schema.columns]
     points = euclidean(parts.schema, parts.train, names)
-    left, rows = list(rng.permutation(len(points))), []
+    left, groups = rng.permutation(len(points)), []
     while len(left) >= k:
-        base = np.array(left)
-        nearest = k_nearest(points[base[:1]], points[base], k)[1][0]
-        group = base[nearest]
-        row = {}
-        for column in parts.schema.columns:
-            cells = parts.train[column.name].iloc[group]
-            known = cells.dropna()
-            if column.kind == "category":
-                row[column.name] = known.mode().iloc[0] if len(known) else None
-            else:
-                row[column.name] = column.snapped(np.array([known.mean()]))[0] if len(known) else np.nan
-        rows += [row] * k
-        taken = set(group.tolist())
-        left = [i for i in left if i not in taken]
-    made = pd.DataFrame(rows)
-    return pd.DataFrame(
-        {
-            column.name: pd.Categorical(made[column.name], categories=list(column.labels))
-            if column.kind == "category"
-            else made[column.name].astype(float)
-            for column in parts.schema.columns
-        }
-    )
+        nearest = k_nearest(points[left[:1]], points[left], k)[1][0]
+        groups.append(left[nearest])
+        left = np.delete(left, nearest)
+    members = np.array(groups)
+    columns = {}
+    for column in parts.schema.columns:
+        if column.kind == "category":
+            codes = parts.train[column.name].cat.codes.to_numpy()[members]
+            counts = (codes[:, :, None] == codes[:, None, :]).sum(axis=2)
+            common = codes[np.arange(len(codes)), counts.argmax(axis=1)]
+            columns[column.name] = pd.Categorical.from_codes(common, categories=list(column.labels))
+        else:
+            values = parts.train[column.name].to_numpy(float)[members]
+            known = ~np.isnan(values)
+            with np.errstate(invalid="ignore"):
+                columns[column.name] = column.snapped(np.nansum(values, axis=1) / known.sum(axis=1))
+    made = pd.DataFrame(columns)
+    return made.iloc[np.repeat(np.arange(len(made)), k)].reset_index(drop=True)
 
 
 @leaky("means of 2 neighbours", exposes="pairs of patients, averaged")

@@ -48,11 +48,27 @@ MANY = 8_000
 """Patients on whom a truth is measured: twenty times as many as an interval rests on."""
 LEAST = 0.95
 BATCH = 10
-JOINT = ("leakage_strongest", "leakage_attribute_inference.worst")
-AT_LEAST = ("fidelity_precision_coverage.precision[origin=B]", "leakage_near_copies.holdout_excess")
+JOINT = (
+    "leakage_strongest",
+    "leakage_attribute_inference.worst",
+    "leakage_attribute_inference.mean_quasi",
+    "leakage_exact_values.worst_column",
+    "leakage_near_copies.copied",
+    "leakage_near_copies.worst_group",
+    "leakage_rare_values.rare",
+    "leakage_unique_parts",
+    "leakage_linkability.linked",
+)
+AT_LEAST = (
+    "fidelity_precision_coverage.precision[origin=B]",
+    "leakage_near_copies",
+    "leakage_rare_values",
+    "leakage_linkability",
+)
 """Intervals that are bounds by nature, see their functions. Of 80 patients one or two lie outside: samples of
 so few misses cannot be told apart, and 97 % of the score intervals hold the truth, as whole numbers have it.
-Real rows that stand for synthetic ones are counted as if drawn apart from these, which copies are not.
+Real rows that stand for synthetic ones are counted as if drawn apart from these, which copies are not. The
+lower ends of counts are those of Fisher's exact test, whose level whole numbers do not reach.
 """
 SHORT = ("fairness_equalised_odds",)
 """Still short: of groups of a quarter of the patients .91 of the intervals hold the truth. Decisions are
@@ -61,7 +77,7 @@ than 1/size says. Refits by arm cover as little (.911 to .951); refits on halves
 """
 LEAST_OF_SHORT = 0.9
 """What the test holds them to, so that they get no worse."""
-AT_THRESHOLD = ("tpr", "beyond_claim")
+AT_THRESHOLD = ("tpr", "beyond_claim", "excess_")
 """Figures about members above this very threshold, whose truth only scores of known distribution tell."""
 RARE = 10
 """Of so many repetitions one is made with the package's own learners."""
@@ -108,6 +124,15 @@ HELD = (
 )
 ATTACKS = ("leakage_nearest_neighbour", "leakage_density_ratio", "leakage_classifier", "leakage_strongest")
 COPIES = ("leakage_near_copies", "leakage_attribute_inference")
+PARTS = (
+    "leakage_exact_values",
+    "leakage_partial_match",
+    "leakage_rare_values",
+    "leakage_unique_parts",
+    "leakage_linkability",
+    "leakage_singling_out",
+)
+"""Attacks on parts of records, whose control is membership itself: the truth is 0 where nothing leaks."""
 HARMS = ("utility_labels", "fairness_slices", "fairness_shift")
 CHECKS = ("fidelity_row_checks",)
 """Their truth is known of an independent sample alone: what they check is learnt anew from each cohort."""
@@ -123,6 +148,7 @@ CASES: dict[str, Case] = {
     **{f"harms/{w}": Case(worlds.table, w, HARMS) for w in ("independent", "faulty")},
     "checks/independent": Case(worlds.coarse, "independent", CHECKS),
     **{f"leakage/{w}": Case(worlds.table, w, (*ATTACKS, *COPIES)) for w in ("independent", "leaky")},
+    "parts/independent": Case(worlds.table, "independent", PARTS),
     **{f"copies/{w}": Case(worlds.coarse, w, ("leakage_exact_match",)) for w in ("independent", "copying")},
     **{f"linked/{w}": Case(worlds.histories, w, LINKED) for w in ("independent", "faulty")},
     **{f"images/{w}": Case(worlds.images, w, (*IMAGES, *LEARNT), LEARNT) for w in ("independent", "faulty")},
@@ -175,10 +201,15 @@ def repetition(name: str, seed: int) -> dict[str, Row]:
     return found
 
 
+NO_LEAK = ("worst_column", "worst_group", "worst", "rare", "quasi", "linked", "univariate", "multivariate")
+"""Those of the leakage head, beside `NOTHING`; also means over columns, and near copies at any distance."""
+
+
 def nothing(key: str, metric: str) -> bool:
     """Return whether a figure is 0 in truth where the generator is perfect."""
     words = key.replace(".", " ").replace("[", " ").replace("1", "").replace("2", "").split()
-    return any(word in NOTHING for word in words) and metric != "leakage_strongest"
+    leaks = (*NO_LEAK, "mean", "mean_quasi", "copied") if metric.startswith("leakage_") else ()
+    return any(word in (*NOTHING, *leaks) for word in words) and metric != "leakage_strongest"
 
 
 def figures(result: MetricResult) -> dict[str, Estimate]:
@@ -255,7 +286,8 @@ def rates(seed: int) -> dict[str, Row]:
         rate = _rates.RATES[key.rpartition("_")[2]]
         cut = np.sort(others)[::-1][int(rate * len(others))]
         hit, false = float(norm.sf(cut - shift)), float(norm.sf(cut))
-        truth = hit - _rates.allowed(claim, false) if key.startswith("beyond") else hit
+        limit = {"beyond": _rates.allowed(claim, false), "excess": false}.get(key.partition("_")[0], 0.0)
+        truth = hit - limit
         found[f"_rates.{key}"] = estimate, truth
     return {key: (e.value, e.low, e.high, truth) for key, (e, truth) in found.items() if e.status == "ok"}
 
