@@ -368,10 +368,9 @@ def read_cohort(
     )
     stripped = deidentify.strip(raw, loaded.schema, where=str(loaded.table))
     schema = loaded.schema
-    if paying is not None and not anyway:
-        units = len(stripped.frame) if stripped.units is None else len(set(stripped.units.tolist()))
-        _require_declared(loaded, units)
     if paying is not None and noise is not None and stripped.units is not None and not schema.resolved:
+        if not anyway:
+            _require_declared(loaded, len(set(stripped.units.tolist())))
         own = keep_records(stripped.units, key=key, max_records=schema.unit.max_records)
         own &= part_of(stripped.units, key=key, shares=_shares(loaded)) == "train"
         schema = preprocess.learn(
@@ -391,6 +390,8 @@ def read_cohort(
         date_format=source.date_format,
         where=str(loaded.table),
     )
+    if paying is not None and not anyway:  # after all that the table does against its schema
+        _require_declared(loaded, report.units)
     if schema.unit.is_linked:
         table = kept_in_order(table, where=str(loaded.table))
     else:
