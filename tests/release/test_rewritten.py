@@ -356,7 +356,7 @@ def hostile(
     record = make_record(
         schema=wild,
         files={"cohort.csv": 40},
-        judgement=Judgement("refuse", whole, looks=1, override=Override(whole, whole, whole)),
+        judgement=Judgement("refuse", whole, "0" * 64, looks=1, override=Override(whole, whole, whole)),
     )
     basic = record["registry"]["basic"]
     basic |= {key: whole for key in ("name", "intended_use", "region", "description")}
