@@ -18,18 +18,19 @@ from synthgen.evaluate._base import Estimate, Inputs, MetricResult, Status
 from synthgen.evaluate._design import ordinal
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._patients import one_record_each
-from synthgen.evaluate._shares import NOTHING, independent_shares, paired_shares, variance_of_rows
+from synthgen.evaluate._shares import NOTHING, Compared, paired_shares, variance_of_rows
 from synthgen.records import RealTable
 
 MIN_PATIENTS = 50
 ALL_ROWS = True
 DEFINITION = (
     "Of the patients with a record that no other real patient has, the share of whom such a record is"
-    " among the synthetic ones, equal in every column as written; training patients minus holdout patients"
-    " (Mee's score interval). holdout_excess: of the holdout patients with a record that no other patient of"
-    " holdout or training has, the share matched by as many synthetic rows as there are reference patients,"
-    " in expectation over which rows, minus the share matched by one record of each of those (Newcombe,"
-    " paired). The two shares have no interval of their own: the synthetic rows move them together."
+    " among the synthetic ones, equal in every column as written; training minus other patients (holdout, and"
+    " reference where it is of the cohort), by Fisher's exact test and Mee's interval. holdout_excess: of"
+    " the holdout patients with a record that no other patient of holdout or training has, the share matched"
+    " by as many synthetic rows as there are reference patients, in expectation over which rows, minus the"
+    " share matched by one record of each of those (Newcombe, paired). The two shares have no interval of"
+    " their own: the synthetic rows move them together."
 )
 
 
@@ -57,15 +58,25 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     if min(patients) < MIN_PATIENTS:
         note = f"Fewer than {MIN_PATIENTS} patients on a side have a record of their own."
         return _result({"difference": insufficient(int(patients.sum()))}, None, {}, "insufficient", note)
-    value, low, high = independent_shares(hits[0], patients[0], hits[1], patients[1])
     estimates = {
-        "difference": Estimate(value, low, high, n=int(patients.sum())),
+        "difference": _difference(inputs, hashes, once, drawn).estimate(),
         "train": without_interval(hits[0] / patients[0], n=int(patients[0])),
         "holdout": without_interval(hits[1] / patients[1], n=int(patients[1])),
         "holdout_excess": _holdout_excess(inputs, hashes, drawn, rng),
     }
     details = {"synthetic": len(inputs.synthetic), "unweighted": rows}
     return _result(estimates, estimates["holdout"].value, details)
+
+
+def _difference(inputs: Inputs, hashes: list[np.ndarray], once: np.ndarray, drawn: np.ndarray) -> Compared:
+    """Return how many training patients, and how many others, have a copied record of their own."""
+    others = [inputs.holdout, inputs.reference] if inputs.reference_of_cohort else [inputs.holdout]
+    hits, patients = [], []
+    for part, found in zip([inputs.train, *others], hashes, strict=False):
+        unique = np.isin(found, once)
+        patients.append(len(np.unique(part.units[unique])))
+        hits.append(len(np.unique(part.units[unique & np.isin(found, drawn)])))
+    return Compared(hits[0], patients[0], sum(hits[1:]), sum(patients[1:]))
 
 
 def _hashes(inputs: Inputs, frame: pd.DataFrame) -> np.ndarray:

@@ -62,6 +62,7 @@ JOINT = (
 AT_LEAST = (
     "fidelity_precision_coverage.precision[origin=B]",
     "leakage_near_copies",
+    "leakage_exact_match.difference",
     "leakage_rare_values",
     "leakage_linkability",
 )
