@@ -30,7 +30,7 @@ VERBS = {
     "ledger show": "ledger show --ledger sqlite:///ledger_tiny.db",
     "ledger verify": "ledger verify --ledger sqlite:///ledger_tiny.db",
     "ledger resolve": "ledger resolve 1 --reason test --ledger sqlite:///other.db",
-    "ledger unit": "ledger unit other --level patient --column patient --max-records 2 --reason test",
+    "ledger unit": "ledger unit other --level patient --column patient --reason test --ledger sqlite:///other.db",
     "ledger same-unit": "ledger same-unit other --reason test --ledger sqlite:///other.db",
     "demo": "demo tables --output demo",
 }
