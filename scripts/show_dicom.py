@@ -18,6 +18,7 @@ from synthgen.ingest import dicom as ingest
 from synthgen.ingest._decode import Unusable
 from synthgen.ingest._dicom_files import find
 from synthgen.ingest._dicom_worker import Decoder
+from synthgen.printable import printable
 
 
 def syntax(path: Path) -> str:
@@ -70,7 +71,7 @@ def main() -> None:
         for folder in asked.folders:
             total += outcomes(folder, decoder)
     for (name, outcome), count in sorted(total.items()):
-        print(f"{name:60} {outcome:34} {count:5}")
+        print(f"{printable(name):60} {printable(outcome):34} {count:5}")
     print(f"{'all files':95} {sum(total.values()):5}")
 
 
