@@ -14,7 +14,7 @@ import numpy as np
 
 from synthgen.evaluate._pooled import Pooled, cells
 
-LEAST = 30
+LEAST = 50
 """Records of either side in either half, below which a subgroup is not looked at."""
 MAX_CELLS = 20_000_000
 """Records times crossings, beyond which a random part of the crossings is looked at."""
@@ -123,9 +123,11 @@ def worst(
                 (slices.real, slices.synthetic), (real, synthetic), halves, strict=True
             )
         ]
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", divide="ignore"):
             step = mine[1].mean - mine[0].mean
-            spread = mine[0].variance + mine[1].variance
+            # Scores are skewed: a side of few records without a rare large one would seem surer than it is.
+            pooled = sum(side.variance * side.n * (side.n - 1) for side in mine) / (mine[0].n + mine[1].n - 2)
+            spread = pooled * (1 / mine[0].n + 1 / mine[1].n)
         found.append((step, spread, np.minimum(mine[0].n, mine[1].n)))
     out = []
     both = np.minimum(found[0][2], found[1][2]) >= LEAST

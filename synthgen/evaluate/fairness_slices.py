@@ -26,12 +26,12 @@ HARM = {"swapped": 0.5, "expected": 0.1}
 DEFINITION = (
     "Labels that look exchanged (in the score's standard deviations over all patients) and labels less their"
     " expectation, see `utility_labels`, within cells of every column but the labels (categories of 2 % or"
-    " more, fifths of a number, missing) and crossings of two of them, of at least 30 records a side and"
+    " more, fifths of a number, missing) and crossings of two of them, of at least 50 records a side and"
     " half. Real and synthetic records are halved; the subgroup that exceeds the harm most surely in one"
     " half is measured on the other, both ways, and the mean of the two is given, without sign by the"
-    " search. Given the search of expectation 0 for an independent sample. Interval: Welch; the two halves'"
-    " subgroups hold other records. Chung et al. (2019), Slice Finder, arXiv:1807.06068; Cox (1975),"
-    " Biometrika 62:441."
+    " search. Given the search of expectation 0 for an independent sample. Interval: pooled variance, the"
+    " halves' errors as if they were one; at least 95 %. Chung et al. (2019), Slice Finder,"
+    " arXiv:1807.06068; Cox (1975), Biometrika 62:441."
 )
 
 
@@ -90,11 +90,16 @@ def expect(declared: Declared) -> MetricResult | None:
 
 
 def _mean(found: Sequence[Worst], n: int) -> Estimate:
-    """Return the mean of what the two halves measured."""
+    """Return the mean of what the two halves measured.
+
+    What one half measures also serves the other's search, so that the two errors may go together: the
+    interval is that of errors which are one, the mean of both half widths, and holds the truth in at least 95
+    %.
+    """
     if len(found) < 2:
         return insufficient(n)
     value = float(np.mean([half.value for half in found]))
-    spread = Z * float(np.sqrt(sum(half.variance for half in found))) / len(found)
+    spread = Z * float(np.mean([np.sqrt(half.variance) for half in found]))
     return Estimate(value, value - spread, value + spread, n=sum(half.n for half in found))
 
 
