@@ -115,7 +115,7 @@ def connect(engine: Engine, *, write: bool, busy_seconds: float) -> Connection:
             if _code(error) not in _NOT_YET or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
-        except (SQLAlchemyError, sqlite3.Error, SynthgenError):
+        except (SQLAlchemyError, sqlite3.Error, UnicodeDecodeError, SynthgenError):
             raise
         except Exception:  # what a server says of itself can stop SQLAlchemy anyhow
             message = "Expected a PostgreSQL server, got other answers."

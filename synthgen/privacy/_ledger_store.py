@@ -316,9 +316,10 @@ class Store:
             & (DRAWS.c.counter == before.counter)
             & (DRAWS.c.journal == before.digest)
         )
-        moved = connection.execute(DRAWS.update().where(place).values(**asdict(row)))
-        _expect(connection, sa.select(DRAWS.c.hash).where(DRAWS.c.entry == entry), row.hash)
-        return moved.rowcount == 1
+        moved = connection.execute(DRAWS.update().where(place).values(**asdict(row))).rowcount == 1
+        if moved:
+            _expect(connection, sa.select(DRAWS.c.hash).where(DRAWS.c.entry == entry), row.hash)
+        return moved
 
     @staticmethod
     def remove_draws(connection: Connection, entry: int) -> None:
