@@ -52,9 +52,10 @@ def read_bytes(path: Path, limit: str, *, links: bool = True) -> bytes:
     most = getattr(limits.current(), limit)
     opened = safe_files.open_plain if links else safe_files.open_without_links
     with opened(path) as stream:
-        content = stream.read(most + 1)
+        size = os.fstat(stream.fileno()).st_size  # a reader allocates what it is asked for
+        content = stream.read(min(size, most) + 1)
         if len(content) > most:
-            limits.refuse(limit, max(os.fstat(stream.fileno()).st_size, most + 1), where=str(path))
+            limits.refuse(limit, max(size, most + 1), where=str(path))
     return content
 
 

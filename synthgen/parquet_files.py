@@ -87,6 +87,7 @@ def read(path: Path, *, columns: Sequence[str] | None = None) -> Any:
     plain = [i for i in keep if not pa.types.is_nested(shape.types[i])]
     try:
         table = file.read(columns=[shape.names[i] for i in plain])
+        table.validate(full=True)  # texts that are no UTF-8, indices beyond a dictionary
         if table.column_names != [shape.names[i] for i in plain]:  # two columns of one name
             raise ValueError("Expected each column once, got one twice.")
         parts = {i: _written_out(table.column(place), path) for place, i in enumerate(plain)}

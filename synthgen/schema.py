@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,7 @@ from typing import Any, Literal, Self
 from pydantic import Field as Key
 from pydantic import field_validator, model_validator
 
-from synthgen import yamlfile
+from synthgen import limits, yamlfile
 from synthgen._rule_clauses import contradiction
 from synthgen.completeness import Gap, describe, gaps
 from synthgen.dialect import Dialect
@@ -98,7 +99,7 @@ class Schema(Settings):
     @model_validator(mode="after")
     def _agree(self) -> Schema:
         names = [field.name for field in self.fields]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, number in Counter(names).items() if number > 1)
         if twice:
             second = len(names) - 1 - names[::-1].index(twice[0])
             raise ValueError(f"fields.{second}: expected each name once, got {twice} twice")
@@ -382,6 +383,8 @@ def load_schema(path: str | Path, *, complete: bool = True, unpaid: bool = False
     """
     path = Path(path)
     document = yamlfile.read(path)
+    listed = document.get("fields") if isinstance(document, dict) else None
+    limits.require("schema_fields", len(listed) if isinstance(listed, list) else 0, where=str(path))
     schema = yamlfile.parse(Schema, document, path=path)
     if complete:
         schema.require_complete(where=str(path), lines=lines_of(document, schema), unpaid=unpaid)

@@ -23,6 +23,8 @@ import pandas as pd
 
 MomentKind = Literal["date", "datetime", "time"]
 KINDS: tuple[str, ...] = ("date", "datetime", "time")
+LONGEST = 100
+"""Characters of the longest format."""
 _DIRECTIVE = re.compile(r"%(-?)(:?)([A-Za-z%])")
 _TIME = frozenset("HIpMSfXcrRTs")
 _DAY = frozenset("aAwdbBmyYjUWGVuxcDFeCgh")
@@ -94,7 +96,7 @@ class TimeForm:
             values = np.array([*self._probes(), *given], dtype=float)
             texts = self.write(values)
             back = self.read(pd.Series(texts, dtype=object))
-        except (ValueError, OverflowError):
+        except (ValueError, ArithmeticError, LookupError, TypeError, re.error):
             raise ValueError(
                 f"expected a format that can be read and written, got {self.pattern!r}"
             ) from None
@@ -111,6 +113,11 @@ class TimeForm:
             raise ValueError(f"expected a format that holds {needs}, got {self.pattern!r}")
 
     def _check_parts(self) -> None:
+        if len(self.pattern) > LONGEST:
+            raise ValueError(f"expected a format of at most {LONGEST} characters")
+        parts = [match[3] for match in _DIRECTIVE.finditer(self.pattern) if match[3] != "%"]
+        if len(set(parts)) != len(parts):
+            raise ValueError("expected each directive of a format once, such as %Y-%m-%d")
         found = self.directives
         zoned = bool(found & {"z", "Z"})
         if found & _COMPOSITE:

@@ -8,6 +8,7 @@ type and its shape, before a pixel is read.
 from __future__ import annotations
 
 import math
+import tokenize
 import zipfile
 import zlib
 from collections import Counter
@@ -22,7 +23,7 @@ import pandas as pd
 from synthgen import archives, limits
 from synthgen.errors import DataError
 
-CHUNK = 64
+CHUNK, CHUNK_BYTES = 64, 64 * 2**20
 IMAGES = "images"
 SPLIT = "split"
 STEP = "Write it with numpy.savez: arrays <split>_images and <split>_labels, or images and named columns."
@@ -117,7 +118,7 @@ def images(path: Path, part: Part) -> Iterator[np.ndarray]:
             _header(stream)
             left = part.shape[0]
             while left:
-                n = min(CHUNK, left)
+                n = min(CHUNK, left, max(1, CHUNK_BYTES // each))
                 content = stream.read(n * each)
                 yield from np.frombuffer(content, dtype=part.dtype).reshape(n, *part.shape[1:]).astype(native)
                 left -= n
@@ -189,6 +190,7 @@ def _form(archive: zipfile.ZipFile, key: str, where: str) -> tuple[tuple[int, ..
             f"Expected an array of images, but of {key!r} {problem}.", where=where, next_step=step
         )
     _require_few(shape[0], where)
+    limits.require("image_pixels", shape[1] * shape[2], where=where)
     return shape, dtype
 
 
@@ -246,4 +248,7 @@ def _header_of(archive: zipfile.ZipFile, key: str) -> tuple[tuple[int, ...], boo
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     version = np.lib.format.read_magic(stream)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return read(stream)
+    try:
+        return read(stream)
+    except tokenize.TokenError:  # no subclass of what damaged headers raise else
+        raise ValueError("Expected the header of an array.") from None

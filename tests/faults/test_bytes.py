@@ -21,7 +21,7 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, dic
 
 
 def flips(content: bytes, n: int) -> list[bytes]:
-    chance, found = random.Random(len(content)), []  # noqa: S311
+    chance, found = random.Random(len(content)), []
     for at in {0, len(content) - 1, *(chance.randrange(len(content)) for _ in range(n))}:
         damaged = bytearray(content)
         damaged[at] ^= 1 << chance.randrange(8)

@@ -104,7 +104,7 @@ def test_steps_all_over_a_run(driver, tmp_path, whole):
 @pytest.mark.slow
 def test_fifty_kills_at_random_moments(driver, tmp_path, whole):
     """Every third moment is uniform in time, the others are uniform over the steps of a run."""
-    chance, kills, finished = random.Random(20), 0, 0  # noqa: S311
+    chance, kills, finished = random.Random(20), 0, 0
     asked: list[int] = []
     seconds: dict[bool, float] = {}
     for evaluate in (False, True):
