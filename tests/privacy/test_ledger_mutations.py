@@ -227,7 +227,7 @@ def use(folder: Path) -> str:
 def cases(number: int, seed: int, bases: dict[str, bytes]) -> Iterator[tuple[int, str]]:
     """Use mutated ledgers one by one; yields the number of each and how it ended."""
     for i in range(number):
-        rng = random.Random(f"{seed}.{i}")  # noqa: S311
+        rng = random.Random(f"{seed}.{i}")
         with tempfile.TemporaryDirectory() as name:
             path = Path(name) / "ledger.db"
             base = bases[rng.choice(["v3", "v3", "v2", "v1"])]
