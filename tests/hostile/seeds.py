@@ -174,7 +174,7 @@ def bundle(folder: Path) -> None:
         plan=small.PLAN,
         event=small.to_json(small.EVENT),
         composition=small.composition(),
-        judgement=Judgement("release", "default", looks=1, residual_risk=0.09),
+        judgement=Judgement("release", "default", "0" * 64, looks=1, residual_risk=0.09),
         schema=schema,
         files=dict.fromkeys(files, 40),
     )
