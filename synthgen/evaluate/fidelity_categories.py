@@ -89,12 +89,21 @@ def _places(
     sides = [codes_of(column, values) for values in (real, synthetic)]
     known = sides[0][~np.isnan(sides[0])]
     low, high = np.quantile(known, (TAIL, 1 - TAIL), method="nearest") if len(known) else (0.0, 0.0)
-    found = [
-        np.where(np.isnan(codes), 3, np.where(codes < low, 0, np.where(codes > high, 2, 1)))
-        for codes in sides
-    ]
+    below, above = _tail(known < low, known <= low), _tail(known > high, known >= high)
+    found = []
+    for codes in sides:
+        tails = (codes <= low if below else codes < low), (codes >= high if above else codes > high)
+        found.append(np.select([np.isnan(codes), tails[0], tails[1]], [3, 0, 2], default=1))
     names = [f"{column.name} {word}" for word in ("low", "middle", "high", "missing")]
     return found[0], found[1], names
+
+
+def _tail(without: np.ndarray, whole: np.ndarray) -> bool:
+    """Return whether a tail holds the value at its border: the share that is nearer to `TAIL` counts.
+
+    A value that many share would else leave a tail of next to nobody, which its neighbours' noise fills.
+    """
+    return abs(float(whole.mean()) - TAIL) < abs(float(without.mean()) - TAIL) if len(whole) else False
 
 
 Ends = tuple[np.ndarray, np.ndarray, np.ndarray]

@@ -301,6 +301,19 @@ def test_ranks_and_cells_hold_heaps_for_themselves() -> None:
     assert other[3] == len(names) - 1
 
 
+def test_a_heap_at_the_border_of_a_tail_is_in_it_and_its_neighbours_are_not_invented() -> None:
+    """8 % at the limit of detection, 3 % below: a generator that spreads the heap about it invents none."""
+    field = {"name": "x", "type": "number", "constraints": {"minimum": 0, "maximum": 50}}
+    column = Schema.model_validate_json(json.dumps({"unit": "row", "fields": [field]})).column("x")
+    rng = np.random.default_rng(0)
+    below, beyond, around = rng.uniform(0, 0.29, 60), rng.uniform(0.4, 50, 1780), rng.uniform(0.25, 0.35, 160)
+    real = pd.Series(np.concatenate([below, np.full(160, 0.3), beyond]))
+    spread = pd.Series(np.concatenate([below, around, beyond]))
+    first, other, _ = fidelity_categories._places(column, real, spread)
+    assert (first == 0).mean() == pytest.approx(0.11, abs=0.01)
+    assert (other == 0).mean() == pytest.approx(0.07, abs=0.02)
+
+
 def test_half_the_share_minus_the_other_is_wilsons_and_simultaneous() -> None:
     counts = np.array([57.0, 0.0, 943.0]), np.array([0.0, 0.0, 1000.0])
     value, low, high = fidelity_categories.halved(counts, (1000, 1000), 3)
