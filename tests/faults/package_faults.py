@@ -333,7 +333,7 @@ FAULTS = (
           "privacy/queries.py", "if not rho >= 0 or self.spent + rho > self.rho * (1 + 1e-9):", "if not rho >= 0:",
           "tests/privacy/test_queries.py::test_a_filter_refuses_what_goes_beyond_its_rho"),
     fault("uncounted-looks", "ledger", "looks at the holdout are not entered",
-          "judge.py", '    ledger.note(cohort, kind="look", content=content)', "    del content",
+          "judge.py", "    ledger.note(cohort, content={", "    dict(content={",
           "tests/release/test_looks.py::test_looks_are_numbered_and_one_too_many_is_refused_and_leaves_no_entry"),
     # One reservation draws for one fit; the ledger alone decides, and counts draws.
     fault("free-fit", "noise reuse", "a deep fit whose model is gone is trained again for nothing",
@@ -431,7 +431,7 @@ FAULTS = (
           "release/_deviations.py", 'images.without_id == "own"', 'images.without_id == "mine"',
           f"{WEAKER}[data.images.without_id]"),
     fault("internal-goes-public", "public files", "ingest's exact counts lie in public/",
-          "runs.py", "path = self.internal / name\n        write_json", "path = self.public / name\n        write_json",
+          "runs.py", "path = self.internal / name\n        jsonfile", "path = self.public / name\n        jsonfile",
           PUBLIC),
     fault("whole-schema-is-saved", "public files", "the saved schema holds what it says of dropped columns",
           "schema.py", "Field(name=field.name, type=field.type, role=field.role) if field.is_unseen else field",
