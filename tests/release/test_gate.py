@@ -465,6 +465,8 @@ def test_every_threshold_of_the_default_policy_names_its_source(policy: Policy) 
         *(f"fairness_shift.{key}" for key in ("numbers", "categories", "small")),
         *(f"fairness_slices.{key}" for key in ("swapped", "expected")),
         *(f"utility_labels.{key}" for key in ("visible", "swapped", "expected")),
+        "utility_regression.gap",
+        "utility_tstr.gap",
         "leakage_strongest.group_advantage",
         "fidelity_precision_coverage.precision",
         "fidelity_precision_coverage.coverage",
