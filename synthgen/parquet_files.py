@@ -17,6 +17,9 @@ from synthgen import limits
 THRIFT_BYTES, THRIFT_ITEMS = 64 * 2**20, 2_000_000
 """Longest text and list of a footer."""
 NESTED = "(list or structure)"
+FIRST_DAY, LAST_DAY = -719_162, 2_932_896
+"""0001-01-01 and 9999-12-31 in days since 1970-01-01."""
+_UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 """Stands in the cells of a column of lists or structures."""
 
 
@@ -90,6 +93,8 @@ def read(path: Path, *, columns: Sequence[str] | None = None) -> Any:
         table.validate(full=True)  # texts that are no UTF-8, indices beyond a dictionary
         if table.column_names != [shape.names[i] for i in plain]:  # two columns of one name
             raise ValueError("Expected each column once, got one twice.")
+        for place in range(table.num_columns):
+            _require_years(table.column(place))
         parts = {i: _written_out(table.column(place), path) for place, i in enumerate(plain)}
     except (pa.ArrowException, OSError, UnicodeDecodeError, MemoryError, IndexError) as error:
         if isinstance(error, OSError) and error.errno and not isinstance(error, pa.ArrowException):
@@ -97,6 +102,28 @@ def read(path: Path, *, columns: Sequence[str] | None = None) -> Any:
         raise ValueError("Expected Parquet, but the file is damaged.") from None
     other = pa.chunked_array([pa.repeat(pa.scalar(NESTED), int(file.metadata.num_rows))])
     return pa.Table.from_arrays([parts.get(i, other) for i in keep], names=[shape.names[i] for i in keep])
+
+
+def _require_years(column: Any) -> None:
+    """Refuse moments that no calendar of Python's holds, before anything is made of them.
+
+    Raises:
+        ValueError: a day or moment lies outside the years 1 to 9999.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not (pa.types.is_date(column.type) or pa.types.is_timestamp(column.type)):
+        return
+    unit = column.type.unit if pa.types.is_timestamp(column.type) else "ms"
+    a_day = 1 if pa.types.is_date32(column.type) else _UNITS[unit] * 86_400
+    counted = column.cast(pa.int32() if pa.types.is_date32(column.type) else pa.int64())
+    ends = pc.min_max(counted).as_py()
+    if (
+        ends["min"] is not None
+        and not FIRST_DAY * a_day <= ends["min"] <= ends["max"] < (LAST_DAY + 1) * a_day
+    ):
+        raise ValueError("Expected days of the years 1 to 9999, got others.")
 
 
 def _written_out(column: Any, path: Path) -> Any:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from synthgen import limits
 from synthgen._yaml_errors import Location, broken, explain, line_of
-from synthgen.errors import ConfigError
+from synthgen.errors import ConfigError, DataError
 from synthgen.jsonfile import read_bytes
 
 __all__ = ["Location", "line_of", "parse", "plain", "read", "value"]
@@ -161,6 +161,10 @@ def _text(path: Path) -> str:
         raise ConfigError(
             "Expected a file, got a folder.", where=str(path), next_step="Check the path."
         ) from None
+    except limits.TooLarge:
+        raise
+    except DataError as error:  # a folder, a pipe or a device: of a config that is the command's fault
+        raise ConfigError(error.message, where=error.where, next_step=error.next_step) from None
     except (OSError, ValueError):
         step = "Check the path and its rights."
         raise ConfigError("Expected a readable file, got none.", where=str(path), next_step=step) from None

@@ -10,6 +10,7 @@ import functools
 import io
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from typing import Any
 import pytest
 import typer
 
-from synthgen import cli, files
+from synthgen import cli, files, safe_files
 from synthgen._show import Progress, show
 from synthgen.errors import CAUSES
 
@@ -108,8 +109,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("place")
     before = Path.cwd()
     os.chdir(folder)
-    rows = [f"p{i // 2},{20 + i % 80},{'FM'[i % 2]},{'true' if i % 5 == 0 else 'false'}" for i in range(1200)]
-    for name, part in (("tiny", rows), ("holdout", rows[:400]), ("synthetic", rows[400:800])):
+    rng = random.Random(1)
+    rows = [
+        f"p{i // 2},{rng.randint(20, 99)},{'FM'[i % 2]},{'true' if rng.random() < 0.2 else 'false'}"
+        for i in range(1800)
+    ]
+    for name, part in (("tiny", rows[:1200]), ("holdout", rows[1200:1600]), ("synthetic", rows[1600:])):
         Path(f"{name}.csv").write_text("patient,age,sex,died\n" + "\n".join(part) + "\n")
     Path("tiny.schema.yaml").write_text(SCHEMA)
     Path("run.yaml").write_text(CONFIG)
@@ -227,7 +232,7 @@ def test_an_unknown_ending_is_refused_before_any_work(
 @pytest.mark.parametrize("verb", WRITING)
 def test_a_place_that_cannot_be_written_is_refused_with_its_cause(verb: str, place: Path) -> None:
     before = sorted(place.rglob("*"))
-    for new, cause in (("tiny.csv/new", "a file, not a folder"), ("n" * 252, "name is too long")):
+    for new, cause in (("tiny.csv/new", "a file, not a folder"), ("n" * 300, "name is too long")):
         code, error = problem(*example(verb, new))
         assert code == 1
         assert cause in error["message"]
@@ -289,11 +294,11 @@ def test_a_bug_is_said_to_be_one_without_its_text(place: Path, monkeypatch: pyte
 
 
 def test_a_full_disk_leaves_no_half_of_a_file(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fill(partial: Path, _: object) -> None:
-        assert partial.stat().st_size > 0
+    def fill(folder: int, temporary: str, *_: object, **__: object) -> None:
+        assert os.stat(temporary, dir_fd=folder).st_size > 0
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", fill)
+    monkeypatch.setattr(safe_files, "_rename", fill)
     code, error = problem("sample", "run", "-n", 5, "-o", "full.csv")
     assert (code, error["where"]) == (1, "full.csv")
     assert "the disk is full" in error["message"]
@@ -430,16 +435,23 @@ def test_a_signal_ends_a_verb_like_ctrl_c(number: signal.Signals, place: Path) -
         "import synthgen.drawing as drawing\n"
         "from synthgen import cli\n"
         "def slow(table, path, **_):\n"
-        "    from synthgen.outputs import replacing\n"
-        "    with replacing(path, 'write') as partial:\n"
-        "        partial.write_text('half')\n"
+        "    from synthgen.safe_files import replacing\n"
+        "    with replacing(path, private=False) as stream:\n"
+        "        stream.write(b'half')\n"
+        "        stream.flush()\n"
         "        print('ready', file=sys.stderr, flush=True)\n"
         "        time.sleep(60)\n"
         "drawing.write_table = slow\n"
         "cli.main(['sample', 'run', '-n', '5', '-o', 'stopped.csv', '--json'])\n"
     )
     command = [sys.executable, "-c", script]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(number, signal.SIG_DFL),  # a shell's background jobs ignore SIGINT
+    )
     assert process.stderr is not None
     while "ready" not in (line := process.stderr.readline()):
         assert line

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import random
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,12 @@ fields:
 """
     (tmp_path / "s.yaml").write_text(schema)
     for name, first in (("train", 0), ("holdout", 1000), ("drawn", 5000)):
-        rows = [f"p{first + i};{i % 9},5;{'FMÜ'[i % 3]};{'true' if i % 4 else 'false'}" for i in range(300)]
+        rng = random.Random(first)
+        rows = [
+            f"p{first + i};{rng.randrange(9)},{rng.randrange(100):02d};{rng.choice('FMÜ')};"
+            + rng.choice(["true", "true", "true", "false"])
+            for i in range(300)
+        ]
         content = "\n".join(["patient;dose;sex;died", *rows]) + "\n"
         (tmp_path / f"{name}.csv").write_bytes(content.encode("cp1252"))
     return tmp_path

@@ -9,7 +9,9 @@ import pandas as pd
 
 from synthgen.fields import Column
 from synthgen.ingest._canonical import Reading, text_of
+from synthgen.parquet_files import NESTED
 
+IS_NESTED = "nested values: write a column for each"
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _DECIMAL_POINT = re.compile(r"[+-]?\d+\.\d+")
 _THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:[,.' \u202f]\d{3})+(?:[.,]\d+)?")
@@ -71,10 +73,12 @@ def _wrong(raw: pd.Series, reading: Reading, column: Column, decimal: str, form:
     texts = _texts(raw, reading.wrong)
     if not texts:
         return ""
+    if NESTED in texts:
+        return IS_NESTED
     if column.field.type == "boolean":
         return "see trueValues and falseValues"
     if column.kind == "category":  # any text could be one
-        return "nested values: write a column for each"
+        return IS_NESTED
     if any(text.lower() in _WORDS for text in texts):
         return "words for no value: see missingValues"
     if column.field.is_moment:
@@ -133,8 +137,11 @@ def _outside(raw: pd.Series, reading: Reading, column: Column) -> str:
         return "blanks around a category"
     if not column.labels:
         return ""
+    texts = _texts(raw, reading.outside)
+    if NESTED in texts:
+        return IS_NESTED
     known = {str(label).casefold() for label in column.labels}
-    same = any(text.casefold() in known for text in _texts(raw, reading.outside))
+    same = any(text.casefold() in known for text in texts)
     return "a category in other capitals" if same else ""
 
 

@@ -24,6 +24,7 @@ from synthgen import archives, limits
 from synthgen.errors import DataError
 
 CHUNK, CHUNK_BYTES = 64, 64 * 2**20
+LAST_CODE_POINT = 0x10FFFF
 IMAGES = "images"
 SPLIT = "split"
 STEP = "Write it with numpy.savez: arrays <split>_images and <split>_labels, or images and named columns."
@@ -220,7 +221,16 @@ def _values(archive: zipfile.ZipFile, key: str, n_images: int) -> tuple[str, np.
         return problem, np.zeros(0)
     with archive.open(f"{key}.npy") as stream:
         values = np.asarray(np.lib.format.read_array(stream, allow_pickle=False))
+    if dtype.kind == "U" and not _is_text(values):
+        return "holds texts that are no Unicode", np.zeros(0)
     return "", np.char.decode(values, "utf-8", "replace") if dtype.kind == "S" else values
+
+
+def _is_text(values: np.ndarray) -> bool:
+    """Return whether all cells of a text array are code points; numpy reads any 4 bytes as one."""
+    codes = np.ascontiguousarray(values.astype(values.dtype.newbyteorder("=")))
+    points = codes.reshape(-1).view(np.uint32) if codes.dtype.itemsize else np.zeros(0, dtype=np.uint32)
+    return not bool(((points > LAST_CODE_POINT) | ((points >= 0xD800) & (points <= 0xDFFF))).any())
 
 
 def _columns(name: str, values: np.ndarray) -> dict[str, np.ndarray]:

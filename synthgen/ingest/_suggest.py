@@ -381,8 +381,8 @@ class _Column:
             return Suggestion({"type": "integer", "constraints": limits}, (shown, *apart))
         places = max(number.decimals for number in numbers)
         guess = Suggestion({"type": "number", "constraints": {"minimum": low, "maximum": high}})
-        inexact = max(abs(low), abs(high)) * 10.0**places >= EXACT
-        if any(number.exponent for number in numbers) or places > MOST_DECIMALS or inexact:
+        exact = places <= MOST_DECIMALS and max(abs(low), abs(high)) * 10.0**places < EXACT
+        if any(number.exponent for number in numbers) or not exact:
             return guess.because("numbers", *apart)
         return guess.with_keys(decimals=places).because(_in_decimals(rest, places, self.decimal), *apart)
 

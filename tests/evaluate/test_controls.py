@@ -26,8 +26,13 @@ from tests.evaluate.controls import (
 SEEDS = 20
 FEW_SEEDS = 3
 """In `make test`; `make test-slow` takes the others."""
+QUICK = ("copies of all parts, 1 % noise", "marginals only")
 SEEN_ALREADY = ("half of the rows copied", "copies with 1 % noise")
-ONE_SEED = [control for control in CONTROLS if control.name not in SEEN_ALREADY]
+ONE_SEED = [
+    pytest.param(control, id=control.name, marks=[] if control.name in QUICK else pytest.mark.slow)
+    for control in CONTROLS
+    if control.name not in SEEN_ALREADY
+]
 
 
 def refused_by_its_metric(control: Control, seeds: range) -> None:
@@ -48,7 +53,7 @@ def test_each_fault_is_refused_by_its_metric_in_all_of_twenty_seeds(control: Con
     refused_by_its_metric(control, range(FEW_SEEDS, SEEDS))
 
 
-@pytest.mark.parametrize("control", ONE_SEED, ids=lambda control: control.name)
+@pytest.mark.parametrize("control", ONE_SEED)
 def test_the_whole_evaluation_refuses_each_fault_for_its_head(control: Control) -> None:
     verdict = judge(inputs_of(control, 100, 2000))
     assert refusing(verdict) & set(control.heads), verdict.reasons

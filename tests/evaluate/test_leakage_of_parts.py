@@ -120,9 +120,10 @@ def test_each_leak_is_refused_by_its_metric(leak: Leak, names: Sequence[str], se
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_five_known_columns_of_each_patient_on_strangers_rows_cannot_be_signed(seed: int) -> None:
+def test_five_known_columns_of_each_patient_on_strangers_rows_are_refused(seed: int) -> None:
+    """By combinations of one's own; the score over all columns is too weak for it (.03 to .09 of .09)."""
     inputs = inputs_of(Control("leak", known_columns, ("leakage",)), 40 + seed, N)
-    assert severities(judge(inputs, ("leakage_partial_match",), seed)) & {"refuse", "cannot-sign"}
+    assert "refuse" in severities(judge(inputs, ("leakage_unique_parts",), seed))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -18,7 +18,7 @@ def test_a_run_that_nobody_kills_spends_its_plan_once(whole):
     whole.check()
     assert whole.witnessed() == pytest.approx(whole.booked())
     kinds = [entry.kind for entry in whole.ledger().entries()]
-    assert kinds == ["cap", "reserve", "draw", "commit"]
+    assert kinds == ["cap", "reserve", "draw", "commit", "release"]
     assert (whole.folder / "run" / "internal" / "answers.journal").stat().st_mode & 0o777 == 0o600
 
 

@@ -445,7 +445,7 @@ TABLES = st.lists(st.sampled_from(sorted(KINDS)), min_size=1, max_size=4).flatma
 
 @settings(
     deadline=None,
-    max_examples=50,
+    max_examples=25,
     derandomize=True,
     phases=[Phase.generate],
     suppress_health_check=list(HealthCheck),
