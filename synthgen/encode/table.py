@@ -315,17 +315,19 @@ def _step_edges(column: Column, n_cells: int, *, has_zero: bool) -> tuple[float,
     if n_values <= n_cells:
         borders = np.arange(low, high + 2, dtype=float)
     else:
-        inner = np.linspace(low + 1, high, min(n_cells, n_values - 2) + 1)
+        first, last = float(low + 1), float(high)  # whole numbers beyond 64 bits are no numpy integers
+        inner = np.linspace(first, last, min(n_cells, n_values - 2) + 1)
         if is_wide(column):
-            wide = _wide_edges(
-                low, high, n_cells, least=max(1.0, _nearest(low, high)), even=column.field.scale != "log"
-            )
-            inner = np.clip(wide, low + 1, high)
+            least = max(1.0, _nearest(float(low), last))
+            wide = _wide_edges(float(low), last, n_cells, least=least, even=column.field.scale != "log")
+            inner = np.clip(wide, first, last)
         zero = [0.0, 1.0] if has_zero else []
-        inner = np.unique(np.clip(np.round(np.append(inner, zero)), low + 1, high))
+        inner = np.unique(np.clip(np.round(np.append(inner, zero)), first, last))
         borders = np.array([low, *inner.tolist(), high + 1], dtype=float)
     unit = column.per_unit or 1.0
-    return tuple((borders if unit == 1.0 else (borders - 0.5) / unit).tolist())
+    borders = borders if unit == 1.0 else (borders - 0.5) / unit
+    borders[-1] = max(borders[-1], np.nextafter(borders[-2], np.inf))  # beyond 2**53 adding 1 changes nothing
+    return tuple(borders.tolist())
 
 
 def is_wide(column: Column) -> bool:

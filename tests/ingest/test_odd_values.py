@@ -10,9 +10,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from synthgen import parquet_files
+from synthgen.encode.table import Encoder
 from synthgen.ingest import image_draft
 from synthgen.ingest.drafts import NOTHING
 from synthgen.ingest.inspect import init
+from synthgen.schema import load_schema
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,15 @@ def test_a_number_of_four_hundred_decimals_is_suggested_as_a_number(tmp_path: Pa
     cells = [f"{i}.{'1' * 400}" for i in range(3)]
     (tmp_path / "t.csv").write_text("dose\n" + "\n".join(cells) + "\n")
     assert "type: number" in init(tmp_path / "t.csv", suggest=True).text
+
+
+@pytest.mark.parametrize("top", [2**63, 10**25, 10**80])
+@pytest.mark.parametrize("kind", ["type: integer", "type: number, decimals: 2"])
+def test_bounds_beyond_64_bits_have_bins(top: int, kind: str, tmp_path: Path) -> None:
+    bounds = f"{{minimum: 3, maximum: {top}}}" if "integer" in kind else f"{{minimum: 3, maximum: {top}.0}}"
+    text = f"unit: row\nfields:\n  - {{name: dose, {kind}, constraints: {bounds}}}\n"
+    (tmp_path / "s.yaml").write_text(text)
+    grids = Encoder.of(load_schema(tmp_path / "s.yaml")).grids
+    edges = np.asarray(grids["dose"].edges)
+    assert np.isfinite(edges).all()
+    assert (np.diff(edges) > 0).all()
