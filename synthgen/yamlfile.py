@@ -157,12 +157,6 @@ def _text(path: Path) -> str:
         raise ConfigError(
             "Expected a file, found none.", where=str(path), next_step="Check the path."
         ) from None
-    except IsADirectoryError:
-        raise ConfigError(
-            "Expected a file, got a folder.", where=str(path), next_step="Check the path."
-        ) from None
-    except limits.TooLarge:
-        raise
     except DataError as error:  # a folder, a pipe or a device: of a config that is the command's fault
         raise ConfigError(error.message, where=error.where, next_step=error.next_step) from None
     except (OSError, ValueError):

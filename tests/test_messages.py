@@ -103,6 +103,15 @@ def problem(*arguments: object) -> tuple[int, dict[str, str]]:
     return code, error
 
 
+def make_run(folder: Path) -> None:
+    """Make a cohort, its ledger, and an evaluated run that was not released, all in a folder."""
+    rows = [f"p{i // 2},{20 + i % 80},{'FM'[i % 2]},{'true' if i % 5 == 0 else 'false'}" for i in range(1200)]
+    (folder / "tiny.csv").write_text("patient,age,sex,died\n" + "\n".join(rows) + "\n")
+    (folder / "tiny.schema.yaml").write_text(SCHEMA)
+    (folder / "run.yaml").write_text(CONFIG)
+    assert call("run", folder / "run.yaml", "--output", folder / "run", "--anyway")[0] == 5
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with a run, its bundle, and all that the examples name."""

@@ -12,7 +12,7 @@ import pytest
 from synthgen import own_runs, spending
 from synthgen.privacy.ledger import Ledger
 from tests.privacy.false_servers import FalseServer, asking
-from tests.test_messages import CONFIG, SCHEMA, call
+from tests.test_messages import CONFIG, call, make_run
 
 SECRET = "hunter2-secret"  # noqa: S105
 
@@ -21,11 +21,7 @@ SECRET = "hunter2-secret"  # noqa: S105
 def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hospital's folder with a cohort, its ledger, and an evaluated run."""
     folder = tmp_path_factory.mktemp("sent")
-    rows = [f"p{i // 2},{20 + i % 80},{'FM'[i % 2]},{'true' if i % 5 == 0 else 'false'}" for i in range(1200)]
-    (folder / "tiny.csv").write_text("patient,age,sex,died\n" + "\n".join(rows) + "\n")
-    (folder / "tiny.schema.yaml").write_text(SCHEMA)
-    (folder / "run.yaml").write_text(CONFIG)
-    assert call("run", folder / "run.yaml", "--output", folder / "run", "--anyway")[0] == 5
+    make_run(folder)
     return folder
 
 

@@ -72,12 +72,25 @@ NOISE = {
 """Standard deviation of one patient's part in a figure: of the mean gap of AUROCs (a positive and a negative
 patient), of Brier scores, of R squared, of a right guess of a hidden value, of a column's total variation, of
 a ball that holds a record, of a near copy. Measured on support2 with independent real records in the
-synthetic ones' place (600 to 4,000 patients, `docs/command_line.md`)."""
+synthetic ones' place (600 to 4,000 patients, `docs/command_line.md`); ``near`` is an estimate,
+not measured."""
 
 
 def around(value: float, deviation: float, n: int) -> Estimate:
     """Return an estimate with a normal interval."""
     return Estimate(value, value - Z * deviation, value + Z * deviation, n=n)
+
+
+def no_difference(members: int, others: int, *, most: int) -> Estimate:
+    """Return a difference of 0 between two shares of copied patients, with the interval of so many patients.
+
+    Args:
+        members: training patients.
+        others: patients of other parts.
+        most: how many of either are looked at.
+    """
+    first, second = (spread(min(n, most), NOISE["near"]) for n in (members, others))
+    return around(0.0, math.hypot(first, second), members + others)
 
 
 def enough(estimate: Estimate, patients: int, needed: int) -> Estimate:

@@ -14,7 +14,7 @@ import pandas as pd
 
 from synthgen.evaluate._all_rows import nearest_rows
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
-from synthgen.evaluate._declared import NOISE, Declared, around, spread
+from synthgen.evaluate._declared import Declared, no_difference
 from synthgen.evaluate._design import euclidean
 from synthgen.evaluate._intervals import insufficient
 from synthgen.evaluate._patients import sample_patients
@@ -77,8 +77,7 @@ def expect(declared: Declared) -> MetricResult:
     members, others = (min(n, MAX_PATIENTS) for n in (declared.train, declared.pooled().holdout))
     if min(members, others) < MIN_PATIENTS or not declared.synthetic or len(declared.schema.columns) < 2:
         return _result({"linked": insufficient(members + others)}, {}, note=NOTE)
-    noise = float(np.hypot(spread(members, NOISE["near"]), spread(others, NOISE["near"])))
-    return _result({"linked": around(0.0, noise, members + others)}, {})
+    return _result({"linked": no_difference(members, others, most=MAX_PATIENTS)}, {})
 
 
 def splits(names: list[str]) -> list[tuple[list[str], list[str]]]:

@@ -22,7 +22,7 @@ import pandas as pd
 
 from synthgen.evaluate._all_rows import chunks, nearest_rows
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
-from synthgen.evaluate._declared import NOISE, Declared, around, spread
+from synthgen.evaluate._declared import Declared, no_difference
 from synthgen.evaluate._design import euclidean, group_codes, partitions
 from synthgen.evaluate._intervals import insufficient, without_interval
 from synthgen.evaluate._neighbours import CHUNK, k_nearest
@@ -150,9 +150,7 @@ def expect(declared: Declared) -> MetricResult:
     if fewest < MIN_PATIENTS:
         note = f"It takes {MIN_PATIENTS} patients a side, as many foreign ones, and synthetic records."
         return _result(dict.fromkeys(keys, insufficient(fewest)), {}, 0, note=note)
-    members = min(declared.train, MAX_PATIENTS)
-    noise = float(np.hypot(spread(members, NOISE["near"]), spread(min(others, MAX_PATIENTS), NOISE["near"])))
-    found = around(0.0, noise, members + others)
+    found = no_difference(min(declared.train, MAX_PATIENTS), others, most=MAX_PATIENTS)
     return _result(dict.fromkeys(keys, found), {}, declared.synthetic)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
-from synthgen.evaluate._declared import NOISE, Declared, around, spread
+from synthgen.evaluate._declared import Declared, no_difference
 from synthgen.evaluate._exact import MAX_PATIENTS, MIN_PATIENTS, Exact, compared, exact
 from synthgen.evaluate._intervals import insufficient
 from synthgen.evaluate._shares import Compared, most_significant
@@ -49,8 +49,7 @@ def expect(declared: Declared) -> MetricResult:
     others = declared.holdout + declared.reference
     if min(declared.train, others) < MIN_PATIENTS or not declared.synthetic:
         return _result({"rare": insufficient(others)}, {}, note=NOTE)
-    first, second = (spread(min(n, MAX_PATIENTS), NOISE["near"]) for n in (declared.train, others))
-    return _result({"rare": around(0.0, float(np.hypot(first, second)), declared.train + others)}, {})
+    return _result({"rare": no_difference(declared.train, others, most=MAX_PATIENTS)}, {})
 
 
 def _by_column(known: Exact, numbers: list[int]) -> dict[str, Compared]:

@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from synthgen.evaluate._base import Estimate, Inputs, MetricResult, result
-from synthgen.evaluate._declared import NOISE, Declared, around, spread
+from synthgen.evaluate._declared import Declared, no_difference
 from synthgen.evaluate._exact import MAX_PATIENTS, MIN_PATIENTS, Exact, Subset, compared, exact
 from synthgen.evaluate._intervals import insufficient
 from synthgen.evaluate._shares import Compared, most_significant
@@ -69,8 +69,7 @@ def expect(declared: Declared) -> MetricResult:
         or len(declared.schema.columns) < 2
     ):
         return _result(dict.fromkeys(("quasi", "worst"), insufficient(others)), {}, 0, note=NOTE)
-    first, second = (spread(min(n, MAX_PATIENTS), NOISE["near"]) for n in (declared.train, others))
-    found = around(0.0, float(np.hypot(first, second)), declared.train + others)
+    found = no_difference(declared.train, others, most=MAX_PATIENTS)
     return _result(dict.fromkeys(("quasi", "worst"), found), {}, 0)
 
 

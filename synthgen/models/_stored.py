@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from synthgen.schema import Schema
 
 KEY = "generator"
+Stored = TypeVar("Stored")
 
 
 def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
@@ -82,13 +83,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         DataError: it is a link, a pipe or a device, or beyond the limits.
         OSError: it cannot be read.
     """
-    from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    try:
-        return dict(load(jsonfile.read_bytes(path, "model_bytes", links=False)))
-    except (SafetensorError, KeyError, TypeError) as error:  # a type of numbers that numpy does not have
-        raise ValueError("Expected a safetensors file, got another.") from error
+    return _read(path, load)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -108,12 +105,18 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         DataError: it is a link, a pipe or a device, or beyond the limits.
         OSError: it cannot be read.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load
+
+    return _read(path, load)
+
+
+def _read(path: Path, load: Callable[[bytes], dict[str, Stored]]) -> dict[str, Stored]:
+    """Return a safetensors file's content by one of the library's loaders; see `read_arrays`."""
+    from safetensors import SafetensorError
 
     try:
         return dict(load(jsonfile.read_bytes(path, "model_bytes", links=False)))
-    except (SafetensorError, KeyError, TypeError) as error:
+    except (SafetensorError, KeyError, TypeError) as error:  # TypeError: numbers that numpy does not have
         raise ValueError("Expected a safetensors file, got another.") from error
 
 

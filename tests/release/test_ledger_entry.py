@@ -11,18 +11,14 @@ from synthgen.errors import DataError
 from synthgen.privacy.accountant import to_json
 from synthgen.privacy.ledger import Ledger
 from synthgen.release.record import record_digest
-from tests.test_messages import CONFIG, SCHEMA, call
+from tests.test_messages import call, make_run
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a cohort, its ledger, and a run that was not released."""
     folder = tmp_path_factory.mktemp("made")
-    rows = [f"p{i // 2},{20 + i % 80},{'FM'[i % 2]},{'true' if i % 5 == 0 else 'false'}" for i in range(1200)]
-    (folder / "tiny.csv").write_text("patient,age,sex,died\n" + "\n".join(rows) + "\n")
-    (folder / "tiny.schema.yaml").write_text(SCHEMA)
-    (folder / "run.yaml").write_text(CONFIG)
-    assert call("run", folder / "run.yaml", "--output", folder / "run", "--anyway")[0] == 5
+    make_run(folder)
     return folder
 
 
