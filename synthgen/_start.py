@@ -3,7 +3,9 @@
 ``python -m synthgen`` puts the current folder first in the path of modules, a script its own folder, and an
 empty part of ``PYTHONPATH`` the current folder: a ``json.py`` next to a hospital's scans would be run. Where
 synthgen is the program, these leave the path, as under ``python -P``; in a notebook or another program the
-path stays as it is. An empty part of ``PATH`` means the current folder, too.
+path stays as it is. An empty part of ``PATH`` means the current folder, too. matplotlib, which Lightning also
+imports, reads a ``matplotlibrc`` of the current folder, which can name a module to load: it is imported with
+the root folder as the current one.
 
 Out of reach is what Python loads before this module: a ``synthgen`` folder under ``python -m synthgen``, a
 ``sitecustomize`` on ``PYTHONPATH``. The script ``synthgen`` and ``python -P -m synthgen`` have no such gap.
@@ -11,8 +13,14 @@ Out of reach is what Python loads before this module: a ``synthgen`` folder unde
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import os
 import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 TELEMETRY_OFF = ("HF_HUB_DISABLE_TELEMETRY", "DISABLE_TELEMETRY", "DO_NOT_TRACK")
 """What huggingface_hub, which diffusers needs, looks at; no other dependency reports anything."""
@@ -35,6 +43,29 @@ def prepare() -> None:
     sys.path[:] = [place for place in sys.path if place not in unsafe or place == own]
     if "PATH" in os.environ:
         os.environ["PATH"] = absolute_parts(os.environ["PATH"])
+    if not any(isinstance(finder, _FromRootFolder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _FromRootFolder())
+
+
+class _FromRootFolder(MetaPathFinder):
+    """Import matplotlib with the root folder as the current one, whichever package asks for it first."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "matplotlib":
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(fullname)
+        if spec is not None and spec.loader is not None:
+            execute = spec.loader.exec_module
+
+            def from_root(module: ModuleType) -> None:
+                with contextlib.chdir(os.path.abspath(os.sep)):
+                    execute(module)
+
+            spec.loader.exec_module = from_root  # type: ignore[method-assign]
+        return spec
 
 
 def absolute_parts(text: str) -> str:

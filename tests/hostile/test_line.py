@@ -37,7 +37,8 @@ VERBS = {
 """One command of each verb; some of them are refused, after they have loaded what they need."""
 PATHS = {"PATH": f":{os.environ['PATH']}"}
 """An empty part: the current folder, where a program of the name `lscpu` lies."""
-OWN_PROGRAMS = re.compile(r'"[^"]*(synthgen|python[0-9.]*|lscpu)"')
+OWN_PROGRAMS = re.compile(r'"[^"]*(synthgen|python[0-9.]*|lscpu|fc-list)"')
+"""lscpu counts cores for joblib, fc-list finds fonts for matplotlib: both from absolute parts of PATH."""
 
 
 def verbs(app, before=""):
@@ -97,6 +98,16 @@ def test_python_minus_m_and_empty_parts_of_the_path_of_modules(folder, tmp_path,
     command = [line.sys.executable, "-m", "synthgen", "plan", "run.yaml"]
     done = line.watched(command, folder, tmp_path / "log", PYTHONPATH=path and f"{path}:{path}")
     require_clean(done, folder, (0,))
+
+
+def test_whoever_imports_matplotlib_first_it_reads_no_settings_of_the_folder(tmp_path):
+    (tmp_path / "matplotlibrc").write_text("svg.hashsalt: planted\n")
+    script = tmp_path / "synthgen"
+    script.write_text("import synthgen, matplotlib\nprint(matplotlib.rcParams['svg.hashsalt'])\n")
+    done = line.subprocess.run(
+        [line.sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "None"
 
 
 def test_the_guard_sees_a_connection_and_a_planted_module_of_a_child(folder, tmp_path, monkeypatch):
