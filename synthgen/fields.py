@@ -198,7 +198,7 @@ class Field(Settings):
             abs(bound) * 10.0 ** max(self.decimals or 0, 0) >= 2.0**63
         ):
             raise ValueError(
-                "expected minimum and maximum below 2**63, counted in the smallest difference that decimals allow"
+                "expected minimum and maximum below 2**63 steps of the smallest difference that decimals allow"
             )
 
     def check_tokens(self, missing: tuple[str, ...]) -> None:
