@@ -50,13 +50,18 @@ def prepare() -> None:
 class _FromRootFolder(MetaPathFinder):
     """Import matplotlib with the root folder as the current one, whichever package asks for it first."""
 
+    _asked = False
+
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != "matplotlib":
+        if fullname != "matplotlib" or self._asked:
             return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
+        self._asked = True
+        try:
+            spec = importlib.util.find_spec(fullname)
+        finally:
+            self._asked = False
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 

@@ -49,6 +49,7 @@ UNKNOWN, DAMAGED = "not a PNG, JPEG or TIFF image", "damaged"
 LARGE, FRAMES = "more pixels than SYNTHGEN_LIMIT_IMAGE_PIXELS allows", "more than one frame"
 LONG = "more bytes than SYNTHGEN_LIMIT_IMAGE_BYTES allows"
 SCANS = "more scans than SYNTHGEN_LIMIT_IMAGE_SCANS allows"
+TEXTS = "texts in its header that unpack to more than a megabyte"
 NOTHING, CLOSED = "an empty file", "a file that this user may not read"
 GONE = "a file that is not there, or a link to nowhere"
 CHANNELS = "neither one nor three channels"
@@ -82,8 +83,13 @@ def decode_file(path: Path, spec: Images, *, root: Path | None = None) -> np.nda
             raise Unusable(CLOSED) from None
         except FileNotFoundError:
             raise Unusable(GONE) from None
-        except _BROKEN:
-            raise Unusable(DAMAGED) from None
+        except _BROKEN as error:
+            raise Unusable(TEXTS if _has_long_texts(error) else DAMAGED) from None
+
+
+def _has_long_texts(error: BaseException) -> bool:
+    """Return whether Pillow refused compressed texts of a PNG file for their size."""
+    return isinstance(error, ValueError) and ("MAX_TEXT_CHUNK" in str(error) or "text chunks" in str(error))
 
 
 def _picture(stream: BufferedReader) -> Image.Image:

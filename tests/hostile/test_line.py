@@ -103,7 +103,10 @@ def test_python_minus_m_and_empty_parts_of_the_path_of_modules(folder, tmp_path,
 def test_whoever_imports_matplotlib_first_it_reads_no_settings_of_the_folder(tmp_path):
     (tmp_path / "matplotlibrc").write_text("svg.hashsalt: planted\n")
     script = tmp_path / "synthgen"
-    script.write_text("import synthgen, matplotlib\nprint(matplotlib.rcParams['svg.hashsalt'])\n")
+    script.write_text(
+        "import synthgen, importlib.util\nassert importlib.util.find_spec('matplotlib')\n"
+        "import matplotlib\nprint(matplotlib.rcParams['svg.hashsalt'])\n"
+    )
     done = line.subprocess.run(
         [line.sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True
     )
