@@ -101,6 +101,29 @@ def read_table(path: Path, rng: random.Random) -> None:
     read(path, schema)
 
 
+def read_redcap(path: Path, rng: random.Random) -> None:
+    """Draft a schema from a REDCap dictionary, with and without an export beside it."""
+    from synthgen.ingest import redcap
+
+    redcap.draft(path.parent / "dictionary.csv", table=rng.choice([None, path.parent / "export.csv"]))
+
+
+def read_omop(path: Path, rng: random.Random) -> None:
+    """Join the tables of an OMOP folder."""
+    from synthgen.ingest.omop import flatten
+
+    flatten(path.parent, ["condition_201826", "measurement_3004249"])
+
+
+def read_policy(path: Path, rng: random.Random) -> None:
+    """Load a policy of the gate, and compare it with the shipped one."""
+    from synthgen.release._looser import looser
+    from synthgen.release.policy import load_policy
+
+    policy = load_policy(path)
+    _ = policy.digest, policy.thresholds(), policy.margins(), looser(policy, load_policy("default"))
+
+
 def read_pictures(path: Path, rng: random.Random) -> None:
     """Read a folder or an array file of images, or draft a schema from it."""
     from synthgen.ingest import image_draft
@@ -192,6 +215,9 @@ READERS = (
     Reader("schema", "schema/schema.yaml", read_schema),
     Reader("csv", "csv/table.*", read_table),
     Reader("parquet", "parquet/*.parquet", read_table),
+    Reader("redcap", "redcap/*.csv", read_redcap),
+    Reader("omop", "omop/*.csv", read_omop),
+    Reader("policy", "policy/*.yaml", read_policy),
     Reader("npz", "npz/*.npz", read_pictures),
     Reader("images", "images/*.*g", read_pictures),
     Reader("tiff", "images/*.tif*", read_pictures),

@@ -7,6 +7,7 @@ import gzip
 import importlib.util
 import json
 import lzma
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ release: {formats: [csv]}
 def make(folder: Path) -> None:
     """Write all seeds into a folder, one folder a reader."""
     tables(folder)
+    others(folder)
     pictures(folder)
     dicom(folder)
     run(folder)
@@ -90,6 +92,25 @@ def tables(folder: Path) -> None:
         ({}, {"compression": "zstd"}, {"use_dictionary": False, "data_page_version": "2.0"})
     ):
         pq.write_table(frame, folder / "parquet" / f"table{number}.parquet", **more)
+
+
+def others(folder: Path) -> None:
+    """Write a REDCap dictionary with an export, a folder of OMOP tables, and the shipped policies."""
+    from synthgen.release import policy
+
+    shutil.copytree(Path(__file__).parents[1] / "data" / "redcap", folder / "redcap")
+    people = [f"{i},{8507 + 25 * (i % 2)},19{40 + i}" for i in range(20)]
+    conditions = [f"{i},201826,2020-01-0{1 + i % 9}" for i in range(0, 20, 3)]
+    values = [f"{i},3004249,2021-02-0{1 + i % 9},{110 + i}.5" for i in range(20)]
+    tables = {
+        "person": ["person_id,gender_concept_id,year_of_birth", *people],
+        "condition_occurrence": ["person_id,condition_concept_id,condition_start_date", *conditions],
+        "measurement": ["person_id,measurement_concept_id,measurement_date,value_as_number", *values],
+    }
+    (folder / "omop").mkdir()
+    for name, lines in tables.items():
+        (folder / "omop" / f"{name}.csv").write_text("\n".join(lines) + "\n")
+    shutil.copytree(Path(policy.__file__).parent / "policies", folder / "policy")
 
 
 def pictures(folder: Path) -> None:

@@ -17,7 +17,7 @@ from synthgen import jsonfile, limits, yamlfile
 from synthgen.errors import ConfigError
 
 HERE = Path(__file__).parent
-READERS = "config schema csv parquet npz images tiff dicom model run bundle ledger".split()
+READERS = "config schema csv parquet redcap omop policy npz images tiff dicom model run bundle ledger".split()
 CODE_2 = {
     *("model_whose_header_lies", "schema_of_15000_fields", "schema_with_a_comment_of_3_mb"),
     *(
@@ -58,7 +58,13 @@ def fuzzed(tmp_path: Path, *arguments: str) -> list[dict[str, Any]]:
 
 def test_a_few_mutated_files_of_every_reader_are_read_or_refused_in_words(tmp_path: Path) -> None:
     outcomes = fuzzed(
-        tmp_path, "--count", "40", "--seconds", "120", "--readers", ",".join(READERS[:10] + READERS[11:])
+        tmp_path,
+        "--count",
+        "40",
+        "--seconds",
+        "120",
+        "--readers",
+        ",".join(name for name in READERS if name != "bundle"),
     )
     outcomes += fuzzed(tmp_path, "--count", "10", "--seconds", "120", "--readers", "bundle")
     assert {found["reader"]: found["files"] for found in outcomes} == {
