@@ -197,9 +197,7 @@ class Field(Settings):
         elif (self.type == "integer" or self.decimals is not None) and (
             abs(bound) * 10.0 ** max(self.decimals or 0, 0) >= 2.0**63
         ):
-            raise ValueError(
-                "expected minimum and maximum below 2**63 steps of the smallest difference that decimals allow"
-            )
+            raise ValueError("expected minimum and maximum below 2**63 steps of the smallest difference")
 
     def check_tokens(self, missing: tuple[str, ...]) -> None:
         """Refuse a text that would mean both a value and its absence."""
