@@ -239,6 +239,7 @@ class Outcome:
     refused: Counter[int] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     slowest: float = 0.0
+    slowest_file: int = 0
     seconds: float = 0.0
 
     def __str__(self) -> str:
@@ -246,7 +247,7 @@ class Outcome:
         return (
             f"{self.reader:8} {self.files:>7,} mutated files, {self.accepted:,} read, "
             f"refused {refused or 'none'}; faults {len(self.faults)}; "
-            f"slowest {self.slowest:.1f} s; {self.seconds:.0f} s in all"
+            f"slowest {self.slowest:.1f} s (file {self.slowest_file}); {self.seconds:.0f} s in all"
         )
 
 
@@ -340,7 +341,8 @@ def _watched(found: Outcome, child: int, pipe: int, at: int, last: int, seconds:
         while len(text) < size:
             text += os.read(pipe, size - len(text))
         found.files += 1
-        found.slowest = max(found.slowest, took)
+        if took > found.slowest:
+            found.slowest, found.slowest_file = took, at
         if took > seconds:
             found.faults.append(f"{found.reader} {at}: took {took:.0f} s")
         elif code < 0:
