@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -183,7 +184,6 @@ def load_policy(name_or_path: str | Path) -> Policy:
             shipped policy for other rules.
     """
     text = str(name_or_path)
-    shipped = _shipped()
     known = shipped_names()
     if isinstance(name_or_path, Path) or text.endswith((".yaml", ".yml")) or "/" in text:
         policy = _read(Path(name_or_path))
@@ -200,8 +200,7 @@ def load_policy(name_or_path: str | Path) -> Policy:
             f"Expected one of the shipped policies {known} or a path to a .yaml file, got another name.",
             next_step="Correct `release.policy`.",
         )
-    with resources.as_file(shipped / f"{text}.yaml") as path:
-        return _read(path)
+    return _of_package(text)
 
 
 def shipped_names() -> list[str]:
@@ -216,6 +215,12 @@ def is_shipped(policy: Policy) -> bool:
 
 def _shipped() -> Traversable:
     return resources.files("synthgen.release") / "policies"
+
+
+@cache
+def _of_package(name: str) -> Policy:
+    with resources.as_file(_shipped() / f"{name}.yaml") as path:
+        return _read(path)
 
 
 def _read(path: Path) -> Policy:
