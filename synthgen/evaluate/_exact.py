@@ -84,6 +84,16 @@ class Exact:
             self.rows[start : start + len(chunk)] = self._codes(as_written(self.schema, chunk, self.names))
         self.planted = self._codes(as_written(self.schema, half.frame, self.names))
 
+    def by_patient(self, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return whether some record is marked, of each member and of each other patient."""
+        cut = len(self.suspects.members)
+        sides = ((records[:cut], self.suspects.members), (records[cut:], self.suspects.others))
+        found = []
+        for part, table in sides:
+            codes, n_units = table.unit_codes()
+            found.append(np.bincount(codes, weights=part, minlength=n_units) > 0)
+        return found[0], found[1]
+
     def _codes(self, values: np.ndarray) -> np.ndarray:
         """Return the place of each value among the known ones; one beyond the last if it is none of these."""
         codes = np.empty(values.shape, dtype=np.int32)
@@ -144,15 +154,21 @@ def exact(inputs: Inputs) -> Exact | None:
     return found if found.suspects.enough else None
 
 
-def compared(found: Exact, records: np.ndarray) -> Compared:
-    """Return of how many members, and of how many others, some record is marked."""
-    cut = len(found.suspects.members)
-    sides = []
-    for part, table in ((records[:cut], found.suspects.members), (records[cut:], found.suspects.others)):
-        codes, n_units = table.unit_codes()
-        sides.append(np.bincount(codes, weights=part, minlength=n_units) > 0)
-    members, others = sides
-    return Compared(int(members.sum()), len(members), int(others.sum()), len(others))
+def compared(found: Exact, records: np.ndarray, among: np.ndarray) -> Compared | None:
+    """Return of how many members, and of how many others, some record is marked.
+
+    Args:
+        found: the suspects.
+        records: which of their records are marked.
+        among: which could be: whoever has none of these says nothing about members and others, and would
+            only make the marked ones look like chance. They are told without membership.
+
+    Returns:
+        None if nobody of one side has such a record.
+    """
+    marked, possible = found.by_patient(records & among), found.by_patient(among)
+    hits, patients = ([int(side.sum()) for side in sides] for sides in (marked, possible))
+    return Compared(hits[0], patients[0], hits[1], patients[1]) if min(patients) else None
 
 
 def _met(found: np.ndarray, keys: np.ndarray, size: int) -> np.ndarray:

@@ -6,6 +6,11 @@ the generator saw. A few copies hide among many patients, so they are looked for
 synthetic record near: at several distances, among patients who lie far from all others, and within each
 small group and category.
 
+Among patients who are much alike other patients' rows come as near as a copy does, and a count of patients
+with a near row says little. There the rows are asked instead: whose is the patient next to each? Where
+nothing leaks, a member's as often as anybody else's. A row that was made from a record with noise on it
+often has a number that no patient has, and such rows are asked apart.
+
 A generator that saw training, holdout and reference alike gives every attack the same answer on both sides.
 Nearness has a control that such a generator cannot spoil: other real records. Whatever a generator's density
 is, a record that it drew without seeing a patient falls next to that patient no more often, on average over
@@ -51,6 +56,12 @@ UNUSUAL = (1.0, 0.5, 0.25, 0.1, 0.025)
 """Shares of the patients, those who lie farthest from all others, among whom near copies are counted."""
 SMALL = 0.25
 """Share of the patients up to which a category is a small group whose members may have been memorised."""
+OWNERS = 5_000
+"""Members, and others, at most, among whom each row's nearest patient is sought; every row is asked."""
+ROWS_NEAR = ((0, 0.5, 9.0), (0, 0.25, 9.0), (0, 0.1, 9.0), (1, 0.7, 9.0), (1, 0.5, 9.0), (1, 1.0, 0.05))
+"""Numbers of a row, at least, that no patient has; the part of the distance to the second nearest patient
+within which the nearest one must lie; and the distance within which: at .05 all categories are equal, and
+numbers are within 5 % of their ranges together."""
 FEWEST = 20
 """Patients of a small group at least; of fewer, no count is beyond chance after correction for all groups."""
 TWINS = 2e-3
@@ -63,7 +74,10 @@ DEFINITION = (
     " cohort), by Fisher's exact test and Mee's interval. copied: the most significant of such differences"
     " at five distances among all patients and among the 50, 25, 10 and 2.5 % who lie farthest from others;"
     " worst_group: of those within each protected group, crossing of two, and small category or range of a"
-    " column; each corrected for their number (Bonferroni). holdout_excess: of the holdout patients, the"
+    " column; each corrected for their number (Bonferroni). nearest: share of patients nearest"
+    " to some synthetic row, within a half, a quarter or a tenth of its distance to the second nearest; also"
+    " of rows with a number that no patient has (within .7 or a half, or nearer than .05): training minus"
+    " other patients, the most significant, corrected alike. holdout_excess: of the holdout patients, the"
     " share near to as many synthetic rows as there are training patients, in expectation over which rows,"
     " minus the share near to one record of each of those, who are others (Newcombe, paired, with what rows"
     " that are near to several patients add); near is here within that part of the distance to the nearest"
@@ -111,9 +125,9 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         rng: draws patients where a cap is met, and one record of each.
 
     Returns:
-        ``difference``, ``copied``, ``worst_group`` and ``holdout_excess`` (-1 to 1), ``train`` and
-        ``holdout`` (0 to 1), of patients; ``groups["closeness"]`` by distance and unusualness,
-        ``groups["difference"]`` by group and category.
+        ``difference``, ``copied``, ``worst_group``, ``nearest`` and ``holdout_excess`` (-1 to 1), ``train``
+        and ``holdout`` (0 to 1), of patients; ``groups["closeness"]`` by distance and unusualness,
+        ``groups["difference"]`` by group and category, ``groups["nearest"]`` by kind of row.
     """
     train = sample_patients(inputs.train, MAX_PATIENTS, rng=rng)
     others = sample_patients(non_members(inputs), MAX_PATIENTS, rng=rng)
@@ -122,20 +136,23 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     if min(*patients, n_foreign, len(inputs.synthetic)) < MIN_PATIENTS:
         note = f"It takes {MIN_PATIENTS} patients a side, as many foreign ones, and synthetic records."
         nothing = insufficient(sum(patients))
-        return _result(dict.fromkeys(("difference", "copied", "worst_group"), nothing), {}, 0, note=note)
+        keys = ("difference", "copied", "worst_group", "nearest")
+        return _result(dict.fromkeys(keys, nothing), {}, 0, note=note)
     near = nearness(inputs, train, others, rng=rng)
     everybody = np.ones(len(near.ratio), dtype=bool)
     plain = near.compared(NEAR, everybody) or Compared(0, patients[0], 0, patients[1])
     closeness, groups = _by_closeness(near), _by_group(inputs, near, train, others)
+    nearest = _by_row(inputs, train, others, rng=rng)
     estimates = {
         "difference": plain.estimate(),
         "train": without_interval(plain.hits / plain.n, n=plain.n),
         "holdout": without_interval(plain.other_hits / plain.other_n, n=plain.other_n),
         "copied": most_significant(list(closeness.values())),
         "worst_group": most_significant(list(groups.values())) if groups else insufficient(sum(patients)),
+        "nearest": most_significant(list(nearest.values())),
         "holdout_excess": _excess_of_the_holdout(inputs, rng),
     }
-    families = {"closeness": closeness, "difference": groups}
+    families = {"closeness": closeness, "difference": groups, "nearest": nearest}
     by_group = {
         name: {key: one.estimate() for key, one in family.items()} for name, family in families.items()
     }
@@ -146,7 +163,7 @@ def expect(declared: Declared) -> MetricResult:
     """Return what would be found at a perfect generator: nothing, known as well as so many patients allow."""
     others = declared.holdout + declared.reference
     fewest = min(declared.train, others, declared.reference, declared.synthetic)
-    keys = ("difference", "copied", "worst_group", "holdout_excess")
+    keys = ("difference", "copied", "worst_group", "nearest", "holdout_excess")
     if fewest < MIN_PATIENTS:
         note = f"It takes {MIN_PATIENTS} patients a side, as many foreign ones, and synthetic records."
         return _result(dict.fromkeys(keys, insufficient(fewest)), {}, 0, note=note)
@@ -203,6 +220,44 @@ def _by_group(inputs: Inputs, near: Nearness, train: RealTable, others: RealTabl
             if one is not None:
                 found[names[i]] = one
     return found
+
+
+def _by_row(
+    inputs: Inputs, train: RealTable, others: RealTable, *, rng: np.random.Generator
+) -> dict[str, Compared]:
+    """Return how many members and others are the nearest patient of some row, by kind of row.
+
+    A row between two patients as near as each other points to neither. Which of a patient's records is
+    the nearest one does not matter, and the second nearest is another patient's.
+    """
+    sides = [sample_patients(side, OWNERS, rng=rng) for side in (train, others)]
+    (codes, n), (other_codes, other_n) = (side.unit_codes() for side in sides)
+    patient = np.concatenate([codes, other_codes + n])
+    frame = pd.concat([side.frame for side in sides], ignore_index=True)
+    points = _points(inputs, frame)
+    numbers = [column.name for column in inputs.schema.columns if column.kind != "category"]
+    known = {name: np.unique(frame[name].to_numpy(dtype=float)) for name in numbers}
+    most = 1 + int(np.bincount(patient).max())
+    hit = np.zeros((len(ROWS_NEAR), n + other_n), dtype=bool)
+    for _, chunk in chunks(inputs.synthetic.frame):
+        distances, places = k_nearest(_points(inputs, chunk), points, most)
+        owner = patient[places]
+        foreign = owner != owner[:, :1]
+        second = np.where(foreign.any(axis=1), distances[np.arange(len(chunk)), foreign.argmax(axis=1)], 0.0)
+        ratio = np.where(second > TWINS, distances[:, 0] / np.maximum(second, TWINS), np.inf)
+        new = np.zeros(len(chunk), dtype=np.int64)
+        for name, values in known.items():
+            drawn = chunk[name].to_numpy(dtype=float)
+            new += ~np.isin(drawn, values) & ~np.isnan(drawn)
+        for k, (least, part, near) in enumerate(ROWS_NEAR):
+            hit[k, owner[(new >= least) & (ratio < part) & (distances[:, 0] < near), 0]] = True
+    words = ("any row", "rows with a number that nobody has")
+    return {
+        f"{words[least]}, within {part if part < 1 else near:g}": Compared(
+            int(hit[k, :n].sum()), n, int(hit[k, n:].sum()), other_n
+        )
+        for k, (least, part, near) in enumerate(ROWS_NEAR)
+    }
 
 
 def _excess_of_the_holdout(inputs: Inputs, rng: np.random.Generator) -> Estimate:

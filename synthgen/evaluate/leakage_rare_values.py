@@ -17,10 +17,10 @@ from synthgen.evaluate._shares import Compared, most_significant
 
 ALL_ROWS = True
 DEFINITION = (
-    "Share of all patients with a number that no other patient of training, holdout or reference has and that"
-    " a synthetic row has, as it is written: training minus other patients. rare: the most significant of"
-    " all columns together and of each alone, by Fisher's exact test (a permutation of membership),"
-    " corrected for their number (Bonferroni)."
+    "Of the patients with a number that no other patient of training, holdout or reference has, the share of"
+    " whom a synthetic row has such a number, as it is written: training minus other patients. rare: the most"
+    " significant of all columns together and of each alone, by Fisher's exact test (a permutation of"
+    " membership), corrected for their number (Bonferroni)."
 )
 NOTE = f"It takes {MIN_PATIENTS} patients a side, a reference, synthetic records, and a number."
 
@@ -40,6 +40,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
     if known is None or not numbers:
         return _result({"rare": insufficient(0)}, {}, note=NOTE)
     found = _by_column(known, numbers)
+    if not found:
+        return _result({"rare": insufficient(known.n_suspects)}, {}, note="Nobody has a number of their own.")
     by_column = {name: one.estimate() for name, one in found.items()}
     return _result({"rare": most_significant(list(found.values()))}, by_column)
 
@@ -54,15 +56,18 @@ def expect(declared: Declared) -> MetricResult:
 
 def _by_column(known: Exact, numbers: list[int]) -> dict[str, Compared]:
     """Return the comparison of all columns of numbers together, and of each that has such a number."""
-    found: dict[str, Compared] = {}
-    anywhere = np.zeros(known.n_suspects, dtype=bool)
+    found: dict[str, Compared | None] = {}
+    anywhere, owned = np.zeros((2, known.n_suspects), dtype=bool)
     for j in numbers:
         counts = known.counts((j,))
-        met = (counts.patients == 0) & (counts.rows > 0)
+        own = counts.patients == 0
+        met = own & (counts.rows > 0)
         anywhere |= met
+        owned |= own
         if met.any():
-            found[known.names[j]] = compared(known, met)
-    return {"any number": compared(known, anywhere), **found}
+            found[known.names[j]] = compared(known, met, own)
+    together = {"any number": compared(known, anywhere, owned), **found}
+    return {name: one for name, one in together.items() if one is not None}
 
 
 def _result(estimates: dict[str, Estimate], groups: dict[str, Estimate], *, note: str = "") -> MetricResult:

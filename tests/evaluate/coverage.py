@@ -206,7 +206,18 @@ def repetition(name: str, seed: int) -> dict[str, Row]:
     return found
 
 
-NO_LEAK = ("worst_column", "worst_group", "worst", "rare", "quasi", "linked", "univariate", "multivariate")
+NO_LEAK = (
+    "worst_column",
+    "nearest",
+    "searched",
+    "worst_group",
+    "worst",
+    "rare",
+    "quasi",
+    "linked",
+    "univariate",
+    "multivariate",
+)
 """Those of the leakage head, beside `NOTHING`; also means over columns, and near copies at any distance."""
 
 

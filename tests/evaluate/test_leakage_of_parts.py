@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -19,8 +20,9 @@ from synthgen.evaluate._run import PACKAGE
 from synthgen.evaluate._shares import Compared, most_significant
 from synthgen.evaluate._strangers import non_members
 from synthgen.evaluate.leakage_attribute_inference import Sides, _all_others_known
-from synthgen.records import SyntheticTable
+from synthgen.records import RealTable, SyntheticTable
 from synthgen.release.gate import Verdict, decide, load_policy
+from synthgen.schema import Schema
 from tests.evaluate.controls import INDEPENDENT, Control, blurred, copied, fresh, inputs_of
 
 METRICS = (
@@ -88,9 +90,60 @@ def group_copies(inputs: Inputs, seed: int) -> pd.DataFrame:
     return planted(inputs, mine[mine["ward"] == "w7"], seed)
 
 
+def few_rare(inputs: Inputs, seed: int) -> pd.DataFrame:
+    """Numbers that one training patient alone has, on rows of strangers."""
+    frame, rng = fresh(inputs, seed), np.random.default_rng(seed)
+    for name in ("age", "creatinine", "sodium"):
+        values = inputs.train.frame[name]
+        rare = values[values.map(values.value_counts()) == 1].to_numpy()
+        frame.loc[rng.permutation(len(frame))[: len(rare)], name] = rare
+    return frame
+
+
+def known_of_a_quarter(inputs: Inputs, seed: int) -> pd.DataFrame:
+    """Age, sex, origin, ward and death of a quarter of the patients on rows of strangers."""
+    frame, known = fresh(inputs, seed), ["sex", "origin", "age", "ward", "died"]
+    frame.loc[: N // 4 - 1, known] = copied(inputs.train, seed)[known].iloc[: N // 4].to_numpy()
+    return frame
+
+
+def crowded(seed: int) -> Inputs:
+    """Patients of few kinds: near copies of 2 % lie among strangers' rows that are nearly as near."""
+    rng, n = np.random.default_rng(700 + seed), 2_000
+    limits = {"age": (20, 90), "dose": (0, 10_000)}
+    numbers = [
+        {"name": n, "type": "integer", "constraints": {"minimum": a, "maximum": b, "required": True}}
+        for n, (a, b) in limits.items()
+    ]
+    words = {"enum": ["a", "b", "c"], "required": True}
+    texts = [{"name": f"c{i}", "type": "string", "constraints": words} for i in range(5)]
+    schema = Schema.model_validate_json(json.dumps({"unit": "row", "fields": numbers + texts}))
+
+    def drawn(rows: int) -> pd.DataFrame:
+        shown = {
+            f"c{i}": pd.Categorical.from_codes(rng.choice(3, rows, p=[0.5, 0.3, 0.2]), categories=list("abc"))
+            for i in range(5)
+        }
+        ages, doses = rng.integers(20, 91, rows), 100 * rng.integers(0, 4, rows)
+        return pd.DataFrame({"age": ages.astype(float), "dose": doses.astype(float), **shown})
+
+    train, holdout, reference = drawn(n), drawn(n // 2), drawn(n // 2)
+    near = train[: n // 50].copy()
+    for name, (low, high) in limits.items():
+        step = 0.01 * (high - low) * rng.normal(size=len(near))
+        near[name] = schema.column(name).snapped(near[name].to_numpy() + step)
+    rows = pd.concat([near, drawn(n - len(near))], ignore_index=True)
+    tables = [
+        RealTable(schema, frame, np.array([f"{name}{i}" for i in range(len(frame))], dtype=object))
+        for name, frame in (("t", train), ("h", holdout), ("r", reference))
+    ]
+    return Inputs(schema, *tables, SyntheticTable(schema, rows))
+
+
 LEAKS: list[tuple[Leak, Sequence[str]]] = [
     (by_rank, ("leakage_exact_values", "leakage_rare_values")),
     (half_of_each, ("leakage_partial_match", "leakage_unique_parts")),
+    (few_rare, ("leakage_rare_values",)),
     (few_copies, ("leakage_near_copies",)),
     (unusual_copies, ("leakage_near_copies",)),
     (group_copies, ("leakage_near_copies",)),
@@ -124,6 +177,59 @@ def test_five_known_columns_of_each_patient_on_strangers_rows_are_refused(seed: 
     """By combinations of one's own; the score over all columns is too weak for it (.03 to .09 of .09)."""
     inputs = inputs_of(Control("leak", known_columns, ("leakage",)), 40 + seed, N)
     assert "refuse" in severities(judge(inputs, ("leakage_unique_parts",), seed))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_columns_of_which_a_quarter_is_copied_are_found_by_a_search(seed: int) -> None:
+    """Five columns of nine; no subset that is drawn from names need hold them."""
+    inputs = inputs_of(Control("leak", known_of_a_quarter, ("leakage",)), 40 + seed, N)
+    result = plugins.load(PACKAGE, "leakage_unique_parts").evaluate(inputs, rng=np.random.default_rng(seed))
+    assert result.estimates["searched"].low > 0
+    assert any("age" in subset and "ward" in subset for subset in result.groups["searched"])
+
+
+def test_a_search_that_looked_at_one_half_holds_its_level_on_the_other() -> None:
+    """16 independent samples: more than 3 of 16 at .025 is less likely than .001; seeds are fixed."""
+    module = plugins.load(PACKAGE, "leakage_unique_parts")
+    told = [
+        module.evaluate(inputs_of(INDEPENDENT, 300 + s, 150), rng=np.random.default_rng(s)).estimates
+        for s in range(16)
+    ]
+    assert sum(one["searched"].low > 0 for one in told) <= 3
+
+
+def test_whose_the_nearest_patient_of_a_row_is_agrees_with_a_plain_loop() -> None:
+    inputs = inputs_of(Control("few", few_copies, ()), 9, 100)
+    sides = (inputs.train, non_members(inputs))
+    found = leakage_near_copies._by_row(inputs, *sides, rng=np.random.default_rng(0))
+    names = [column.name for column in inputs.schema.columns]
+    numbers = [column.name for column in inputs.schema.columns if column.kind != "category"]
+    frame = pd.concat([side.frame for side in sides], ignore_index=True)
+    owner = np.concatenate([side.units for side in sides])
+    points = euclidean(inputs.schema, frame, names).astype(float)
+    hits: list[set[str]] = [set() for _ in leakage_near_copies.ROWS_NEAR]
+    for _, row in inputs.synthetic.frame.iterrows():
+        place = euclidean(inputs.schema, pd.DataFrame([row]).astype(inputs.synthetic.frame.dtypes), names)
+        distances = pd.Series(np.sqrt(((points - place) ** 2).sum(axis=1))).groupby(owner).min().sort_values()
+        new = sum(bool(pd.notna(row[n])) and row[n] not in set(frame[n]) for n in numbers)
+        for hit, (least, part, near) in zip(hits, leakage_near_copies.ROWS_NEAR, strict=True):
+            first, second = distances.iloc[:2]
+            if new >= least and second > leakage_near_copies.TWINS and first < part * second and first < near:
+                hit.add(str(distances.index[0]))
+    members = set(map(str, inputs.train.units))
+    assert [(one.hits, one.other_hits) for one in found.values()] == [
+        (len(hit & members), len(hit - members)) for hit in hits
+    ]
+    assert max(len(hit) for hit in hits) > 5
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_few_noisy_copies_in_a_crowd_of_like_patients_are_found_by_their_rows(seed: int) -> None:
+    """2 % of 2,000 patients, near whom others' rows lie too: by patients alone they are not proven."""
+    inputs = crowded(seed)
+    result = leakage_near_copies.evaluate(inputs, rng=np.random.default_rng(seed))
+    assert result.estimates["nearest"].low > 0 >= result.estimates["copied"].low
+    assert "refuse" in severities(judge(inputs, ("leakage_near_copies",), seed))
 
 
 @pytest.mark.parametrize("seed", range(6))
