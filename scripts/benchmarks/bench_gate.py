@@ -4,8 +4,8 @@
         [--sizes 2276 ...] [--metrics PATTERN ...] [--reference] [--again] [--workers 2] [--json FILE]
 
 Each table is evaluated as `synthgen evaluate --real --holdout --synthetic` does, by the default policy; of
-``--metrics``, those alone and the rules about them, so that a head without any of them is not asked for, and
-refusals count fewer comparisons. ``--again`` evaluates each table twice, the second time with the rows of all
+``--metrics``, those alone and the rules about them, so that a head without any of them is not asked for;
+each head has the level that it has in the whole policy. ``--again`` evaluates each table twice, the second time with the rows of all
 files in another order and another seed. Verdicts are R (release), x (refuse), ? (cannot sign), one a seed.
 The first reason decided; of a released table, the figure nearest to its limit stands there. Patterns are
 those of a shell.
@@ -162,7 +162,9 @@ def _some(real: Mapping[str, Any], table: Any, patterns: Sequence[str], seed: in
     rules = tuple(rule for rule in policy.rules if rule.metric in names)
     inputs = files.inputs_of(real, table, claim=None, seed=seed)
     results = evaluate_all(inputs, seed=seed, only=names)
-    told = decide(results, policy.model_copy(update={"rules": rules})).to_json()
+    share = len({rule.head for rule in rules}) / len({rule.head for rule in policy.rules})
+    levels = {name: share * getattr(policy, name) for name in ("wrongful_refusal", "wrongful_doubt")}
+    told = decide(results, policy.model_copy(update={"rules": rules, **levels})).to_json()
     told["reasons"] = [reason for reason in told["reasons"] if reason["metric"] not in HEADS]
     grave = [reason["severity"] for reason in told["reasons"] if reason["severity"] != "warn"]
     return {**told, "verdict": grave[0] if grave else "release"}

@@ -100,14 +100,14 @@ def harmless() -> dict[str, MetricResult]:
         result("leakage_singling_out", {"univariate": about(0.0), "multivariate": about(0.0)}),
         result("leakage_linkability", {"linked": about(0.0)}),
         result("leakage_decimals", {"finer": about(0.0, 0.0)}),
-        result("leakage_unique_parts", {"quasi": about(0.0), "worst": about(0.0)}),
+        result("leakage_unique_parts", {key: about(0.0) for key in ("quasi", "worst", "searched")}),
         result(
             "leakage_attribute_inference",
             {key: about(0.01) for key in ("worst", "mean", "worst_quasi", "mean_quasi")},
         ),
         result(
             "leakage_near_copies",
-            {key: about(0.0) for key in ("difference", "copied", "worst_group", "holdout_excess")},
+            {key: about(0.0) for key in ("difference", "copied", "nearest", "worst_group", "holdout_excess")},
         ),
         result("leakage_exact_match", {"difference": about(0.0), "holdout_excess": about(0.0)}),
     ]
