@@ -5,10 +5,10 @@
 
 Each table is evaluated as `synthgen evaluate --real --holdout --synthetic` does, by the default policy; of
 ``--metrics``, those alone and the rules about them, so that a head without any of them is not asked for;
-each head has the level that it has in the whole policy. ``--again`` evaluates each table twice, the second time with the rows of all
-files in another order and another seed. Verdicts are R (release), x (refuse), ? (cannot sign), one a seed.
-The first reason decided; of a released table, the figure nearest to its limit stands there. Patterns are
-those of a shell.
+each head has the level that it has in the whole policy. ``--again`` evaluates each table twice, the second
+time with the rows of all files in another order and another seed. Verdicts are R (release), x (refuse), ?
+(cannot sign), one a seed. The first reason decided; of a released table, the figure nearest to its limit
+stands there. Patterns are those of a shell.
 """
 
 import argparse
