@@ -36,7 +36,11 @@ def ordered(parts: Parts, rng: np.random.Generator) -> pd.DataFrame:
     return parts.spare.sort_values(list(parts.spare), ignore_index=True)
 
 
-def marginal(parts: Parts, rng: np.random.Generator, *, epsilon: float) -> pd.DataFrame:
+SHARE = 0.1
+"""Of the budget for the sizes and outcomes of protected groups, where they are asked for."""
+
+
+def marginal(parts: Parts, rng: np.random.Generator, *, epsilon: float, groups: bool = False) -> pd.DataFrame:
     """Fit `marginal` to the training patients, and draw as many records."""
     from synthgen.models.tabular_marginal import Config
     from synthgen.privacy.noise import NoiseSource
@@ -44,7 +48,7 @@ def marginal(parts: Parts, rng: np.random.Generator, *, epsilon: float) -> pd.Da
     from synthgen.sample import draw
 
     units = np.array([f"t{i}" for i in range(len(parts.train))], dtype=object)
-    config = Config()
+    config = Config.model_validate({"groups": {"share": SHARE}} if groups else {})
     plan = config.plan(parts.schema, epsilon=epsilon, delta=DELTA, patients=len(units))
     model = config.fit(RealTable(parts.schema, parts.train, units), plan, noise=NoiseSource.system())
     table = draw(model, parts.schema, len(units), seed=int(rng.integers(2**31)))
@@ -53,3 +57,6 @@ def marginal(parts: Parts, rng: np.random.Generator, *, epsilon: float) -> pd.Da
 
 for number in EPSILONS:
     release(f"marginal at epsilon {number:g}", what="our generator")(partial(marginal, epsilon=number))
+    release(f"marginal at epsilon {number:g}, groups kept", what="our generator, small groups measured")(
+        partial(marginal, epsilon=number, groups=True)
+    )

@@ -30,6 +30,8 @@ from synthgen.schema import Schema
 MAX_PATIENTS = 10_000
 """Members, and non-members, at most: each stands for himself, so a sample costs power and no truth."""
 MIN_PATIENTS = _attack.MIN_PATIENTS
+SEARCH_ROWS = 50_000
+"""Rows at most that a search for a subset of columns counts; what it finds is tested on all."""
 PRIOR = 0.5
 """Patients, and rows, that are counted in addition to those who have a value: Jeffreys' prior of a count."""
 DENSE = 4_000_000
@@ -83,6 +85,8 @@ class Exact:
         for start, chunk in chunks(inputs.synthetic.frame):
             self.rows[start : start + len(chunk)] = self._codes(as_written(self.schema, chunk, self.names))
         self.planted = self._codes(as_written(self.schema, half.frame, self.names))
+        few = len(self.rows) <= SEARCH_ROWS
+        self.sample = self.rows if few else self.rows[rng.permutation(len(self.rows))[:SEARCH_ROWS]]
 
     def by_patient(self, records: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return whether some record is marked, of each member and of each other patient."""
@@ -103,11 +107,17 @@ class Exact:
             codes[:, j] = np.where(met, place, len(known))
         return codes
 
-    def counts(self, subset: Subset) -> Counts:
-        """Return how many other patients and how many rows have what each suspect has in these columns."""
+    def counts(self, subset: Subset, *, sampled: bool = False) -> Counts:
+        """Return how many other patients and how many rows have what each suspect has in these columns.
+
+        Args:
+            subset: the columns.
+            sampled: only `SEARCH_ROWS` rows are counted, for a choice that all rows test.
+        """
         radix = [len(self.known[j]) + 1 for j in subset]
+        counted = self.sample if sampled else self.rows
         keys, rows, planted = (
-            self._keys(codes, subset, radix) for codes in (self.codes, self.rows, self.planted)
+            self._keys(codes, subset, radix) for codes in (self.codes, counted, self.planted)
         )
         found, inverse = np.unique(keys, return_inverse=True)
         owned = np.unique(inverse.astype(np.int64) * self.n_patients + self.patient) // self.n_patients

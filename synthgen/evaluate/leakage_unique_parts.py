@@ -28,8 +28,10 @@ LARGER = (4, 7)
 """Columns of the larger subsets: so many at least, and one less than so many at most."""
 LARGEST = 7
 """Columns of a searched subset at most."""
-STARTS = 3
+STARTS = 2
 """Pairs from which a search sets out."""
+PATIENCE = 2
+"""Columns in a row that may tell no more before a search ends."""
 SEED = 11
 NAMED = 5
 ALL_ROWS = True
@@ -101,8 +103,8 @@ class Matched:
         subset: columns of the combination.
     """
 
-    def __init__(self, known: Exact, subset: Subset) -> None:
-        counts = known.counts(subset)
+    def __init__(self, known: Exact, subset: Subset, *, sampled: bool = False) -> None:
+        counts = known.counts(subset, sampled=sampled)
         self.subset = subset
         own = counts.patients == 0
         self._own, self._met = known.by_patient(own), known.by_patient(own & (counts.rows > 0))
@@ -141,7 +143,7 @@ def _searched(known: Exact, pairs: Mapping[Subset, Matched]) -> dict[Subset, Com
     found: dict[Subset, Compared] = {}
     for learnt, tested in ((first, second), (second, first)):
         best = _built(known, pairs, learnt)
-        one = None if best is None else best.compared(tested)
+        one = None if best is None else Matched(known, best.subset).compared(tested)
         if best is None or one is None:
             continue
         if best.subset not in found or one.chance < found[best.subset].chance:
@@ -150,7 +152,10 @@ def _searched(known: Exact, pairs: Mapping[Subset, Matched]) -> dict[Subset, Com
 
 
 def _built(known: Exact, pairs: Mapping[Subset, Matched], half: Half) -> Matched | None:
-    """Return the subset that tells most of a half, built from the best pairs by the best further column."""
+    """Return the subset that tells most of a half, built from the best pairs by the best further column.
+
+    A path ends where two columns in a row have told no more.
+    """
 
     def chance(one: Matched) -> float:
         told = one.compared(half)
@@ -158,13 +163,16 @@ def _built(known: Exact, pairs: Mapping[Subset, Matched], half: Half) -> Matched
 
     best: Matched | None = None
     for start in sorted(pairs.values(), key=chance)[:STARTS]:
-        here = start
-        while True:
-            best = here if best is None or chance(here) < chance(best) else best
+        here, top, idle = start, start, 0
+        while idle < PATIENCE and len(here.subset) < LARGEST:
             left = [j for j in range(len(known.names)) if j not in here.subset]
-            if not left or len(here.subset) == LARGEST:
+            if not left:
                 break
-            here = min((Matched(known, tuple(sorted((*here.subset, j)))) for j in left), key=chance)
+            further = [tuple(sorted((*here.subset, j))) for j in left]
+            here = min((Matched(known, subset, sampled=True) for subset in further), key=chance)
+            idle = 0 if chance(here) < chance(top) else idle + 1
+            top = here if idle == 0 else top
+        best = top if best is None or chance(top) < chance(best) else best
     return best
 
 
