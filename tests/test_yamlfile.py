@@ -157,3 +157,10 @@ def test_an_object_tag_is_data_and_never_code(tmp_path):
 
 def test_a_date_becomes_iso_text(tmp_path):
     assert parse(tmp_path, "word: 2020-01-31").word == "2020-01-31"
+
+
+def test_a_document_of_many_values_is_refused_before_it_is_parsed(tmp_path, monkeypatch):
+    monkeypatch.setattr("ruamel.yaml.YAML", lambda **_: pytest.fail("parsed"))
+    (tmp_path / "many.yaml").write_text("a:\n" + "- {b: 1}\n" * 60_000)
+    with pytest.raises(ConfigError, match="values in a YAML document"):
+        yamlfile.read(tmp_path / "many.yaml")

@@ -32,6 +32,8 @@ from synthgen.schema import Schema
 from synthgen.timeformats import is_native
 
 FORMATS = ("csv", "parquet")
+ID_DIGITS = 18
+"""Most digits of a fresh id: more do not fit 64 bits, and no table has so many rows."""
 _DAMAGED = (StopIteration, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 _INTEGER = re.compile(r"[-+]?\d+(\.0+)?")
 
@@ -283,7 +285,7 @@ def _wide(column: Any) -> Any:
 
 def _id_problems(cells: pd.Series, field: Field, *, number: bool, is_unit: bool) -> list[str]:
     """Refuse ids that `SyntheticTable` would not write: real ones would look otherwise."""
-    pattern = r"[1-9]\d*" if number else r"S\d{8,}"
+    pattern = rf"[1-9]\d{{0,{ID_DIGITS - 1}}}" if number else rf"S\d{{8,{ID_DIGITS}}}"
     texts = cells.map(_text)
     if not texts.str.fullmatch(pattern).all():
         return [f"column {field.name!r}: expected fresh sequential ids, found others"]

@@ -183,6 +183,8 @@ def edit(copy: Path, column: str, row: int, value: str) -> list[str]:
         ("patient", "REAL-0001", "fresh sequential ids"),
         ("patient", "S00000007", "fresh"),
         ("encounter", "2278392", "fresh ids"),
+        ("encounter", "9" * 30, "fresh sequential ids"),
+        ("encounter", "9" * 5000, "fresh sequential ids"),
     ],
 )
 def test_a_cell_that_breaks_the_schema_is_named_by_column_and_never_shown(
