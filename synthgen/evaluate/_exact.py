@@ -119,8 +119,8 @@ class Exact:
         keys, rows, planted = (
             self._keys(codes, subset, radix) for codes in (self.codes, counted, self.planted)
         )
-        found, inverse = np.unique(keys, return_inverse=True)
-        owned = np.unique(inverse.astype(np.int64) * self.n_patients + self.patient) // self.n_patients
+        inverse, found = pd.factorize(keys)  # by hashing, in a third of the time of a sort
+        owned = pd.unique(inverse.astype(np.int64) * self.n_patients + self.patient) // self.n_patients
         owners = np.bincount(owned, minlength=len(found))
         mine = inverse[: self.n_suspects]
         combinations = math.prod(radix)
@@ -182,17 +182,17 @@ def compared(found: Exact, records: np.ndarray, among: np.ndarray) -> Compared |
 
 
 def _met(found: np.ndarray, keys: np.ndarray, size: int) -> np.ndarray:
-    """Return how many keys are equal to each of the sorted ones that were found.
+    """Return how many keys are equal to each of those that were found.
 
     Args:
-        found: sorted, each once.
+        found: each once.
         keys: of rows.
         size: one more than the largest key, if a table of so many fits; else 0.
     """
     if size:
         return np.asarray(np.bincount(keys, minlength=size)[found])
-    place = np.minimum(np.searchsorted(found, keys), len(found) - 1)
-    return np.bincount(place[found[place] == keys], minlength=len(found))
+    place = pd.Index(found).get_indexer(keys)
+    return np.bincount(place[place >= 0], minlength=len(found))
 
 
 def _patients_of(tables: Sequence[RealTable]) -> tuple[np.ndarray, int]:
