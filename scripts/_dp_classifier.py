@@ -1,6 +1,6 @@
 """A classifier trained on private images directly: what a hospital gets that releases one model and no data.
 
-The network is the one that evaluation trains on synthetic images. It is trained by `synthgen.train`: patients
+The network is the one that evaluation trains on synthetic images. It is trained by `synthgen.dpsgd`: patients
 by secret coins, one clip a patient, one noise a step, at the same epsilon and delta as a generator. The
 settings hold for every set and epsilon: the rate was chosen once, on 6,000 images of MNIST at epsilon 1
 (accuracy .916 at .1, .853 at .3); the rest is usual and was not searched, so the row is a reference and no
@@ -17,15 +17,15 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
 
-from synthgen.evaluate._encoder import thumbnails
-from synthgen.evaluate._image_learners import SIDE, _layers
-from synthgen.image_records import RealImages
+from synthgen.data.images import RealImages
+from synthgen.dpsgd.module import PrivateModule, fit
+from synthgen.dpsgd.patient_sampling import Batch, Patients, TensorRecords
+from synthgen.dpsgd.random_draws import drawing_from, open_generator
+from synthgen.dpsgd.step_accounting import MemoryBook
+from synthgen.dpsgd.training_plan import TrainingPlan
+from synthgen.evaluation.features.radiomics_encoder import thumbnails
+from synthgen.evaluation.learners.imaging import SIDE, _layers
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train.draws import drawing_from, open_generator
-from synthgen.train.module import PrivateModule, fit
-from synthgen.train.plan import TrainingPlan
-from synthgen.train.steps import MemoryBook
-from synthgen.train.units import Batch, Patients, TensorRecords
 
 STEPS = 250
 SHARE = 0.15
@@ -50,7 +50,7 @@ def plan_of(patients: int, *, epsilon: float, delta: float) -> TrainingPlan:
 
 
 class Classifier(PrivateModule):
-    """The small convolutional network of `synthgen.evaluate._image_learners`, with a loss a row."""
+    """The small convolutional network of `synthgen.evaluation.learners.imaging`, with a loss a row."""
 
     def __init__(self, plan: TrainingPlan, n_labels: int, *, seed: int) -> None:
         super().__init__(plan, physical_units=CHUNK, ema_decay=AVERAGE, seed=seed)

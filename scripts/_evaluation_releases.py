@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from _tabular_fit import DELTA, schema_of
 
-from synthgen.evaluate._base import Inputs
-from synthgen.evaluate._design import ordinal
-from synthgen.models.tabular_marginal import Config
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.features.design import ordinal
+from synthgen.generators.marginal.config import Config
 from synthgen.privacy.noise import NoiseSource
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.sample import draw
-from synthgen.schema import Schema
+from synthgen.sampling.draw import draw
+from synthgen.schema.schema import Schema
 
 ROWS = 1_500  # in each of training, holdout and reference
 RELEASES = ("leaky", "mid", "private")

@@ -14,15 +14,15 @@ import _imaging_sets as sets
 import numpy as np
 import torch
 
-from synthgen.config import generator_settings
+from synthgen.config.run_config import generator_settings
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.noisy_sum import NoisySum
+from synthgen.dpsgd.training_plan import TrainingPlan
 from synthgen.errors import ConfigError
-from synthgen.models import _image_denoiser as network
-from synthgen.models._image_fit import AT_ONCE, records_of
+from synthgen.generators.imaging.diffusion import denoiser as network
+from synthgen.generators.imaging.diffusion.mechanism import AT_ONCE, records_of
 from synthgen.privacy.noise import NoiseSource
-from synthgen.sample import draw
-from synthgen.train.gradients import UnitGradients
-from synthgen.train.noisy import NoisySum
-from synthgen.train.plan import TrainingPlan
+from synthgen.sampling.draw import draw
 
 DELTA = 1e-5
 SETS = ("mnist", "fashion_mnist")

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from synthgen.evaluate import _image_learners
-from synthgen.evaluate._encoder import thumbnails
-from synthgen.image_records import intensities
+from synthgen.data.images import intensities
+from synthgen.evaluation.features.radiomics_encoder import thumbnails
+from synthgen.evaluation.learners import imaging
 
 STEPS, BATCH, RATE = 1200, 128, 3e-3
 
@@ -37,7 +37,7 @@ class Residual(nn.Module):
 def small(channels: int, n_labels: int) -> nn.Module:
     """Return the network of the package's own utility head."""
     del channels
-    return _image_learners._layers(n_labels)
+    return imaging._layers(n_labels)
 
 
 def wide(channels: int, n_labels: int) -> nn.Module:
@@ -99,4 +99,4 @@ def probabilities(
 def _pixels(images: Any, whole: bool) -> torch.Tensor:
     if whole:
         return torch.from_numpy(intensities(images.pixels, images.schema) - 0.5)
-    return torch.from_numpy(thumbnails(images, _image_learners.SIDE)[:, None] - 0.5)
+    return torch.from_numpy(thumbnails(images, imaging.SIDE)[:, None] - 0.5)

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from synthgen.data.images import RealImages, intensities
 from synthgen.errors import ConfigError
-from synthgen.image_records import RealImages, intensities
-from synthgen.ingest._npz import images, parts
-from synthgen.schema import Schema
+from synthgen.ingest.images.npz import images, parts
+from synthgen.schema.schema import Schema
 
 SHARED = Path(os.environ.get("SYNTHGEN_TEST_DATA", "../shared/data"))
 

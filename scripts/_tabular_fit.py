@@ -17,10 +17,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from synthgen import plugins
+from synthgen.data.tables import RealTable
 from synthgen.privacy.noise import NoiseSource
-from synthgen.records import RealTable
-from synthgen.sample import draw
-from synthgen.schema import Schema
+from synthgen.sampling.draw import draw
+from synthgen.schema.schema import Schema
 
 DELTA = 1e-5
 FEWEST = 50  # test rows of each outcome that a group needs for its gap to be measured
@@ -78,7 +78,7 @@ def _fit(generator: str, name: str, epsilon: float, seed: int, options: Row, ben
     schema = schema_of(tables, name)
     data = table_of(tables, name, schema)
     start, worked = time.perf_counter(), time.process_time()
-    config = plugins.load("synthgen.models", generator, prefix="tabular_").Config(**options)
+    config = plugins.load("synthgen.generators", generator, prefix="tabular_").Config(**options)
     plan = config.plan(schema, epsilon=epsilon, delta=DELTA, patients=len(data))
     model = config.fit(data, plan, noise=NoiseSource.system())
     drawn = draw(model, schema, len(data), seed=seed).to_pandas()

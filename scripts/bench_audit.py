@@ -83,7 +83,7 @@ def planted(name: str, fault: str) -> Any:
 
             stack.enter_context(records_count_in_full())
             if name in NOISED:
-                from synthgen.train.gradients import UnitGradients
+                from synthgen.dpsgd.clipped_gradients import UnitGradients
                 from tests.faults.engine_table import rows_as_units, swap
 
                 stack.enter_context(swap(UnitGradients, "clipped_sum", rows_as_units)())
@@ -93,7 +93,7 @@ def planted(name: str, fault: str) -> Any:
 def one_run(task: tuple[str, float]) -> dict[str, Any]:
     """Audit a generator's plan in one run."""
     from synthgen import plugins
-    from synthgen.evaluate._twin import audit_twin
+    from synthgen.evaluation.audit.twin import audit_twin
     from synthgen.privacy.noise import NoiseSource
     from tests import phantoms
     from tests.evaluate.conftest import FIELDS, make_schema
@@ -102,7 +102,7 @@ def one_run(task: tuple[str, float]) -> dict[str, Any]:
     images = name.startswith("images: ")
     key = name.removeprefix("images: ")
     schema = phantoms.schema_of(size=16) if images else make_schema(FIELDS)
-    config = plugins.load("synthgen.models", key, prefix="imaging_" if images else "tabular_").Config(
+    config = plugins.load("synthgen.generators", key, prefix="imaging_" if images else "tabular_").Config(
         **OWN.get(name, {})
     )
     plan = config.plan(schema, epsilon=epsilon, delta=DELTA, patients=PATIENTS)
@@ -168,11 +168,11 @@ class Arms:
 
 def many_runs(name: str, epsilon: float, n: int, spread: Any) -> dict[str, Any]:
     """Test a generator's claim on n fits a side, and say what epsilon they show, and could."""
-    from synthgen.evaluate import audit
-    from synthgen.evaluate._intervals import clopper_pearson
+    from synthgen.evaluation.audit import bounds
+    from synthgen.evaluation.statistics.intervals import clopper_pearson
 
     arms = Arms(name, epsilon, "", spread)
-    found = audit.many_runs(*arms.next(n), mechanism(name, epsilon).claim())
+    found = bounds.many_runs(*arms.next(n), mechanism(name, epsilon).claim())
     all_right = clopper_pearson(found.runs, found.runs)[0], clopper_pearson(0, found.runs)[1]
     shown, ceiling = (
         max(0.0, math.log(max(low - DELTA, 1e-300) / high))
@@ -190,7 +190,7 @@ def caught(name: str, epsilon: float, fault: str, spend: float, spread: Any) -> 
     """Return how often a planted fault is caught with the fits that a pilot asks for, pilot left out."""
     from scipy.stats import norm
 
-    from synthgen.evaluate import audit
+    from synthgen.evaluation.audit import bounds
 
     claim = mechanism(name, epsilon, copies=COPIES if fault == "K copies" else 1).claim()
     arms = Arms(name, epsilon, fault, spread)
@@ -203,14 +203,14 @@ def caught(name: str, epsilon: float, fault: str, spend: float, spread: Any) -> 
     else:  # known beforehand, selections left out
         times = {"no noise": 1000.0, "half the noise": 2.0, "K copies": float(COPIES)}[fault]
         rates = mechanism(name, epsilon, copies=COPIES if fault == "K copies" else 1).rates(times)
-    n = audit.runs_needed(*rates, claim, wanted=WANTED)
+    n = bounds.runs_needed(*rates, claim, wanted=WANTED)
     row = {"generator": name, "claim": epsilon, "fault": fault, "pilot": len(pilot[0]), "rates": rates}
     if n is None:
         return {**row, "fits": None, "power": None, "caught": 0, "trials": 0}
     n = math.ceil(SPARE * n / BLOCK) * BLOCK
     trials = min(TRIALS, int(spend / (n * arms.each)))
-    hits = sum(audit.many_runs(*arms.next(n), claim).violated for _ in range(trials))
-    power = audit.power(n, *rates, claim)
+    hits = sum(bounds.many_runs(*arms.next(n), claim).violated for _ in range(trials))
+    power = bounds.power(n, *rates, claim)
     return {**row, "fits": n, "power": power, "caught": hits, "trials": trials}
 
 

@@ -26,10 +26,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from synthgen.evaluate import leakage_image_encoder, leakage_image_nearest
-from synthgen.evaluate._base import Inputs
-from synthgen.evaluate._encoders import ENCODERS
-from synthgen.image_records import RealImages, SyntheticImages
+from synthgen.data.images import RealImages, SyntheticImages
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.features.encoders import ENCODERS
+from synthgen.evaluation.leakage.imaging import image_encoder, image_nearest
 
 PATIENTS = 1_000
 SEED = 0
@@ -77,7 +77,7 @@ def attacked(images: RealImages, n: int) -> Iterator[tuple[str, list[tuple[str, 
         drawn = SyntheticImages(images.schema, train.frame.iloc[rows].reset_index(drop=True), pixels=pixels)
         inputs = Inputs(images.schema, train, holdout, reference, drawn, "label")
         found = []
-        for attack in (leakage_image_nearest, leakage_image_encoder):
+        for attack in (image_nearest, image_encoder):
             estimate = attack.evaluate(replace(inputs), rng=np.random.default_rng(SEED)).estimates[
                 "advantage"
             ]

@@ -40,7 +40,7 @@ MOST_SECONDS, MOST_GIB = (
 
 def measured(kind: str, n_records: int) -> dict[str, Any]:
     """Evaluate one simulated cohort in this process."""
-    from synthgen.evaluate._run import evaluate_all
+    from synthgen.evaluation.run import evaluate_all
 
     inputs = {"tables": tables, "images": images, "many": many}[kind](n_records)
     names: list[str] = []
@@ -68,10 +68,10 @@ def measured(kind: str, n_records: int) -> dict[str, Any]:
 
 def tables(n_records: int) -> Any:
     """Return a simulated cohort of a table and an independent sample of it."""
-    from synthgen.evaluate._base import Claim, Inputs
-    from synthgen.ingest.table import read_table
-    from synthgen.records import SyntheticTable
-    from synthgen.schema import Schema
+    from synthgen.data.tables import SyntheticTable
+    from synthgen.evaluation.base import Claim, Inputs
+    from synthgen.ingest.tables.table import read_table
+    from synthgen.schema.schema import Schema
 
     content = {"unit": {"column": "patient", "max_records": 3}, "fields": bench_growth.fields_of(COLUMNS)}
     schema = Schema.model_validate_json(json.dumps(content))
@@ -99,7 +99,7 @@ def many(n_records: int) -> Any:
 
 def images(n_records: int) -> Any:
     """Return a simulated cohort of images and an independent sample of it."""
-    from synthgen.evaluate._base import Claim, Inputs
+    from synthgen.evaluation.base import Claim, Inputs
     from tests.phantoms import cohort, synthetic
 
     parts = [

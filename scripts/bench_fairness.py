@@ -56,13 +56,14 @@ def fitted(data: str, generator: str, epsilon: float, share: float, patients: in
     import numpy as np
 
     from synthgen import plugins
-    from synthgen.evaluate import fidelity_tvd, utility_tstr
-    from synthgen.evaluate._base import Inputs
-    from synthgen.evaluate._patients import sample_patients
-    from synthgen.ingest.table import read_table
+    from synthgen.evaluation.base import Inputs
+    from synthgen.evaluation.fidelity import tvd as fidelity_tvd
+    from synthgen.evaluation.statistics.patients import sample_patients
+    from synthgen.evaluation.utility import tstr
+    from synthgen.ingest.tables.table import read_table
     from synthgen.privacy.noise import NoiseSource
-    from synthgen.sample import draw
-    from synthgen.schema import load_schema
+    from synthgen.sampling.draw import draw
+    from synthgen.schema.schema import load_schema
 
     start = time.process_time()
     path, described = paths_of(data)
@@ -75,7 +76,7 @@ def fitted(data: str, generator: str, epsilon: float, share: float, patients: in
     )
     n_train = train.unit_codes()[1]
     options = {"groups": {"share": share}} if share else {}
-    config = plugins.load("synthgen.models", generator, prefix="tabular_").Config(**options)
+    config = plugins.load("synthgen.generators", generator, prefix="tabular_").Config(**options)
     plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=n_train)
     model = config.fit(train, plan, noise=NoiseSource.system())
     target, groups = schema.with_role("label")[0], schema.with_role("protected")
@@ -85,7 +86,7 @@ def fitted(data: str, generator: str, epsilon: float, share: float, patients: in
         inputs = Inputs(schema, train, holdout, rest, drawn, target, groups)
         head = {"data": data, "generator": generator, "epsilon": epsilon, "share": share, "balance": balance}
         tvd = fidelity_tvd.evaluate(inputs, rng=np.random.default_rng(0)).estimates
-        gap = utility_tstr.evaluate(inputs, rng=np.random.default_rng(0)).estimates["mean.gap"]
+        gap = tstr.evaluate(inputs, rng=np.random.default_rng(0)).estimates["mean.gap"]
         whole = {"tvd2": tvd["tvd2"].value, "auc_gap": gap.value, "cpu": time.process_time() - start}
         rows += [{**head, "group": "all", **whole}, *({**head, **row} for row in judged(inputs))]
     return rows
@@ -99,7 +100,7 @@ def judged(inputs: Any) -> list[Row]:
 
     found: dict[str, Row] = {}
     for metric, key in METRICS.items():
-        result = plugins.load("synthgen.evaluate", metric).evaluate(inputs, rng=np.random.default_rng(0))
+        result = plugins.load("synthgen.evaluation", metric).evaluate(inputs, rng=np.random.default_rng(0))
         for group, estimate in result.groups.get(key, {}).items():
             known = estimate.status == "ok"
             half = (estimate.high - estimate.low) / 2

@@ -103,12 +103,12 @@ def peak_gib() -> float:
 def measure(path: Path) -> Row:
     """Run each stage once in this process; return seconds by stage and peak memory so far after each."""
     from synthgen.encode.table import Encoder
-    from synthgen.ingest.table import read_table
-    from synthgen.models.tabular_marginal import Config
+    from synthgen.generators.marginal.config import Config
+    from synthgen.ingest.tables.table import read_table
     from synthgen.privacy.noise import NoiseSource
-    from synthgen.privacy.parts import keep_records
-    from synthgen.sample import draw
-    from synthgen.schema import Schema
+    from synthgen.privacy.splits import keep_records
+    from synthgen.sampling.draw import draw
+    from synthgen.schema.schema import Schema
 
     schema = Schema.model_validate_json(path.with_suffix(".json").read_text(encoding="utf-8"))
     row: Row = {"peak_start": peak_gib()}

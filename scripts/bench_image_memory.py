@@ -31,7 +31,7 @@ def measure(generator: str, size: int, n_images: int) -> dict[str, Any]:
     import numpy as np
 
     from synthgen import plugins
-    from synthgen.image_records import RealImages
+    from synthgen.data.images import RealImages
     from synthgen.privacy.noise import NoiseSource
     from tests.phantoms import attributes, schema_of
 
@@ -40,7 +40,7 @@ def measure(generator: str, size: int, n_images: int) -> dict[str, Any]:
     frame = attributes(patients * 4, rng)
     pixels = rng.integers(0, 256, (patients * 4, 1, size, size), dtype=np.uint8)
     data = RealImages(schema, frame, np.repeat([f"p{i}" for i in range(patients)], 4), pixels=pixels)
-    settings = plugins.load("synthgen.models", generator, prefix="imaging_").Config(**SHORT[generator])
+    settings = plugins.load("synthgen.generators", generator, prefix="imaging_").Config(**SHORT[generator])
     start = peak()
     plan = settings.plan(schema, epsilon=8.0, delta=1e-5, patients=patients)
     at: dict[str, float] = {}

@@ -35,11 +35,11 @@ import _imaging_sets as sets
 import _machine
 import numpy as np
 
-from synthgen.config import generator_settings
-from synthgen.evaluate import fidelity_image_kernel, fidelity_image_manifold
-from synthgen.evaluate._base import Inputs
+from synthgen.config.run_config import generator_settings
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.fidelity.imaging import image_kernel, image_manifold
 from synthgen.privacy.noise import NoiseSource
-from synthgen.sample import draw
+from synthgen.sampling.draw import draw
 
 REAL, DIRECT = "real", "dp-classifier"
 DPDM: dict[str, Any] = {
@@ -234,8 +234,8 @@ def figures(train: Any, test: Any, drawn: Any) -> dict[str, float]:
         return {}
     inputs = Inputs(train.schema, train, test, test, drawn, "label")
     rng = np.random.default_rng(0)
-    kernel = fidelity_image_kernel.evaluate(inputs, rng=rng).estimates
-    manifold = fidelity_image_manifold.evaluate(inputs, rng=rng).estimates
+    kernel = image_kernel.evaluate(inputs, rng=rng).estimates
+    manifold = image_manifold.evaluate(inputs, rng=rng).estimates
     found = {"kernel": kernel["relative"].value}
     found |= {part: manifold[f"{part}.synthetic"].value for part in ("precision", "recall", "coverage")}
     return {key: round(float(value), 4) for key, value in found.items()}

@@ -22,15 +22,15 @@ import _machine
 import numpy as np
 
 from synthgen import plugins
-from synthgen.evaluate import fidelity_lag_pairs, fidelity_rows_per_patient
-from synthgen.evaluate._base import Inputs
-from synthgen.ingest.linked import kept_in_order
-from synthgen.ingest.table import read_table
-from synthgen.models._longitudinal import for_schema
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.fidelity import lag_pairs, rows_per_patient
+from synthgen.generators.longitudinal.model import for_schema
+from synthgen.ingest.tables.linked import kept_in_order
+from synthgen.ingest.tables.table import read_table
 from synthgen.privacy.noise import NoiseSource
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.sample import draw
-from synthgen.schema import Schema, load_schema
+from synthgen.sampling.draw import draw
+from synthgen.schema.schema import Schema, load_schema
 
 DELTA, TRAIN, QUICK = 1e-6, 0.7, 6000
 HEAD = ("generator", "eps", "patients", "rows", "ceiling", "pairs", "ceiling", "dealt out", "fit s", "draw s")
@@ -83,7 +83,7 @@ def measure(
 ) -> dict[str, float | str]:
     """Fit once and return a row."""
     schema, n_patients = train.schema, train.unit_codes()[1]
-    config = for_schema(plugins.load("synthgen.models", name, prefix="tabular_").Config(), schema)
+    config = for_schema(plugins.load("synthgen.generators", name, prefix="tabular_").Config(), schema)
     plan = config.plan(schema, epsilon=epsilon, delta=DELTA, patients=n_patients)
     started = time.perf_counter()
     model = config.fit(train, plan, noise=NoiseSource.system())
@@ -93,10 +93,8 @@ def measure(
     inputs = Inputs(schema, train, holdout, holdout, drawn)
     order = np.random.default_rng(seed).permutation(len(drawn))
     dealt = replace(drawn, frame=drawn.frame.iloc[order].reset_index(drop=True))
-    rows, pairs = (
-        values(metric, inputs, drawn) for metric in (fidelity_rows_per_patient, fidelity_lag_pairs)
-    )
-    loose = values(fidelity_lag_pairs, inputs, dealt)
+    rows, pairs = (values(metric, inputs, drawn) for metric in (rows_per_patient, lag_pairs))
+    loose = values(lag_pairs, inputs, dealt)
     return {
         "generator": name,
         "epsilon": epsilon,

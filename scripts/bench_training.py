@@ -23,9 +23,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.noisy_sum import NoisySum
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train.gradients import UnitGradients
-from synthgen.train.noisy import NoisySum
 
 CLIP, SIGMA = 1.0, 1.0
 Losses = Callable[[nn.Module, Tensor], Tensor]

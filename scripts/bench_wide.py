@@ -29,10 +29,10 @@ import pandas as pd
 from _tabular_fit import schema_of
 
 from synthgen import plugins
+from synthgen.data.tables import RealTable
 from synthgen.privacy.noise import NoiseSource
-from synthgen.records import RealTable
-from synthgen.sample import draw
-from synthgen.schema import Schema
+from synthgen.sampling.draw import draw
+from synthgen.schema.schema import Schema
 
 GENERATORS = ("marginal", "network")
 EPSILON, DELTA = 1.0, 1e-6
@@ -127,7 +127,7 @@ def measure(generator: str, bench: Path, n_columns: int, n_rows: int) -> Row:
     """Fit, sample and score one generator in this process."""
     schema, train, holdout = wide(bench, n_columns, n_rows)
     data = RealTable(schema, train, np.array([str(i) for i in range(n_rows)], dtype=object))
-    config = plugins.load("synthgen.models", generator, prefix="tabular_").Config()
+    config = plugins.load("synthgen.generators", generator, prefix="tabular_").Config()
     start = time.perf_counter()
     plan = config.plan(schema, epsilon=EPSILON, delta=DELTA, patients=n_rows)
     model = config.fit(data, plan, noise=NoiseSource.system())

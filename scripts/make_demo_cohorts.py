@@ -29,8 +29,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synthgen import pipeline
-from synthgen.config import load_config
+from synthgen.config.run_config import load_config
+from synthgen.pipeline import run as pipeline
 
 ROOT = Path(__file__).resolve().parent.parent
 DATASETS = ROOT / "synthgen" / "datasets"

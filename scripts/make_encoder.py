@@ -29,8 +29,8 @@ from torch import nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy
 
 from synthgen import phantoms
-from synthgen.evaluate import _phantom_encoder
-from synthgen.evaluate._encoder import SIDE
+from synthgen.evaluation.features import phantom_encoder
+from synthgen.evaluation.features.radiomics_encoder import SIDE
 
 SEED = 7
 BATCH = 128
@@ -146,7 +146,7 @@ def _correlation(embedding: torch.Tensor) -> torch.Tensor:
 
 
 def exported(net: Network, images: torch.Tensor) -> dict[str, np.ndarray]:
-    """Return what `synthgen.evaluate._phantom_encoder` reads: folded weights in the order that it uses."""
+    """Return what `synthgen.evaluation.features.phantom_encoder` reads: folded weights in the order that it uses."""
     tensors: dict[str, Any] = {}
     for i, (conv, norm, _) in enumerate(net.blocks):
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
@@ -166,7 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--output", type=Path, default=_phantom_encoder.PATH)
+    parser.add_argument("--output", type=Path, default=phantom_encoder.PATH)
     parser.add_argument("--images", type=int, default=16_000, help="of each family")
     parser.add_argument("--steps", type=int, default=5_000)
     asked = parser.parse_args(arguments)

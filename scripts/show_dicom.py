@@ -12,21 +12,21 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from synthgen.image_spec import Dicom, Images
-from synthgen.ingest import _dicom_header
-from synthgen.ingest import dicom as ingest
-from synthgen.ingest._decode import Unusable
-from synthgen.ingest._dicom_files import find
-from synthgen.ingest._dicom_worker import Decoder
+from synthgen.ingest.dicom import header as dicom_header
+from synthgen.ingest.dicom import index as ingest
+from synthgen.ingest.dicom.files import find
+from synthgen.ingest.dicom.worker import Decoder
+from synthgen.ingest.images.decode import Unusable
 from synthgen.printable import printable
+from synthgen.schema.image_format import Dicom, Images
 
 
 def syntax(path: Path) -> str:
     """Return the name of a file's transfer syntax."""
-    with _dicom_header.quiet():
+    with dicom_header.quiet():
         try:
-            return str(_dicom_header.read_dataset(path, pixels=False).file_meta.TransferSyntaxUID.name)
-        except (Unusable, *_dicom_header.BROKEN):
+            return str(dicom_header.read_dataset(path, pixels=False).file_meta.TransferSyntaxUID.name)
+        except (Unusable, *dicom_header.BROKEN):
             return "(none)"
 
 
@@ -38,7 +38,7 @@ def outcomes(folder: Path, decoder: Decoder) -> Counter[tuple[str, str]]:
             found["(none)", "not there"] += 1
             continue
         try:
-            header = _dicom_header.read_header(path)
+            header = dicom_header.read_header(path)
             for frame in range(header.frames):
                 decoder.decode(path, frame)
             outcome = "read"

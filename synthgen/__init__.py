@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from synthgen._start import prepare
+from synthgen.machine.startup import prepare
 
 prepare()
 
@@ -27,8 +27,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
     from synthgen.api import Model, fit, load
-    from synthgen.records import RealTable, SyntheticTable
-    from synthgen.schema import Schema, load_schema
+    from synthgen.data.tables import RealTable, SyntheticTable
+    from synthgen.schema.schema import Schema, load_schema
 
 __all__ = ["Model", "RealTable", "Schema", "SyntheticTable", "fit", "load", "load_schema"]
 
@@ -36,10 +36,10 @@ _HOMES = {
     "Model": "synthgen.api",
     "fit": "synthgen.api",
     "load": "synthgen.api",
-    "RealTable": "synthgen.records",
-    "SyntheticTable": "synthgen.records",
-    "Schema": "synthgen.schema",
-    "load_schema": "synthgen.schema",
+    "RealTable": "synthgen.data.tables",
+    "SyntheticTable": "synthgen.data.tables",
+    "Schema": "synthgen.schema.schema",
+    "load_schema": "synthgen.schema.schema",
 }
 
 

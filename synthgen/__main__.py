@@ -1,6 +1,6 @@
 """``python -m synthgen``: the command line."""
 
-from synthgen.cli import main
+from synthgen.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -7,23 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synthgen.config import (
-    BudgetSection,
-    Loaded,
-    RunConfig,
-    generator_settings,
-    require_share,
-)
-from synthgen.data_config import DataSection, ImageSource, TableSource, sized
+from synthgen.config.data_section import DataSection, ImageSource, TableSource, sized
+from synthgen.config.run_config import BudgetSection, Loaded, RunConfig, generator_settings, require_share
+from synthgen.data.tables import SyntheticTable
 from synthgen.errors import OperationError
-from synthgen.models._base import TableModel
-from synthgen.models._model import load_model, model_folder, save_model
-from synthgen.models._where import resolved
-from synthgen.privacy._ledger_place import without_password
-from synthgen.records import SyntheticTable
-from synthgen.safe_files import make_folders, sync_tree
-from synthgen.sample import draw
-from synthgen.schema import Schema, load_schema
+from synthgen.files.safe_files import make_folders, sync_tree
+from synthgen.generators.base import TableModel
+from synthgen.generators.condition_text import resolved
+from synthgen.generators.saved_model import load_model, model_folder, save_model
+from synthgen.privacy.ledger.location import without_password
+from synthgen.sampling.draw import draw
+from synthgen.schema.schema import Schema, load_schema
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,7 @@ class Model:
         Args:
             n_records: records to draw; of linked records, patients, each with all rows.
             where: column to a value, a list of values, None (missing), or ``(low, high)`` of a number; or
-                conditions as text, such as ``'"col name"="A|B"'``, see `synthgen.models._where`.
+                conditions as text, such as ``'"col name"="A|B"'``, see `synthgen.generators.condition_text`.
             balance: a column of categories that each get the same number of records; missing keeps its share.
             seed: of the draw.
 
@@ -113,7 +107,7 @@ def fit(
         BudgetExceeded: the cap would be exceeded; no record was read.
         DataError: the table does not keep to its schema.
     """
-    from synthgen.spending import Stopwatch, spend
+    from synthgen.pipeline.fit import Stopwatch, spend
 
     table, schema = Path(table).resolve(), Path(schema).resolve()
     if ledger is not None:

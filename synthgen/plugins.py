@@ -17,7 +17,7 @@ def names(package: str, *, prefix: str = "") -> list[str]:
     """Return the plug-ins of a package in alphabetical order, without importing them.
 
     Args:
-        package: dotted name, such as ``synthgen.models``.
+        package: dotted name, such as ``synthgen.generators``.
         prefix: keep the names that start with it, and cut it off, such as ``tabular_``.
     """
     root = importlib.import_module(package)

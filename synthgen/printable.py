@@ -3,7 +3,7 @@ r"""Text that others wrote, made safe to show: on a terminal, in Markdown, in HT
 Names of files, columns and categories, values of a config, a reason in a record: any of them may hold line
 ends, escape sequences, bidirectional controls or marks that are not seen, and so forge a line of output,
 hide one, or turn text round. What the command line prints, whatever it is, passes `printable` line by line
-(`synthgen._terminal`); the report passes `html`, and the data card `markdown` and `code`.
+(`synthgen.cli.terminal`); the report passes `html`, and the data card `markdown` and `code`.
 
 Escapes are written as in Python: ``\n``, ``\x1b``, ``\u202e``; a byte of a file name that is not UTF-8 as
 ``\xff``. Letters of all scripts stay as they are. A backslash in the text stays single, so an escape is for

@@ -133,7 +133,7 @@ def small_cohorts_may_run() -> Iterator[Any]:
 
     Of the session, so that fixtures of modules can run cohorts too. Yields the real check.
     """
-    from synthgen import pipeline
+    from synthgen.pipeline import run as pipeline
 
     real = pipeline._precheck
     with pytest.MonkeyPatch.context() as patch:
@@ -145,6 +145,6 @@ def small_cohorts_may_run() -> Iterator[Any]:
 def prechecks_where_marked(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, small_cohorts_may_run: Any
 ) -> None:
-    """Let tests marked ``prechecks`` meet the real check (`synthgen.prechecks`)."""
+    """Let tests marked ``prechecks`` meet the real check (`synthgen.pipeline.prechecks`)."""
     if "prechecks" in request.keywords:
-        monkeypatch.setattr("synthgen.pipeline._precheck", small_cohorts_may_run)
+        monkeypatch.setattr("synthgen.pipeline.run._precheck", small_cohorts_may_run)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from synthgen.image_records import RealImages, SyntheticImages, from_intensities
-from synthgen.schema import Schema
+from synthgen.data.images import RealImages, SyntheticImages, from_intensities
+from synthgen.schema.schema import Schema
 
 FIELDS: list[dict[str, Any]] = [
     {"name": "patient", "type": "string", "role": "id"},

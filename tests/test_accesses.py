@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.accesses import FILE, shown_place
 from synthgen.errors import OperationError
-from synthgen.privacy.ledger import Ledger
-from synthgen.release.policy import load_policy
+from synthgen.pipeline.holdout_accesses import FILE, shown_place
+from synthgen.privacy.ledger.ledger import Ledger
+from synthgen.release.gate.policy import load_policy
 from tests.test_messages import call
 
 SCHEMA = """
@@ -46,7 +46,7 @@ def write(path: Path, lines: list[str], columns: str = "patient,age,weight,sex,d
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with files; figures do not matter here, so none are made."""
-    monkeypatch.setattr("synthgen.evaluate._run.evaluate_all", lambda *_, **__: [])
+    monkeypatch.setattr("synthgen.evaluation.run.evaluate_all", lambda *_, **__: [])
     (tmp_path / "s.yaml").write_text(SCHEMA)
     for i, (name, letter) in enumerate(
         (("real", "r"), ("holdout", "h"), ("synthetic", "s"), ("reference", "x"))

@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from synthgen import audits, pipeline
-from synthgen.config import load_config
+from synthgen.config.run_config import load_config
 from synthgen.errors import GateRefused
-from synthgen.evaluate._twin import CANARIES, TwinAudit
-from synthgen.evaluate.audit import OneRun
-from synthgen.spending import make_plan
+from synthgen.evaluation.audit.bounds import OneRun
+from synthgen.evaluation.audit.twin import CANARIES, TwinAudit
+from synthgen.pipeline import audit as audits
+from synthgen.pipeline import run as pipeline
+from synthgen.pipeline.fit import make_plan
 
 SCHEMA = """
 unit: {column: patient, max_records: 2}
@@ -53,7 +54,7 @@ def place(tmp_path: Path) -> Path:
 def few_metrics(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave out the metrics that this file is not about."""
     names = ["leakage_audit", "leakage_claim", "utility_twin_inference"]
-    monkeypatch.setattr("synthgen.evaluate._run.metric_names", lambda: names)
+    monkeypatch.setattr("synthgen.evaluation.run.metric_names", lambda: names)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_a_config_that_says_nothing_keeps_the_folder_of_older_runs(place: Path) 
 
 
 def test_a_record_that_contradicts_its_audit_is_found() -> None:
-    from synthgen.release.record import Audit
+    from synthgen.release.record.record import Audit
 
     assert audits.told(VIOLATION).verdict == "violation"
     assert audits.told(replace(VIOLATION, found=None, reason="why")) == Audit("not run", "why")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from synthgen import cli
+from synthgen.cli import app as cli
 
 SCHEMA = """
 unit: {column: patient, max_records: 2}
@@ -48,7 +48,7 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, d
 
 
 def test_help_takes_less_than_a_second() -> None:
-    command = [sys.executable, "-m", "synthgen.cli", "--help"]
+    command = [sys.executable, "-m", "synthgen.cli.app", "--help"]
     seconds = []
     for _ in range(3):
         start = time.perf_counter()
@@ -58,7 +58,7 @@ def test_help_takes_less_than_a_second() -> None:
         [
             sys.executable,
             "-c",
-            "import sys, synthgen.cli; print('pandas' in sys.modules, 'jax' in sys.modules)",
+            "import sys, synthgen.cli.app; print('pandas' in sys.modules, 'jax' in sys.modules)",
         ],
         capture_output=True,
         text=True,
@@ -90,7 +90,7 @@ def test_a_plan_over_the_cap_ends_with_4_and_no_record_read(
         return original(self, *args, **kwargs)
 
     monkeypatch.setattr(Path, "open", watch)
-    monkeypatch.setattr("synthgen.ingest.table.read_raw", lambda *a, **k: read.append("tiny.csv"))
+    monkeypatch.setattr("synthgen.ingest.tables.table.read_raw", lambda *a, **k: read.append("tiny.csv"))
     code, shown = call(capsys, "fit", place / "run.yaml", "--output", place / "run")
     assert code == 4
     assert shown["error"]["code"] == "budget"
@@ -174,7 +174,7 @@ def test_run_without_evaluation_cannot_be_signed_and_is_done_once(
 def crashed_fit(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> tuple[list[object], str]:
-    from synthgen.models.tabular_marginal import Config
+    from synthgen.generators.marginal.config import Config
 
     def crash(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -249,7 +249,7 @@ def test_a_wrong_path_costs_no_budget(place: Path, capsys: pytest.CaptureFixture
 def test_a_partial_fit_needs_resume_like_a_run(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from synthgen.models.tabular_marginal import Config
+    from synthgen.generators.marginal.config import Config
 
     def crash(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

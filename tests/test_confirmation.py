@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen.completeness import gaps
-from synthgen.confirmation import confirm
 from synthgen.errors import ConfigError
-from synthgen.schema import load_schema
+from synthgen.pipeline.schema_confirmation import confirm
+from synthgen.schema.completeness import gaps
+from synthgen.schema.schema import load_schema
 
 TEXT = """# by the steward, 2026
 unit:   row     # rows

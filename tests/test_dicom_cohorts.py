@@ -12,12 +12,12 @@ import pandas as pd
 import pydicom
 import pytest
 
-from synthgen import cli
-from synthgen.config import load_config
-from synthgen.data_config import ImageSource
-from synthgen.dicom_cohort import read
+from synthgen.cli import app as cli
+from synthgen.config.data_section import ImageSource
+from synthgen.config.run_config import load_config
 from synthgen.errors import ConfigError, DataError
-from synthgen.ingest._dicom_pixels import SHORT
+from synthgen.ingest.dicom.cohort import read
+from synthgen.ingest.dicom.pixels import SHORT
 from tests.ingest.dicom_files import dataset, write
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from synthgen import cli
-from synthgen.config import load_config, tables_of
-from synthgen.config_draft import suggested_delta
-from synthgen.dialect import Dialect
-from synthgen.ingest.form import written_as
-from synthgen.schema import load_schema
+from synthgen.cli import app as cli
+from synthgen.config.run_config import load_config, tables_of
+from synthgen.ingest.tables.file_form import written_as
+from synthgen.pipeline.config_draft import suggested_delta
+from synthgen.schema.file_dialect import Dialect
+from synthgen.schema.schema import load_schema
 
 ROWS = [
     f"p{i},{20 + i % 60},{'FM'[i % 2]},{('yes', 'no', 'no')[i % 3]},{60 + i % 30}.{i % 10}"
@@ -75,8 +75,8 @@ def test_all_that_is_to_be_filled_in_is_listed_at_once(place, capsys):
 
 def test_the_drafted_config_has_every_key_that_exists(place, capsys):
 
-    from synthgen.config import BudgetSection, EvaluateSection, ReleaseSection, SampleSection
-    from synthgen.data_config import TableSource
+    from synthgen.config.data_section import TableSource
+    from synthgen.config.run_config import BudgetSection, EvaluateSection, ReleaseSection, SampleSection
 
     drafted(capsys)
     call(capsys, "config", "init", "cohort.schema.yaml", "-o", "c.yaml", "--patients", 200)
@@ -100,7 +100,7 @@ def test_the_drafted_config_has_every_key_that_exists(place, capsys):
 
 def test_a_config_of_images_has_their_keys(place, capsys):
 
-    from synthgen.data_config import ImageSource
+    from synthgen.config.data_section import ImageSource
 
     text = "unit: row\nimages: {channels: 1, bits: 8}\nfields: [{name: ill, type: boolean, role: label}]\n"
     Path("scans.schema.yaml").write_text(text)

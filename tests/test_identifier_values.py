@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen import _check_digits as digits
 from synthgen import datasets
-from synthgen.identifier_values import Found, find, kind_in
-from synthgen.ingest.table import read_raw
+from synthgen.deidentify import check_digits as digits
+from synthgen.deidentify.identifier_values import Found, find, kind_in
+from synthgen.ingest.tables.table import read_raw
 
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data"))
 MISSING = ("", "?", "NA")

@@ -10,12 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image, PngImagePlugin
 
-from synthgen import cli
-from synthgen.image_cohort import image_units
-from synthgen.image_records import SyntheticImages
-from synthgen.ingest.images import read_images
-from synthgen.records import RealTable
-from synthgen.schema import load_schema
+from synthgen.cli import app as cli
+from synthgen.data.images import SyntheticImages
+from synthgen.data.tables import RealTable
+from synthgen.ingest.image_cohort import image_units
+from synthgen.ingest.images.read import read_images
+from synthgen.schema.schema import load_schema
 from tests.phantoms import cohort
 
 SCHEMA = """
@@ -73,7 +73,7 @@ def run(place: Path) -> Path:
 def test_a_fit_that_was_cut_off_goes_on_from_its_stored_answers(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from synthgen.models._embedding import FittedEmbedding
+    from synthgen.generators.embedding.fitted import FittedEmbedding
     from synthgen.privacy import noise
 
     url = f"sqlite:///{tmp_path / 'ledger.db'}"
@@ -94,7 +94,7 @@ def test_a_fit_that_was_cut_off_goes_on_from_its_stored_answers(
 def test_plan_reads_no_image(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("synthgen.ingest.images.read_images", lambda *a, **k: pytest.fail("read"))
+    monkeypatch.setattr("synthgen.ingest.images.read.read_images", lambda *a, **k: pytest.fail("read"))
     code, shown = call(capsys, "plan", place / "run.yaml")
     assert code == 0
     assert shown["generator"] == "embedding"
@@ -169,7 +169,7 @@ def test_a_bundle_of_images_verifies(bundle: Path, capsys: pytest.CaptureFixture
 
 @pytest.mark.parametrize("how", ["text", "name", "size", "one less", "trailing", "other table"])
 def test_verify_finds_what_does_not_belong_into_an_archive(how: str, bundle: Path) -> None:
-    from synthgen.release._checks import data_problems
+    from synthgen.release.bundle.data_checks import data_problems
 
     schema = load_schema(bundle / "schema.yaml")
     path = bundle / "data" / "phantoms.zip"
@@ -325,7 +325,7 @@ def test_a_spend_over_the_cap_opens_no_image(
     assert call(capsys, *cap)[0] == 0
     opened: list[object] = []
     monkeypatch.setattr(Image, "open", lambda *a, **k: opened.append(a))
-    monkeypatch.setattr("synthgen.image_cohort.read_images", lambda *a, **k: opened.append(a))
+    monkeypatch.setattr("synthgen.ingest.image_cohort.read_images", lambda *a, **k: opened.append(a))
     asked = ("run", place / "run.yaml", "--output", tmp_path / "run", "--set", f"budget.ledger={url}")
     code, shown = call(capsys, *asked)
     assert (code, shown["error"]["code"]) == (4, "budget")
@@ -373,10 +373,10 @@ def test_a_share_of_pictures_left_out_fails_the_check_and_stops_a_fit_before_a_s
 @pytest.mark.parametrize("taken", [(), ("image_file",)])
 def test_rows_of_an_array_files_cohort_name_their_pictures(tmp_path: Path, taken: tuple[str, ...]) -> None:
     """An ``.npz`` file has no column of names: tables and archives tie row and picture all the same."""
-    from synthgen.picture_files import write_array, write_cohort
-    from synthgen.records import require_columns
-    from synthgen.release._checks import data_problems
-    from synthgen.schema import Schema
+    from synthgen.data.tables import require_columns
+    from synthgen.release.bundle.data_checks import data_problems
+    from synthgen.sampling.image_files import write_array, write_cohort
+    from synthgen.schema.schema import Schema
 
     fields = [
         {"name": name, "type": "integer", "constraints": {"enum": [0, 1, 2]}} for name in ("label", *taken)
@@ -438,7 +438,7 @@ def test_an_odd_entry_and_a_defect_of_ours_leave_no_reservation_open(
     def defect(*_: Any, **__: Any) -> None:
         raise TypeError("a defect")
 
-    monkeypatch.setattr("synthgen.image_cohort.read_images", defect)
+    monkeypatch.setattr("synthgen.ingest.image_cohort.read_images", defect)
     assert call("fit", tmp_path / "run.yaml", "--output", tmp_path / "b")[0] == 1
     ledger = call("ledger", "show", "--ledger", f"sqlite:///{tmp_path / 'ledger_odd.db'}")[1]
     assert ledger["orphans"] == []

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from synthgen import jsonfile, limits
 from synthgen.errors import ConfigError
+from synthgen.files import json_file, limits
 
 
 def test_every_limit_has_words_a_variable_and_a_line_in_the_docs():
@@ -60,14 +60,14 @@ def test_limits_of_configs_end_with_code_2():
 def test_json_that_no_program_writes_is_refused_at_once(text):
     started = time.monotonic()
     with pytest.raises((ValueError, limits.TooLarge)):
-        jsonfile.parse(text)
+        json_file.parse(text)
     assert time.monotonic() - started < 5
 
 
 def test_json_of_a_file_is_limited_in_bytes(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     path.write_text("[" + "1," * 100 + "1]")
-    assert len(jsonfile.read(path)) == 101
+    assert len(json_file.read(path)) == 101
     monkeypatch.setenv("SYNTHGEN_LIMIT_JSON_BYTES", "100")
     with pytest.raises(limits.TooLarge, match="JSON_BYTES=203"):
-        jsonfile.read(path)
+        json_file.read(path)

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from synthgen import cli
+from synthgen.cli import app as cli
 
 SECRET = "SECRETVALUE123"  # noqa: S105 - stands for a value, is none
 HEADER = "patient,age,sex,weight,seen,died\n"

@@ -24,9 +24,11 @@ from typing import Any
 import pytest
 import typer
 
-from synthgen import cli, files, safe_files
-from synthgen._show import Progress, show
+from synthgen.cli import app as cli
+from synthgen.cli import file_commands as files
+from synthgen.cli.output import Progress, show
 from synthgen.errors import CAUSES
+from synthgen.files import safe_files
 
 SCHEMA = """
 unit: {column: patient, max_records: 2}
@@ -231,7 +233,7 @@ def test_an_unknown_ending_is_refused_before_any_work(
 ) -> None:
     words = [re.sub(r"NEW(\.\w+)?", f"odd.{ending}", str(word)) for word in EXAMPLES[verb]]
     before = sorted(place.rglob("*"))
-    monkeypatch.setattr("synthgen.models._model.save_model", pytest.fail)
+    monkeypatch.setattr("synthgen.generators.saved_model.save_model", pytest.fail)
     code, error = problem(*verb.split(), *words)
     assert code == 2
     assert f".{ending.split('.')[-1]}" in error["message"]
@@ -256,7 +258,7 @@ def test_what_the_operating_system_refuses_is_said_in_words(
     def refuse(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number), "/a/patient's name.csv")
 
-    monkeypatch.setattr("synthgen.drawing.write_table", refuse)
+    monkeypatch.setattr("synthgen.cli.sample_command.write_table", refuse)
     code, error = problem("sample", "run", "-n", 5, "-o", f"os{number}.csv")
     assert code == 1
     expected = "it is used up" if number == errno.ENOMEM else CAUSES[number][0]
@@ -285,7 +287,7 @@ def test_other_failures_of_the_machine_are_no_bugs(
     def fail(*_: object, **__: object) -> None:
         raise failure
 
-    monkeypatch.setattr("synthgen.drawing.draw", fail)
+    monkeypatch.setattr("synthgen.cli.sample_command.draw", fail)
     code, error = problem("sample", "run", "-n", 5, "-o", "failed.csv")
     assert code == expected
     assert word in error["message"]
@@ -295,7 +297,7 @@ def test_a_bug_is_said_to_be_one_without_its_text(place: Path, monkeypatch: pyte
     def fail(*_: object, **__: object) -> None:
         raise KeyError("a patient's value")
 
-    monkeypatch.setattr("synthgen.drawing.draw", fail)
+    monkeypatch.setattr("synthgen.cli.sample_command.draw", fail)
     code, out, err = call("sample", "run", "-n", 5, "-o", "failed.csv")
     assert (code, out) == (1, "")
     assert "This is a bug" in err
@@ -441,10 +443,10 @@ def test_without_a_terminal_there_is_a_line_a_step_and_no_escape(monkeypatch: py
 def test_a_signal_ends_a_verb_like_ctrl_c(number: signal.Signals, place: Path) -> None:
     script = (
         "import sys, time\n"
-        "import synthgen.drawing as drawing\n"
+        "import synthgen.cli.sample_command as drawing\n"
         "from synthgen import cli\n"
         "def slow(table, path, **_):\n"
-        "    from synthgen.safe_files import replacing\n"
+        "    from synthgen.files.safe_files import replacing\n"
         "    with replacing(path, private=False) as stream:\n"
         "        stream.write(b'half')\n"
         "        stream.flush()\n"
@@ -483,6 +485,6 @@ def test_an_interrupt_that_a_library_turns_into_an_exit_is_one(
         except KeyboardInterrupt:
             sys.exit(1)
 
-    monkeypatch.setattr("synthgen.drawing.draw", exit_as_lightning)
+    monkeypatch.setattr("synthgen.cli.sample_command.draw", exit_as_lightning)
     code, error = problem("sample", "run", "-n", 5, "-o", "failed.csv")
     assert (code, error["code"]) == (130, "interrupted")

@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 
 import synthgen
-from synthgen import cli
+from synthgen.cli import app as cli
 from synthgen.errors import ConfigError
-from synthgen.privacy.ledger import Ledger, LedgerUnit
+from synthgen.privacy.ledger.ledger import Ledger, LedgerUnit
 
 SCHEMA = """
 unit: %s

@@ -10,19 +10,20 @@ import numpy as np
 import pytest
 
 import synthgen
-from synthgen import cli, prechecks
-from synthgen._endings import ending
-from synthgen.config import load_config, own_ledger
-from synthgen.evaluate._declared import Declared
-from synthgen.evaluate._rates import advantage, expected_advantage
-from synthgen.models._base import memory_of
-from synthgen.models.imaging_auto import Config as AutoImages
-from synthgen.models.imaging_diffusion import Config as Diffusion
-from synthgen.pipeline import plan_summary
-from synthgen.privacy.ledger import Ledger
+from synthgen.cli import app as cli
+from synthgen.cli.next_steps import ending
+from synthgen.config.run_config import load_config, own_ledger
+from synthgen.evaluation.attacks.rates import advantage, expected_advantage
+from synthgen.evaluation.expected_power import Declared
+from synthgen.generators.base import memory_of
+from synthgen.generators.imaging.auto import Config as AutoImages
+from synthgen.generators.imaging.diffusion.config import Config as Diffusion
+from synthgen.pipeline import prechecks
+from synthgen.pipeline.run import plan_summary
+from synthgen.privacy.ledger.ledger import Ledger
 from synthgen.release.forecast import forecast, needed_patients
-from synthgen.release.policy import load_policy
-from synthgen.schema import load_schema
+from synthgen.release.gate.policy import load_policy
+from synthgen.schema.schema import load_schema
 
 pytestmark = pytest.mark.prechecks
 
@@ -124,7 +125,7 @@ def test_what_may_be_signed_is_not_refused(place: Path, capsys: pytest.CaptureFi
 def test_a_risky_spend_is_announced_by_plan_and_run_with_a_holdout_that_helps(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("synthgen.judge.evaluate_all", lambda *_, **__: [])
+    monkeypatch.setattr("synthgen.pipeline.evaluate.evaluate_all", lambda *_, **__: [])
     config = CONFIG.replace("patients: 20000", "patients: 6000").replace("records: 300", "records: 4000")
     (place / "run.yaml").write_text(config)
     shown = call(capsys, "plan", "run.yaml")[1]
@@ -142,7 +143,7 @@ def test_a_risky_spend_is_announced_by_plan_and_run_with_a_holdout_that_helps(
 def test_a_finished_run_and_fit_say_that_nothing_is_done_again(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("synthgen.judge.evaluate_all", lambda *_, **__: [])
+    monkeypatch.setattr("synthgen.pipeline.evaluate.evaluate_all", lambda *_, **__: [])
     for verb in ("fit", "run"):
         arguments = (verb, "run.yaml", "-o", "made", *(["--resume"] if verb == "run" else []))
         assert "nothing is spent again" not in progress_of(capsys, *arguments)
@@ -161,9 +162,11 @@ def test_plan_says_that_the_table_is_not_there(place: Path, capsys: pytest.Captu
 def test_anyway_goes_on_and_is_a_deviation_and_later_choices_cost_nothing(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("synthgen.judge.evaluate_all", lambda *_, **__: [])  # the figures do not matter here
-    monkeypatch.setattr("synthgen.judge._reports", lambda *_: None)
-    monkeypatch.setattr("synthgen.audits.canaries_of", lambda *_: 0)
+    monkeypatch.setattr(
+        "synthgen.pipeline.evaluate.evaluate_all", lambda *_, **__: []
+    )  # the figures do not matter here
+    monkeypatch.setattr("synthgen.pipeline.evaluate._reports", lambda *_: None)
+    monkeypatch.setattr("synthgen.pipeline.audit.canaries_of", lambda *_: 0)
     (place / "run.yaml").write_text(CONFIG.replace("20000", "400"))
     assert call(capsys, "run", "run.yaml", "-o", "made")[0] == 2
     assert call(capsys, "fit", "run.yaml", "-o", "made", "--anyway")[0] == 0
@@ -250,7 +253,7 @@ def test_a_corrected_schema_goes_on_in_the_same_folder_where_nothing_was_drawn(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("synthgen.spending.read_cohort", stop)
+        patch.setattr("synthgen.pipeline.fit.read_cohort", stop)
         assert call(capsys, "fit", "run.yaml", "-o", "made")[0] == 130
     assert len(call(capsys, "ledger", "show")[1]["orphans"]) == 1  # an interrupt keeps the reservation
     (place / "tiny.schema.yaml").write_text(SCHEMA.replace("maximum: 100", "maximum: 110"))
@@ -306,7 +309,7 @@ REHEARSAL = CONFIG.replace("patients: 20000", "patients: 200") + "rehearsal: tru
 def test_a_rehearsal_is_free_and_cannot_be_released(
     place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("synthgen.judge.evaluate_all", lambda *_, **__: [])
+    monkeypatch.setattr("synthgen.pipeline.evaluate.evaluate_all", lambda *_, **__: [])
     (place / "run.yaml").write_text(REHEARSAL)
     (place / "tiny.csv").unlink()
     assert call(capsys, "schema", "simulate", "tiny.schema.yaml", "-n", 300, "-o", "tiny.csv")[0] == 0
@@ -328,8 +331,8 @@ def test_a_rehearsal_is_free_and_cannot_be_released(
 
 
 def test_real_records_cannot_pass_for_simulated_ones(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from synthgen.rehearsal import note_of
-    from synthgen.runs import file_digest
+    from synthgen.pipeline.rehearsal import note_of
+    from synthgen.pipeline.run_folder import file_digest
 
     (place / "run.yaml").write_text(REHEARSAL)
     real = (place / "tiny.csv").read_text()
@@ -370,7 +373,7 @@ def test_a_limit_on_address_space_counts_as_available_memory() -> None:
     import sys
 
     script = (
-        "import resource; from synthgen.resources import available_memory\n"
+        "import resource; from synthgen.machine.resources import available_memory\n"
         "resource.setrlimit(resource.RLIMIT_AS, (2**30, 2**30)); print(available_memory())"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -389,7 +392,7 @@ fields:
 
 
 def test_memory_grows_with_pixels_and_patients_and_auto_avoids_what_does_not_fit(tmp_path: Path) -> None:
-    from synthgen.models import imaging_auto
+    from synthgen.generators.imaging import auto
 
     (tmp_path / "s.yaml").write_text(IMAGES)
     plain = load_schema(tmp_path / "s.yaml")
@@ -402,11 +405,11 @@ def test_memory_grows_with_pixels_and_patients_and_auto_avoids_what_does_not_fit
     assert 1.3 < needs[28] < 4.0  # measured: 1.6 GiB (docs/images.md)
     assert (memory_of(Diffusion(), sized(28), 10**6) or 0) > needs[28]
     options = {"epsilon": 10.0, "delta": 1e-6, "patients": 20_000}
-    chosen = {size: imaging_auto.choose(sized(size), **options) for size in (28, 256, 512)}
+    chosen = {size: auto.choose(sized(size), **options) for size in (28, 256, 512)}
     assert chosen[256] == chosen[512] == "embedding"
     for size in (28, 256):
         most = memory_of(AutoImages(), sized(size), 20_000) or 0.0
-        assert most <= max(imaging_auto.MEMORY_GIB, memory_of(Diffusion(), sized(size), 20_000) or 0.0)
+        assert most <= max(auto.MEMORY_GIB, memory_of(Diffusion(), sized(size), 20_000) or 0.0)
 
 
 def declared(patients: int, **more: Any) -> Declared:
@@ -522,9 +525,9 @@ def test_a_plan_states_what_each_gate_can_tell(place: Path) -> None:
 
 def test_the_harm_that_is_said_to_be_refused_in_four_of_five_is(place: Path) -> None:
     """2,000 draws around it; more than 4 standard deviations (.036) off has a probability under 1e-4."""
-    from synthgen.evaluate._base import Estimate
-    from synthgen.release._levels import holm, tail_of
+    from synthgen.evaluation.base import Estimate
     from synthgen.release.forecast import _refused_in
+    from synthgen.release.gate.confidence_levels import holm, tail_of
 
     rule = next(rule for rule in load_policy("default").rules if rule.name == "utility_tstr.mean.gap")
     half, level, others = 0.03, 0.0025, 20

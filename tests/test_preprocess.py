@@ -9,17 +9,18 @@ import pytest
 from dp_accounting import dp_event
 
 import synthgen
-from synthgen import pipeline, preprocess
-from synthgen.config import load_config
+from synthgen.config.run_config import load_config
 from synthgen.errors import ConfigError, DataError
-from synthgen.models._model import load_model
+from synthgen.generators.saved_model import load_model
+from synthgen.ingest import private_domains
+from synthgen.pipeline import run as pipeline
 from synthgen.privacy.accountant import calibrate_rho, epsilon_of, failure, from_json, to_json
-from synthgen.privacy.categories import survival
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger.ledger import Ledger
+from synthgen.privacy.marginal_queries import LATTICE
 from synthgen.privacy.noise import NoiseSource
-from synthgen.privacy.queries import LATTICE
-from synthgen.release.record import replace_one_epsilon
-from synthgen.schema import load_schema
+from synthgen.privacy.partition_selection import survival
+from synthgen.release.record.record import replace_one_epsilon
+from synthgen.schema.schema import load_schema
 
 EPSILON, DELTA, SHARE = 4.0, 1e-6, 0.2
 N_PATIENTS, MAX_RECORDS = 400, 40
@@ -201,7 +202,7 @@ def test_a_plan_reads_no_record_and_shows_what_is_paid(fits):
     assert names[:2] == ["bounds of cost", "bounds of stay"]
     assert "categories of drug" in names
     assert (summary["epsilon"], summary["delta"]) == (EPSILON, DELTA)
-    assert preprocess.provisional(loaded.schema).resolved
+    assert private_domains.provisional(loaded.schema).resolved
 
 
 def test_a_run_goes_on_from_its_own_domains_and_draws_within_them(fits):
@@ -249,15 +250,15 @@ def test_a_generator_of_another_accountant_still_keeps_to_the_total():
     schema = synthgen.Schema.model_validate_json(
         json.dumps({"unit": {"column": "patient"}, "fields": [FIELDS[i] for i in (0, 1, 5)]})
     )
-    plan = preprocess.with_preprocessing(schema, make, share=0.3, epsilon=2.0, delta=1e-6)
+    plan = private_domains.with_preprocessing(schema, make, share=0.3, epsilon=2.0, delta=1e-6)
     print(f"composed epsilon {epsilon_of([plan.event], 1e-6):.3f}")
     assert plan.epsilon == 2.0
     assert 1.8 < epsilon_of([plan.event], 1e-6) <= 2.0
 
 
 def test_the_record_says_which_domains_were_paid_and_counts_all_of_rho(fits):
-    from synthgen.release._declared import Composition, Deployment
-    from synthgen.release._wording import registry_block, statement_block
+    from synthgen.release.record.inputs import Composition, Deployment
+    from synthgen.release.record.statements import registry_block, statement_block
 
     plan = pipeline.make_plan(fits[2])
     facts = Composition("c", 400, 4.0, DELTA, 40.0, (), "h"), Deployment("d", "2026-01-01")
@@ -273,15 +274,17 @@ def test_too_few_patients_leave_a_whole_range_and_other_and_no_crash():
     schema = synthgen.Schema.model_validate_json(
         json.dumps({"unit": {"column": "patient"}, "fields": [FIELDS[i] for i in (0, 1, 5)]})
     )
-    plan = preprocess.with_preprocessing(schema, _plan, share=0.1, epsilon=1.0, delta=1e-6)
+    plan = private_domains.with_preprocessing(schema, _plan, share=0.1, epsilon=1.0, delta=1e-6)
     frame = ordinary_records()[["cost", "drug"]][:3]
-    found = preprocess.learn(frame, np.array(["a", "b", "c"]), schema, plan, noise=NoiseSource.for_tests(0))
+    found = private_domains.learn(
+        frame, np.array(["a", "b", "c"]), schema, plan, noise=NoiseSource.for_tests(0)
+    )
     assert found.column("drug").labels == ("other",)
     assert (found.column("cost").minimum, found.column("cost").maximum) == (-1e12, 1e12)
 
 
 def _plan(schema, epsilon):
-    from synthgen.models.tabular_marginal import Config
+    from synthgen.generators.marginal.config import Config
 
     return Config().plan(schema, epsilon=epsilon, delta=1e-6, patients=100)
 
@@ -343,7 +346,7 @@ def test_a_mark_on_the_wrong_kind_is_refused_with_its_reason(field, message):
 
 
 def test_a_fit_that_is_killed_after_paying_does_not_pay_its_domains_again(tmp_path, monkeypatch):
-    from synthgen.models.tabular_marginal import Config
+    from synthgen.generators.marginal.config import Config
 
     class KilledError(RuntimeError):
         pass

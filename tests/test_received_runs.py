@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from synthgen import own_runs, spending
-from synthgen.privacy.ledger import Ledger
+from synthgen.pipeline import fit as spending
+from synthgen.pipeline import own_runs
+from synthgen.privacy.ledger.ledger import Ledger
 from tests.privacy.false_servers import FalseServer, asking
 from tests.test_messages import CONFIG, call, make_run
 
@@ -230,8 +231,8 @@ def test_a_password_in_a_url_is_refused_and_repeated_nowhere(here, way, tmp_path
 
 
 def test_no_value_that_holds_a_ledger_shows_its_password(monkeypatch, tmp_path):
-    from synthgen.config import BudgetSection
-    from synthgen.privacy._ledger_store import Store
+    from synthgen.config.run_config import BudgetSection
+    from synthgen.privacy.ledger.store import Store
 
     pytest.importorskip("pg8000")
     monkeypatch.setenv("PGPASSWORD", SECRET)

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthgen.data.tables import RealTable, SyntheticTable, require_columns, unit_texts
 from synthgen.errors import DataError
-from synthgen.records import RealTable, SyntheticTable, require_columns, unit_texts
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 
 FIELDS = [
     {"name": "died", "type": "boolean"},

@@ -20,13 +20,13 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from synthgen import pipeline
-from synthgen.config import load_config
-from synthgen.ingest.inspect import check
-from synthgen.models._model import load_model
-from synthgen.release._checks import data_problems
-from synthgen.sample import draw, write_table
-from synthgen.schema import load_schema
+from synthgen.config.run_config import load_config
+from synthgen.generators.saved_model import load_model
+from synthgen.ingest.tables.check import check
+from synthgen.pipeline import run as pipeline
+from synthgen.release.bundle.data_checks import data_problems
+from synthgen.sampling.draw import draw, write_table
+from synthgen.schema.schema import load_schema
 
 N = 60
 BERLIN = "Europe/Berlin"

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen.rules import parse_rule
-from synthgen.schema import Schema
+from synthgen.schema.rules import parse_rule
+from synthgen.schema.schema import Schema
 
 FRAME = pd.DataFrame(
     {

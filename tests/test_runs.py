@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from synthgen.errors import ConfigError
-from synthgen.runs import RunFolder
+from synthgen.pipeline.run_folder import RunFolder
 
 
 def create(path: Path) -> RunFolder:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from synthgen import safe_files
 from synthgen.errors import ConfigError, DataError, OperationError
+from synthgen.files import safe_files
 
 
 def _mode(path: Path) -> int:

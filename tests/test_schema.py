@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthgen.errors import ConfigError
-from synthgen.schema import OTHER, Schema, load_schema
+from synthgen.schema.schema import OTHER, Schema, load_schema
 
 HEAD = "unit: {column: pid, max_records: 2}\nfields:\n  - {name: pid, type: string, role: id}\n"
 

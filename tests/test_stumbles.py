@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from dp_accounting import dp_event
 
-from synthgen import cli
-from synthgen._endings import ending
-from synthgen._show import show
+from synthgen.cli import app as cli
+from synthgen.cli.next_steps import ending
+from synthgen.cli.output import show
 from synthgen.errors import BudgetExceeded, ConfigError
-from synthgen.ingest.drafts import Named
+from synthgen.ingest.schema_draft.table_draft import Named
 from synthgen.privacy.accountant import Filter
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger.ledger import Ledger
 from tests.test_cli import CONFIG, SCHEMA, call, place
 
 __all__ = ["place"]

@@ -18,15 +18,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from synthgen._show import Progress, show
-from synthgen._terminal import guarded
-from synthgen.cli import main
+from synthgen.cli.app import main
+from synthgen.cli.output import Progress, show
+from synthgen.cli.terminal import guarded
 from synthgen.errors import ConfigError
-from synthgen.ingest.drafts import Named
-from synthgen.ingest.inspect import init
+from synthgen.ingest.schema_draft.table_draft import Named
+from synthgen.ingest.tables.check import init
 from synthgen.printable import code, html, json_text, markdown, printable, printable_lines, shell
-from synthgen.release.bundle import schema_text
-from synthgen.schema import load_schema
+from synthgen.release.bundle.bundle import schema_text
+from synthgen.schema.schema import load_schema
 
 FORGED = "verified: yes"
 HOSTILE = {
@@ -188,7 +188,7 @@ def test_an_error_lists_its_details_and_no_name_adds_a_line() -> None:
 
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("synthgen.release.bundle.verify_bundle", fails)
+        patch.setattr("synthgen.release.bundle.bundle.verify_bundle", fails)
         patch.setattr(sys, "stdout", out)
         patch.setattr(sys, "stderr", err)
         with pytest.raises(SystemExit):

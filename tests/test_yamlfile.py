@@ -3,8 +3,8 @@
 import pytest
 from pydantic import Field
 
-from synthgen import yamlfile
 from synthgen.errors import ConfigError
+from synthgen.files import yaml_file
 from synthgen.settings import Settings
 
 
@@ -26,7 +26,7 @@ class Outer(Settings):
 def parse(tmp_path, text):
     path = tmp_path / "file.yaml"
     path.write_text(text, encoding="utf-8")
-    return yamlfile.parse(Outer, yamlfile.read(path), path=path)
+    return yaml_file.parse(Outer, yaml_file.read(path), path=path)
 
 
 def refusal(tmp_path, text):
@@ -128,15 +128,15 @@ def test_a_document_that_is_no_mapping_is_refused(tmp_path, text):
 def test_a_byte_order_mark_is_dropped(tmp_path):
     path = tmp_path / "bom.yaml"
     path.write_bytes(b"\xef\xbb\xbfword: a\n")
-    assert yamlfile.parse(Outer, yamlfile.read(path), path=path).word == "a"
+    assert yaml_file.parse(Outer, yaml_file.read(path), path=path).word == "a"
 
 
 def test_a_missing_file_and_a_file_that_is_no_text_are_config_errors(tmp_path):
     with pytest.raises(ConfigError, match="found none"):
-        yamlfile.read(tmp_path / "none.yaml")
+        yaml_file.read(tmp_path / "none.yaml")
     (tmp_path / "latin.yaml").write_bytes("word: Größe".encode("latin-1"))
     with pytest.raises(ConfigError, match="UTF-8"):
-        yamlfile.read(tmp_path / "latin.yaml")
+        yaml_file.read(tmp_path / "latin.yaml")
 
 
 def test_aliases_that_grow_without_end_are_refused(tmp_path):
@@ -163,4 +163,4 @@ def test_a_document_of_many_values_is_refused_before_it_is_parsed(tmp_path, monk
     monkeypatch.setattr("ruamel.yaml.YAML", lambda **_: pytest.fail("parsed"))
     (tmp_path / "many.yaml").write_text("a:\n" + "- {b: 1}\n" * 60_000)
     with pytest.raises(ConfigError, match="values in a YAML document"):
-        yamlfile.read(tmp_path / "many.yaml")
+        yaml_file.read(tmp_path / "many.yaml")

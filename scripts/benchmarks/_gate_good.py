@@ -42,10 +42,10 @@ SHARE = 0.1
 
 def marginal(parts: Parts, rng: np.random.Generator, *, epsilon: float, groups: bool = False) -> pd.DataFrame:
     """Fit `marginal` to the training patients, and draw as many records."""
-    from synthgen.models.tabular_marginal import Config
+    from synthgen.data.tables import RealTable
+    from synthgen.generators.marginal.config import Config
     from synthgen.privacy.noise import NoiseSource
-    from synthgen.records import RealTable
-    from synthgen.sample import draw
+    from synthgen.sampling.draw import draw
 
     units = np.array([f"t{i}" for i in range(len(parts.train))], dtype=object)
     config = Config.model_validate({"groups": {"share": SHARE}} if groups else {})

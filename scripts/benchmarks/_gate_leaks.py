@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from _gate_parts import Parts, leaky
 
-from synthgen.evaluate._design import euclidean, ordinal
-from synthgen.evaluate._neighbours import k_nearest
+from synthgen.evaluation.features.design import euclidean, ordinal
+from synthgen.evaluation.features.neighbours import k_nearest
 
 NOISE = 0.01
 """Standard deviation of a near copy's noise, as a part of a number's public range."""

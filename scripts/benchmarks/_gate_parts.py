@@ -1,9 +1,9 @@
 """Real cohorts cut for tests of the gate, and the registry of the tables that it is tried on.
 
-A table is a function ``(parts, rng) -> DataFrame`` in the canonical form of `synthgen.schema`, registered by
-`leaky`, `harmful`, `good` or `release`. It may read all parts; what it must not do is tune itself to the
-gate. Cohorts are read from SYNTHGEN_TEST_DATA; each row is a patient. ``simulated`` is the tests' own cohort,
-which is public.
+A table is a function ``(parts, rng) -> DataFrame`` in the canonical form of `synthgen.schema.schema`,
+registered by `leaky`, `harmful`, `good` or `release`. It may read all parts; what it must not do is tune
+itself to the gate. Cohorts are read from SYNTHGEN_TEST_DATA; each row is a patient. ``simulated`` is the
+tests' own cohort, which is public.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", "../shared/data"))
 Make = Callable[["Parts", np.random.Generator], pd.DataFrame]
@@ -335,7 +335,7 @@ def _flchain() -> Cohort:
 
 
 def _simulated(seed: int, patients: int) -> Cohort:
-    from synthgen.evaluate._patients import one_record_each
+    from synthgen.evaluation.statistics.patients import one_record_each
     from tests.evaluate.conftest import FIELDS, make_schema, simulate
 
     table = simulate(patients, 1_000_000 + seed, make_schema(FIELDS))

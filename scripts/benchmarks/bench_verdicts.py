@@ -40,10 +40,11 @@ def fitted(cohort: str, generator: str, epsilon: float, train: int | None, holdo
     """Fit one generator, draw as many records as patients trained, and evaluate them as files are."""
     import warnings
 
-    from synthgen import files, plugins
+    from synthgen import plugins
+    from synthgen.cli import file_commands as files
+    from synthgen.data.tables import RealTable, SyntheticTable
     from synthgen.privacy.noise import NoiseSource
-    from synthgen.records import RealTable, SyntheticTable
-    from synthgen.sample import draw
+    from synthgen.sampling.draw import draw
 
     warnings.simplefilter("ignore")
     held = _gate_parts.COHORTS[cohort]()
@@ -60,7 +61,7 @@ def fitted(cohort: str, generator: str, epsilon: float, train: int | None, holdo
     }
     n = len(parts["train"])
     start = time.process_time()
-    config = plugins.load("synthgen.models", generator, prefix="tabular_").Config()
+    config = plugins.load("synthgen.generators", generator, prefix="tabular_").Config()
     plan = config.plan(schema, epsilon=epsilon, delta=DELTA, patients=n)
     model = config.fit(parts["train"], plan, noise=NoiseSource.system())
     drawn = draw(model, schema, n, seed=SEED).frame

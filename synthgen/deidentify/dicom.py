@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from synthgen.image_spec import Attribute
+from synthgen.schema.image_format import Attribute
 
 OLDEST = 90
 """Ages above are told as this one: older patients can be known by their age alone (45 CFR 164.514(b)(2))."""

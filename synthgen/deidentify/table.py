@@ -12,11 +12,11 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from synthgen.data.tables import require_columns, unit_texts
+from synthgen.deidentify.identifier_names import kind_of
+from synthgen.deidentify.identifier_values import find
 from synthgen.errors import ConfigError, DataError
-from synthgen.identifier_values import find
-from synthgen.identifiers import kind_of
-from synthgen.records import require_columns, unit_texts
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from synthgen.encode.settle import settle
+from synthgen.data.tables import SyntheticTable
+from synthgen.encode.rule_repair import settle
 from synthgen.errors import ConfigError
-from synthgen.fields import Column
-from synthgen.records import SyntheticTable
-from synthgen.schema import Schema
+from synthgen.schema.fields import Column
+from synthgen.schema.schema import Schema
 
 MISSING_RATE = 0.05
 MAX_ROUNDS = 1000

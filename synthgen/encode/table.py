@@ -26,7 +26,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from synthgen.schema import Column, Schema
+from synthgen.schema.schema import Column, Schema
 
 FINE_CELLS = 100
 WIDE = 100.0

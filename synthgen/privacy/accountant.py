@@ -15,11 +15,11 @@ import numpy as np
 from dp_accounting import dp_event
 from dp_accounting.dp_event import DpEvent
 
-from synthgen.privacy._curves import ORDERS, Curve, Floats, orders_for, rdp_of
-from synthgen.privacy.events import failure as failure
-from synthgen.privacy.events import from_json as from_json
-from synthgen.privacy.events import split_failure
-from synthgen.privacy.events import to_json as to_json
+from synthgen.privacy.event_json import failure as failure
+from synthgen.privacy.event_json import from_json as from_json
+from synthgen.privacy.event_json import split_failure
+from synthgen.privacy.event_json import to_json as to_json
+from synthgen.privacy.privacy_curve import ORDERS, Curve, Floats, orders_for, rdp_of
 
 _SAFE = 1 - 1e-12  # keeps a calibrated number on the private side of rounding
 _GRID_POINTS = 1000

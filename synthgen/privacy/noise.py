@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from synthgen.privacy import _continuous
+from synthgen.privacy import float_noise
 
 Integers = npt.NDArray[np.int64]
 
@@ -156,7 +156,7 @@ class NoiseSource(ABC):
         Args:
             sigma: standard deviation of the noise; the spacing lies between 2**-9 and 2**-8 of it.
         """
-        return _continuous.spacing(sigma)
+        return float_noise.spacing(sigma)
 
     def poisson_mask(self, size: int, *, rate: float) -> npt.NDArray[np.bool_]:
         """Return which units take part in a step: each by its own coin. Secret, and never stored.
@@ -170,13 +170,13 @@ class NoiseSource(ABC):
         """
         if not 0 < rate <= 1:
             raise ValueError(f"Expected one sampling rate above 0 and at most 1, got {rate}.")
-        return _continuous.bernoulli(self._words, size, rate)
+        return float_noise.bernoulli(self._words, size, rate)
 
     def pick(self, counts: Integers) -> Integers:
         """Return for each entry a whole number from 0 to below it: which of a unit's records to use."""
         if counts.size and counts.min() < 1:
             raise ValueError("Expected at least one record in each unit, got a unit without records.")
-        return _continuous.below(self._words, counts)
+        return float_noise.below(self._words, counts)
 
     def keys(self, size: int) -> Integers:
         """Return a fresh key for each unit, which all that its loss draws in a step follows from.
@@ -187,7 +187,7 @@ class NoiseSource(ABC):
         return np.frombuffer(secrets.token_bytes(8 * size), dtype=np.int64).copy()
 
     def _normal(self, size: int) -> npt.NDArray[np.float64]:
-        return _continuous.gaussian(self._words, size)
+        return float_noise.gaussian(self._words, size)
 
     def _words(self, size: int) -> npt.NDArray[np.uint64]:
         raise NotImplementedError("This source draws integers only.")
@@ -289,7 +289,7 @@ class _SeededNoise(NoiseSource):
 
     def _normal(self, size: int) -> npt.NDArray[np.float64]:
         rng = self._rng_of_gradients
-        return _continuous.gaussian(lambda n: rng.integers(0, 2**64, size=n, dtype=np.uint64), size)
+        return float_noise.gaussian(lambda n: rng.integers(0, 2**64, size=n, dtype=np.uint64), size)
 
     def keys(self, size: int) -> Integers:
         """Return keys that repeat under the seed."""

@@ -10,12 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from synthgen.dialect import ESCAPED, is_formula
-from synthgen.fields import Column, Field, labels_of
 from synthgen.printable import code, markdown
-from synthgen.release._checks import format_of
-from synthgen.release._power import warnings_of
-from synthgen.release._words import (
+from synthgen.release.bundle.data_checks import format_of
+from synthgen.release.plain_language import (
     COUNTED,
     audit_sentences,
     composed_sentences,
@@ -26,8 +23,11 @@ from synthgen.release._words import (
     rounded,
     unit_sentence,
 )
-from synthgen.release.record import NOT_STATED, record_digest
-from synthgen.schema import Schema
+from synthgen.release.record.record import NOT_STATED, record_digest
+from synthgen.release.sample_size import warnings_of
+from synthgen.schema.fields import Column, Field, labels_of
+from synthgen.schema.file_dialect import ESCAPED, is_formula
+from synthgen.schema.schema import Schema
 
 LICENCE = "To be stated by the curator. Until then no licence is granted."
 BIASES = (

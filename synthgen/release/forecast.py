@@ -1,7 +1,8 @@
 """Say before a run whether its release could be signed: the gate's own decision on what is known beforehand.
 
-Each metric says what it would find at a perfect generator (`synthgen.evaluate._declared`), and the policy
-decides on that as it decides on measured figures. What comes out as "cannot sign" here is not a matter of the
+Each metric says what it would find at a perfect generator (`synthgen.evaluation.expected_power`), and the
+policy decides on that as it decides on measured figures. What comes out as "cannot sign" here is not a matter
+of the
 generator: there is no label, no protected column, or there are too few patients. What a real generator loses,
 and how common a label is, stays open.
 """
@@ -15,13 +16,13 @@ from statistics import NormalDist
 from typing import Any
 
 from synthgen import plugins
-from synthgen.evaluate._base import HEADS, Estimate, MetricResult, result
-from synthgen.evaluate._declared import Declared
-from synthgen.evaluate._intervals import Z, exactly, insufficient
-from synthgen.release._levels import depth, is_compared
-from synthgen.release._reasons import open_harm
-from synthgen.release.gate import decide
-from synthgen.release.policy import Policy, Rule
+from synthgen.evaluation.base import HEADS, Estimate, MetricResult, result
+from synthgen.evaluation.expected_power import Declared
+from synthgen.evaluation.statistics.intervals import Z, exactly, insufficient
+from synthgen.release.gate.confidence_levels import depth, is_compared
+from synthgen.release.gate.gate import decide
+from synthgen.release.gate.policy import Policy, Rule
+from synthgen.release.gate.reasons import open_harm
 
 EVEN = 0.5
 """Chance of a perfect generator to be signed below which a run is not worth its spend: our own choice."""
@@ -209,7 +210,7 @@ def _together(unproven: Sequence[tuple[float, Rule, Estimate]]) -> float:
 
 def _expected(name: str, policy: Policy, declared: Declared) -> MetricResult:
     """Return what a metric would find: what it says itself, else that it passes if it has its patients."""
-    metric = plugins.load("synthgen.evaluate", name)
+    metric = plugins.load("synthgen.evaluation", name)
     declared = _tested(name, declared)
     found: MetricResult | None = metric.expect(declared) if hasattr(metric, "expect") else None
     if found is not None:

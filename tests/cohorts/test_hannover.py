@@ -11,9 +11,9 @@ import pandas as pd
 import pydicom
 import pytest
 
-from synthgen.config import load_config
-from synthgen.image_cohort import read
-from synthgen.pipeline import plan_summary, run
+from synthgen.config.run_config import load_config
+from synthgen.ingest.image_cohort import read
+from synthgen.pipeline.run import plan_summary, run
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", HERE.parents[2] / "shared" / "data")) / "covid_cxr_hannover"

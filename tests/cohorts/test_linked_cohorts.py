@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.config import load_config
-from synthgen.pipeline import plan_summary, run
-from synthgen.release._power import few_patients
+from synthgen.config.run_config import load_config
+from synthgen.pipeline.run import plan_summary, run
+from synthgen.release.sample_size import few_patients
 
 HERE = Path(__file__).parent
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", HERE.parents[2] / "shared" / "data"))
@@ -128,7 +128,7 @@ def test_a_longitudinal_cohort_runs_through_and_too_few_patients_are_said_plainl
 def test_the_command_line_says_it_too(tmp_path: Path) -> None:
     config = config_for("mimic3_demo", tmp_path, 1.0)
     done = subprocess.run(
-        [sys.executable, "-m", "synthgen.cli", "plan", str(config)],
+        [sys.executable, "-m", "synthgen.cli.app", "plan", str(config)],
         capture_output=True,
         text=True,
         check=True,

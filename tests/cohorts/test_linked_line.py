@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen import cli
-from synthgen.config import load_config
-from synthgen.models._model import load_model
-from synthgen.pipeline import fit
-from synthgen.sample import draw
+from synthgen.cli import app as cli
+from synthgen.config.run_config import load_config
+from synthgen.generators.saved_model import load_model
+from synthgen.pipeline.run import fit
+from synthgen.sampling.draw import draw
 
 SCHEMA = """
 unit: {column: patient, max_records: 3, records: linked, order: day}
@@ -140,7 +140,8 @@ def test_a_killed_linked_fit_goes_on_from_its_stored_answers(
         (tmp_path / name).write_bytes((place / name).read_bytes())
     with monkeypatch.context() as patch:
         patch.setattr(
-            "synthgen.models._marginal_fit._round", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+            "synthgen.generators.marginal.mechanism._round",
+            lambda *_: (_ for _ in ()).throw(KeyboardInterrupt),
         )
         with pytest.raises(KeyboardInterrupt):
             fit(load_config(tmp_path / "config.yaml"), tmp_path / "run")

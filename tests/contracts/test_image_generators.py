@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from synthgen import plugins
-from synthgen.image_records import SyntheticImages
-from synthgen.models._base import ImageConfig, ImageModel
-from synthgen.models._model import load_model, save_model
+from synthgen.data.images import SyntheticImages
+from synthgen.generators.base import ImageConfig, ImageModel
+from synthgen.generators.saved_model import load_model, save_model
 from synthgen.privacy.accountant import epsilon_of
 from synthgen.privacy.noise import NoiseSource
-from synthgen.sample import draw
+from synthgen.sampling.draw import draw
 from tests.phantoms import cohort, schema_of
 
-NAMES = plugins.names("synthgen.models", prefix="imaging_")
+NAMES = plugins.names("synthgen.generators", prefix="imaging_")
 
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -34,7 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def config_of(name: str) -> Any:
     """Return a generator's settings, with less training where its defaults take minutes."""
-    return plugins.load("synthgen.models", name, prefix="imaging_").Config(**SMALL.get(name, {}))
+    return plugins.load("synthgen.generators", name, prefix="imaging_").Config(**SMALL.get(name, {}))
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from synthgen import plugins
-from synthgen.evaluate import _image_learners
-from synthgen.evaluate._base import Claim, Inputs, MetricResult
-from synthgen.evaluate._run import PACKAGE, evaluate_all, is_of_images, metric_names
-from synthgen.evaluate._store import results_from_json, results_to_json
-from synthgen.image_records import SyntheticImages
-from synthgen.release.gate import decide, load_policy
+from synthgen.data.images import SyntheticImages
+from synthgen.evaluation.base import Claim, Inputs, MetricResult
+from synthgen.evaluation.learners import imaging
+from synthgen.evaluation.results_json import results_from_json, results_to_json
+from synthgen.evaluation.run import PACKAGE, evaluate_all, is_of_images, metric_names
+from synthgen.release.gate.gate import decide, load_policy
 from tests.phantoms import cohort, synthetic
 
 NAMES = [name for name in metric_names() if is_of_images(name)]
@@ -23,7 +23,7 @@ NAMES = [name for name in metric_names() if is_of_images(name)]
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_image_learners, "STEPS", 20)  # 16x16 ellipses need no more
+    monkeypatch.setattr(imaging, "STEPS", 20)  # 16x16 ellipses need no more
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 
 from synthgen import plugins
-from synthgen.evaluate._base import HEADS, Claim, Inputs, MetricResult
-from synthgen.evaluate._run import PACKAGE, evaluate_all, is_of_images, metric_names
-from synthgen.evaluate._store import results_from_json, results_to_json
-from synthgen.evaluate._twin import TwinAudit
-from synthgen.evaluate._twin_inference import TwinInference
-from synthgen.evaluate.audit import OneRun
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.schema import Schema
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.evaluation.audit.bounds import OneRun
+from synthgen.evaluation.audit.twin import TwinAudit
+from synthgen.evaluation.audit.twin_inference import TwinInference
+from synthgen.evaluation.base import HEADS, Claim, Inputs, MetricResult
+from synthgen.evaluation.results_json import results_from_json, results_to_json
+from synthgen.evaluation.run import PACKAGE, evaluate_all, is_of_images, metric_names
+from synthgen.schema.schema import Schema
 
 FIELDS: list[dict[str, Any]] = [
     {"name": "pid", "type": "string", "role": "id"},

@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen import datasets, demo
-from synthgen.config import load_config
+from synthgen import datasets
+from synthgen.cli import demo
+from synthgen.config.run_config import load_config
 from synthgen.datasets import meps_survey
 from synthgen.errors import ConfigError
-from synthgen.ingest.images import read_images
-from synthgen.ingest.inspect import check
+from synthgen.ingest.images.read import read_images
+from synthgen.ingest.tables.check import check
 from synthgen.privacy.accountant import epsilon_of, from_json
-from synthgen.schema import load_schema
+from synthgen.schema.schema import load_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", ROOT.parent / "shared" / "data"))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthgen.deidentify import dicom
-from synthgen.image_spec import Attribute
+from synthgen.schema.image_format import Attribute
 
 ATTRIBUTES = get_args(Attribute)
 PUBLIC = {

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthgen.deidentify.identifier_names import kind_of
 from synthgen.deidentify.table import Removed, refuse_identifiers, strip
 from synthgen.errors import ConfigError, DataError
-from synthgen.identifiers import kind_of
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 
 IDENTIFIERS = """
 name Name patient_name PatientName lastName first_name surname full_name maiden_name Vorname nachname

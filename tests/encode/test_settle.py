@@ -13,11 +13,11 @@ import pytest
 from hypothesis import assume, event, given, settings
 from hypothesis import strategies as st
 
-from synthgen.encode.settle import settle
+from synthgen.encode.rule_repair import settle
 from synthgen.encode.simulate import simulate
-from synthgen.release._checks import data_problems
-from synthgen.sample import write_table
-from synthgen.schema import Schema
+from synthgen.release.bundle.data_checks import data_problems
+from synthgen.sampling.draw import write_table
+from synthgen.schema.schema import Schema
 
 
 def number(name: str, most: float, *, whole: bool = True, **more: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from synthgen import datasets
 from synthgen.encode import simulate as simulate_module
 from synthgen.encode.simulate import MISSING_RATE, simulate
 from synthgen.errors import ConfigError
-from synthgen.schema import Schema, load_schema
+from synthgen.schema.schema import Schema, load_schema
 
 
 def schema(fields, *, rules=(), unit=None):

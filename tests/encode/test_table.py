@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen import codes
 from synthgen.encode.table import Encoder, coarse_bins, is_wide
 from synthgen.errors import DataError
-from synthgen.schema import Schema
+from synthgen.schema import code_systems as codes
+from synthgen.schema.schema import Schema
 
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", "../shared/data"))
 
@@ -145,8 +145,8 @@ def test_every_diagnosis_of_a_real_cohort_has_a_public_category(read):
 
 
 def test_moments_keep_their_time_of_day_and_their_order_on_the_way_out():
-    from synthgen.ingest.table import canonical
-    from synthgen.records import SyntheticTable
+    from synthgen.data.tables import SyntheticTable
+    from synthgen.ingest.tables.table import canonical
 
     form = "%d.%m.%Y %H:%M"
     fields = [

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.evaluate._base import Claim, Inputs
-from synthgen.evaluate._patients import one_record_each
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.schema import Schema
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.evaluation.base import Claim, Inputs
+from synthgen.evaluation.statistics.patients import one_record_each
+from synthgen.schema.schema import Schema
 
 FIELDS: list[dict[str, Any]] = [
     {"name": "pid", "type": "string", "role": "id"},

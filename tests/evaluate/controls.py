@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 
 from synthgen import plugins
-from synthgen.evaluate._base import Claim, Inputs
-from synthgen.evaluate._patients import one_record_each
-from synthgen.evaluate._run import PACKAGE, evaluate_all
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.release.gate import Verdict, decide, load_policy
-from synthgen.release.policy import Policy
-from synthgen.schema import Schema
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.evaluation.base import Claim, Inputs
+from synthgen.evaluation.run import PACKAGE, evaluate_all
+from synthgen.evaluation.statistics.patients import one_record_each
+from synthgen.release.gate.gate import Verdict, decide, load_policy
+from synthgen.release.gate.policy import Policy
+from synthgen.schema.schema import Schema
 from tests.evaluate.conftest import FIELDS, make_schema, simulate
 
 COMPARISONS = 300

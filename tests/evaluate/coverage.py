@@ -27,21 +27,16 @@ from scipy.stats import norm
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
 from synthgen import plugins
-from synthgen.evaluate import (
-    _attack,
-    _encoder,
-    _image_learners,
-    _labels,
-    _learners,
-    _rates,
-    _regressions,
-    fidelity_discriminator,
-)
-from synthgen.evaluate._auc import delong
-from synthgen.evaluate._base import Claim, Estimate, Inputs, MetricResult
-from synthgen.evaluate._design import ordinal
-from synthgen.evaluate._run import PACKAGE
-from synthgen.schema import Schema
+from synthgen.evaluation.attacks import attack as _attack
+from synthgen.evaluation.attacks import rates as _rates
+from synthgen.evaluation.base import Claim, Estimate, Inputs, MetricResult
+from synthgen.evaluation.features import radiomics_encoder
+from synthgen.evaluation.features.design import ordinal
+from synthgen.evaluation.fidelity import discriminator as fidelity_discriminator
+from synthgen.evaluation.learners import expected_labels, imaging, regressions, tabular
+from synthgen.evaluation.run import PACKAGE
+from synthgen.evaluation.statistics.auc import delong
+from synthgen.schema.schema import Schema
 from tests.evaluate import worlds
 
 MANY = 8_000
@@ -317,22 +312,22 @@ def cheap(name: str) -> Iterator[None]:
     names = (*IMAGES, *IMAGE_LEAKS, *LEARNT, *HELD, *ATTACKS)
     modules = {metric: plugins.load(PACKAGE, metric) for metric in names}
     with ExitStack() as stack:
-        stack.enter_context(changed(_image_learners, "encode", _pixels))
+        stack.enter_context(changed(imaging, "encode", _pixels))
         for metric in (*IMAGES, "leakage_image_encoder"):
-            stack.enter_context(changed(modules[metric], "ENCODERS", {_encoder.NAME: _pixels}))
+            stack.enter_context(changed(modules[metric], "ENCODERS", {radiomics_encoder.NAME: _pixels}))
         for metric in IMAGE_LEAKS[:2]:
             stack.enter_context(changed(modules[metric], "points", _pixels))
-        for module in (_image_learners, modules["utility_image_tstr"]):
+        for module in (imaging, modules["utility_image_tstr"]):
             stack.enter_context(changed(module, "learners", lambda: ("logistic",)))
         if not name.startswith("learners"):
-            stack.enter_context(changed(_learners, "_FITS", _SMALL))
+            stack.enter_context(changed(tabular, "_FITS", _SMALL))
             stack.enter_context(changed(modules["leakage_density_ratio"], "TREES", 10))
             stack.enter_context(changed(_attack, "score", _without_control))
         if name.startswith("models"):
             stack.enter_context(changed(modules["utility_tstr"], "fifths", lambda _: ()))
-            for module in (modules["utility_regression"], _regressions):
+            for module in (modules["utility_regression"], regressions):
                 stack.enter_context(changed(module, "LEARNERS", ("ridge",)))
-        stack.enter_context(changed(_labels, "TREES", 10))
+        stack.enter_context(changed(expected_labels, "TREES", 10))
         yield
 
 
@@ -351,11 +346,11 @@ def _pixels(images: Any) -> np.ndarray:
 def _small(model: Any, schema: Schema, target: str, frame: Any, holdout: Any, rows: int) -> np.ndarray:
     names = [column.name for column in schema.columns if column.name != target]
     train, test = (np.nan_to_num(ordinal(schema, part, names)[0], nan=-1.0) for part in (frame, holdout))
-    return _learners.spread(model, train, frame[target].cat.codes.to_numpy(), test, 2)
+    return tabular.spread(model, train, frame[target].cat.codes.to_numpy(), test, 2)
 
 
 _SMALL = {
-    "logistic": _learners._FITS["logistic"],
+    "logistic": tabular._FITS["logistic"],
     "boosting": partial(
         _small, HistGradientBoostingClassifier(max_iter=15, max_leaf_nodes=7, early_stopping=False)
     ),

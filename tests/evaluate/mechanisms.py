@@ -15,15 +15,15 @@ import pandas as pd
 from scipy.stats import norm
 
 from synthgen import plugins
-from synthgen.evaluate._transcript import Replay, Tap, log_ratio
-from synthgen.image_records import RealImages
-from synthgen.models import _marginal_fit
+from synthgen.data.images import RealImages
+from synthgen.data.tables import RealTable
+from synthgen.evaluation.audit.transcript import Replay, Tap, log_ratio
+from synthgen.generators.marginal import mechanism
 from synthgen.privacy.accountant import tradeoff
+from synthgen.privacy.marginal_queries import LATTICE
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
-from synthgen.privacy.queries import LATTICE
-from synthgen.records import RealTable
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 from tests import phantoms
 
 FIELDS = [
@@ -93,7 +93,7 @@ def tabular(
     """Return a table generator; the patient is alone in every cell, with ``copies`` equal records."""
     unit = {"column": "pid", "max_records": copies}
     schema = Schema.model_validate_json(json.dumps({"unit": unit, "fields": FIELDS}))
-    config = plugins.load("synthgen.models", name, prefix="tabular_").Config(**options)
+    config = plugins.load("synthgen.generators", name, prefix="tabular_").Config(**options)
     plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=CROWD)
 
     def data(k: int) -> RealTable:
@@ -123,7 +123,7 @@ def pictures(name: str, epsilon: float, *, kind: type[Mechanism] = Mechanism, **
     keep = np.arange(len(crowd)) > 0
     pixels = crowd.pixels.copy()
     pixels[0] = 255
-    config = plugins.load("synthgen.models", name, prefix="imaging_").Config(**options)
+    config = plugins.load("synthgen.generators", name, prefix="imaging_").Config(**options)
     plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=CROWD)
     everyone = RealImages(schema, crowd.frame, crowd.units, pixels=pixels)
     return kind(config, plan, everyone, everyone.select(keep))
@@ -137,9 +137,9 @@ def embedding(epsilon: float) -> Mechanism:
 @contextlib.contextmanager
 def records_count_in_full() -> Iterator[None]:
     """Plant a fault: each of a patient's records weighs as much as a patient."""
-    kept = _marginal_fit.lattice_weights
-    _marginal_fit.lattice_weights = lambda codes, n_units: np.full(len(codes), LATTICE, dtype=np.int64)
+    kept = mechanism.lattice_weights
+    mechanism.lattice_weights = lambda codes, n_units: np.full(len(codes), LATTICE, dtype=np.int64)
     try:
         yield
     finally:
-        _marginal_fit.lattice_weights = kept
+        mechanism.lattice_weights = kept

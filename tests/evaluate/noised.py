@@ -18,11 +18,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from synthgen.evaluate._transcript import Replay, Tap, ratio_of
-from synthgen.models import _image_fit, _image_gan_fit, _image_warm, _noised_steps, _warm
+from synthgen.dpsgd.noisy_sum import NoisySum
+from synthgen.dpsgd.patient_sampling import LogicalBatch
+from synthgen.evaluation.audit.transcript import Replay, Tap, ratio_of
+from synthgen.generators.imaging.diffusion import mechanism
+from synthgen.generators.imaging.gan import mechanism as image_gan_fit
+from synthgen.generators.two_stage import dpsgd_steps, imaging, tabular
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train.noisy import NoisySum
-from synthgen.train.units import LogicalBatch
 from tests.evaluate.mechanisms import Mechanism
 
 CANARY = 0
@@ -89,17 +91,17 @@ class Watch:
 
 
 def _without_steps() -> Any:
-    return mock.patch.object(_noised_steps, "fit", return_value=None)
+    return mock.patch.object(dpsgd_steps, "fit", return_value=None)
 
 
 @contextlib.contextmanager
 def few_drafts() -> Iterator[None]:
     """Draw few records from what was paid for: free, and most of a small fit's time."""
     with (
-        mock.patch.object(_warm, "N_DRAFTS", 500),
-        mock.patch.multiple(_image_fit, DRAFTS=40, POOL=40),
-        mock.patch.multiple(_image_gan_fit, DRAFTS=40, PHANTOMS=40),
-        mock.patch.object(_image_warm, "TRIAL", 40),
+        mock.patch.object(tabular, "N_DRAFTS", 500),
+        mock.patch.multiple(mechanism, DRAFTS=40, POOL=40),
+        mock.patch.multiple(image_gan_fit, DRAFTS=40, PHANTOMS=40),
+        mock.patch.object(imaging, "TRIAL", 40),
     ):
         yield
 

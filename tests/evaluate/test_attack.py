@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from dp_accounting import dp_event
 
-from synthgen.evaluate import _attack, _rates
-from synthgen.evaluate._base import Claim, Inputs
-from synthgen.privacy.events import to_json
+from synthgen.evaluation.attacks import attack
+from synthgen.evaluation.attacks import rates as _rates
+from synthgen.evaluation.base import Claim, Inputs
+from synthgen.privacy.event_json import to_json
 
 Build = Callable[..., Inputs]
 Rows = Callable[[int, int], pd.DataFrame]
@@ -130,7 +131,7 @@ def test_a_scorer_that_sees_nothing_fails_its_control_and_counts_as_missing(buil
     blind = np.random.default_rng(0)
 
     def run(scorer: Any) -> Any:
-        return _attack.run(
+        return attack.run(
             inputs,
             scorer,
             name="leakage_x",
@@ -159,7 +160,7 @@ def test_without_a_reference_or_with_few_patients_there_is_no_answer(build: Buil
     none = inputs.reference.select(np.zeros(len(inputs.reference), dtype=bool))
     few = inputs.holdout.select(np.arange(len(inputs.holdout)) < 40)
     for changed in (replace(inputs, reference=none), replace(inputs, holdout=few)):
-        result = _attack.run(
+        result = attack.run(
             changed,
             lambda planted, suspects: np.zeros(len(suspects)),
             name="leakage_x",
@@ -174,12 +175,12 @@ def test_without_a_reference_or_with_few_patients_there_is_no_answer(build: Buil
 def test_areas_of_a_classifier_rest_on_patients_of_whom_it_has_learnt_nothing() -> None:
     """A label learnt by heart: scores of the taught would be perfect, those of the tested are chance."""
     rng = np.random.default_rng(4)
-    told = _attack._taught(rng.normal(size=(900, 3)), rng.normal(size=(600, 3)))
+    told = attack._taught(rng.normal(size=(900, 3)), rng.normal(size=(600, 3)))
     members, others = told.tested
     assert (len(members), len(others)) == (600, 400)
     assert np.isfinite(told.members).all()
     assert (told.members > 0).all()  # the first part too is spoken of, for the rates
-    area = _attack.delong(members, others)
+    area = attack.delong(members, others)
     assert abs(area.value - 0.5) < 3.3 * (area.high - area.low) / 3.92
-    swapped = _attack._taught(np.arange(900.0)[:, None], np.arange(600.0)[:, None] - 10_000)
-    assert _attack.delong(*swapped.tested).value == 1.0
+    swapped = attack._taught(np.arange(900.0)[:, None], np.arange(600.0)[:, None] - 10_000)
+    assert attack.delong(*swapped.tested).value == 1.0

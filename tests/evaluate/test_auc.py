@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from synthgen.evaluate._auc import delong, weighted_auc
+from synthgen.evaluation.statistics.auc import delong, weighted_auc
 
 RECORDS = st.lists(
     st.tuples(st.integers(0, 4), st.booleans(), st.integers(0, 3)), min_size=2, max_size=30

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from scipy.stats import binom, norm
 
-from synthgen.evaluate import audit
-from synthgen.evaluate._transcript import Replay, Tap
-from synthgen.evaluate._twin import audit_twin
-from synthgen.models.tabular_marginal import Config
+from synthgen.data.tables import SyntheticTable
+from synthgen.evaluation.audit import bounds
+from synthgen.evaluation.audit.transcript import Replay, Tap
+from synthgen.evaluation.audit.twin import audit_twin
+from synthgen.generators.marginal.config import Config
 from synthgen.privacy.noise import NoiseSource
-from synthgen.records import SyntheticTable
 from tests.evaluate.conftest import FIELDS, make_schema
 from tests.evaluate.mechanisms import COPIES, Mechanism, embedding, marginal, records_count_in_full
 
@@ -32,21 +32,21 @@ FAULTS: dict[str, tuple[float, dict[str, Any], Callable[[], Any]]] = {
 
 def test_ceilings_are_those_that_are_known() -> None:
     """All of 100 guesses right show epsilon 3.5, of 1,000 show 5.8: no more, however bad the leak."""
-    shown = [round(audit.epsilon_bound(m, m, m, delta=1e-5, tail=0.05), 1) for m in (100, 1000)]
+    shown = [round(bounds.epsilon_bound(m, m, m, delta=1e-5, tail=0.05), 1) for m in (100, 1000)]
     assert shown == [3.5, 5.8]
 
 
 @pytest.mark.parametrize(("m", "right"), [(40, 30), (200, 130), (200, 199)])
 def test_the_bound_of_pure_privacy_is_the_binomial_tail_and_of_mu_zero_too(m: int, right: int) -> None:
-    found = audit.epsilon_bound(m, m, right, delta=0.0, tail=0.05)
+    found = bounds.epsilon_bound(m, m, right, delta=0.0, tail=0.05)
     assert binom.sf(right - 1, m, 1 / (1 + math.exp(-found))) == pytest.approx(0.05, rel=1e-3)
     even = binom.sf(right - 1, m, 0.5)
-    assert audit.plausible(lambda x: x, m, right, tail=even * 0.5)
-    assert not audit.plausible(lambda x: x, m, m, tail=0.05)
+    assert bounds.plausible(lambda x: x, m, right, tail=even * 0.5)
+    assert not bounds.plausible(lambda x: x, m, m, tail=0.05)
 
 
 def test_delta_makes_the_bound_smaller() -> None:
-    shown = [audit.epsilon_bound(200, 200, 170, delta=d, tail=0.05) for d in (0.0, 1e-5, 1e-3, 1e-2)]
+    shown = [bounds.epsilon_bound(200, 200, 170, delta=d, tail=0.05) for d in (0.0, 1e-5, 1e-3, 1e-2)]
     assert shown == sorted(shown, reverse=True)
     assert shown[0] > shown[-1]
 
@@ -57,11 +57,11 @@ def test_bounds_of_one_run_hold_for_a_mechanism_of_known_mu_and_fail_for_one_of_
     mus, epsilons, worse = [], [], []
     for _ in range(100):
         coins, noise = rng.random(400) < 0.5, rng.normal(size=400)
-        found = audit.one_run(noise + coins, coins, epsilon=4.38, delta=1e-5, guesses=80)
+        found = bounds.one_run(noise + coins, coins, epsilon=4.38, delta=1e-5, guesses=80)
         mus.append(found.mu)
         epsilons.append(found.epsilon)
         if len(worse) < 5:
-            worse.append(audit.one_run(noise + 10 * coins, coins, epsilon=4.38, delta=1e-5).mu)
+            worse.append(bounds.one_run(noise + 10 * coins, coins, epsilon=4.38, delta=1e-5).mu)
     assert np.mean(np.array(mus) > 1) <= 0.1
     assert np.mean(np.array(epsilons) > 4.38) <= 0.1
     assert np.mean(mus) > 0.2, "the bound is no constant 0"
@@ -72,9 +72,9 @@ def test_a_claim_above_the_ceiling_is_beyond_the_audit_and_is_said_so() -> None:
     rng = np.random.default_rng(1)
     coins = rng.random(100) < 0.5
     perfect, blind = coins.astype(float), rng.normal(size=100)
-    assert audit.one_run(perfect, coins, epsilon=10.0, delta=1e-5).verdict == "no power"
-    assert audit.one_run(perfect, coins, epsilon=1.0, delta=1e-5).verdict == "violation"
-    found = audit.one_run(blind, coins, epsilon=1.0, delta=1e-5)
+    assert bounds.one_run(perfect, coins, epsilon=10.0, delta=1e-5).verdict == "no power"
+    assert bounds.one_run(perfect, coins, epsilon=1.0, delta=1e-5).verdict == "violation"
+    found = bounds.one_run(blind, coins, epsilon=1.0, delta=1e-5)
     assert (found.verdict, found.epsilon) == ("no violation", 0.0)
 
 
@@ -85,12 +85,12 @@ def test_the_best_of_several_numbers_of_guesses_keeps_the_error_and_sees_weak_an
     wrong, gross, weak = 0, [], []
     for i in range(60):
         coins, noise = rng.random(200) < 0.5, rng.normal(size=200)
-        wrong += audit.best_run(noise + coins, coins, **options).epsilon > 4.38
+        wrong += bounds.best_run(noise + coins, coins, **options).epsilon > 4.38
         if i < 5:
-            gross.append(audit.best_run(noise + 20 * coins, coins, **options))
-            weak.append(audit.best_run(noise + 1.5 * coins, coins, **options))
+            gross.append(bounds.best_run(noise + 20 * coins, coins, **options))
+            weak.append(bounds.best_run(noise + 1.5 * coins, coins, **options))
     assert wrong <= 9
-    few, many = (audit.epsilon_bound(200, n, n, delta=1e-5, tail=0.025) for n in (40, 180))
+    few, many = (bounds.epsilon_bound(200, n, n, delta=1e-5, tail=0.025) for n in (40, 180))
     assert {run.ceiling for run in gross + weak} == {max(few, many)}
     assert max(run.epsilon for run in gross) == many > few
     assert any(run.guesses == 40 for run in weak), "the surest guesses say more about a weak leak"
@@ -101,12 +101,12 @@ def test_power_is_that_of_simulated_audits() -> None:
     claim = lambda rate: float(norm.cdf(norm.ppf(rate) + 0.5))  # noqa: E731
     rng = np.random.default_rng(2)
     found = [
-        audit.many_runs(rng.normal(0.5, 1, 150).tolist(), rng.normal(-0.5, 1, 150).tolist(), claim).violated
+        bounds.many_runs(rng.normal(0.5, 1, 150).tolist(), rng.normal(-0.5, 1, 150).tolist(), claim).violated
         for _ in range(400)
     ]
-    expected = audit.power(150, float(norm.cdf(0.5)), float(norm.cdf(-0.5)), claim)
+    expected = bounds.power(150, float(norm.cdf(0.5)), float(norm.cdf(-0.5)), claim)
     assert np.mean(found) == pytest.approx(expected, abs=0.1)
-    assert audit.power(150, float(norm.cdf(0.25)), float(norm.cdf(-0.25)), claim) < 0.05
+    assert bounds.power(150, float(norm.cdf(0.25)), float(norm.cdf(-0.25)), claim) < 0.05
 
 
 def test_a_transcript_is_what_went_in_and_replayed_it_gives_the_same_answers() -> None:
@@ -122,7 +122,7 @@ def test_a_transcript_is_what_went_in_and_replayed_it_gives_the_same_answers() -
 
 def test_the_log_ratio_of_a_gaussian_mechanism_has_the_known_mean_and_spread() -> None:
     """N(mu^2/2, mu) with the patient: mu = 1/4; 2,000 fits, four standard errors of the mean are .022."""
-    from synthgen.evaluate._transcript import log_ratio
+    from synthgen.evaluation.audit.transcript import log_ratio
 
     def fit(data: np.ndarray, noise: NoiseSource) -> np.ndarray:
         return noise.discrete_gaussian(data, sigma=40.0)
@@ -135,19 +135,19 @@ def test_the_log_ratio_of_a_gaussian_mechanism_has_the_known_mean_and_spread() -
     assert np.std(scores) == pytest.approx(0.25, rel=0.1)
 
 
-def audited(mechanism: Mechanism, n: int, *, fault: str = "") -> audit.ManyRuns:
+def audited(mechanism: Mechanism, n: int, *, fault: str = "") -> bounds.ManyRuns:
     _, tapped, planted = FAULTS.get(fault, (1.0, {}, contextlib.nullcontext))
     with planted():
         scores = mechanism.scores(n, **tapped)
-    return audit.many_runs(*scores, mechanism.claim())
+    return bounds.many_runs(*scores, mechanism.claim())
 
 
 def planned(mechanism: Mechanism, fault: str, label: str) -> int:
     """Print and return how many fits a side catch a fault with the wanted power, from one fit."""
     rates, claim = mechanism.rates(FAULTS[fault][0]), mechanism.claim()
-    n = audit.runs_needed(*rates, claim, wanted=WANTED)
+    n = bounds.runs_needed(*rates, claim, wanted=WANTED)
     assert n is not None
-    print(f"{label}, {fault}: {n} fits a side, power {audit.power(n, *rates, claim):.2f}")
+    print(f"{label}, {fault}: {n} fits a side, power {bounds.power(n, *rates, claim):.2f}")
     return n
 
 

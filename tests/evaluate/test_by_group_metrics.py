@@ -8,15 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.evaluate import (
-    _by_group,
-    fairness_calibration,
-    fairness_equalised_odds,
-    fairness_fidelity,
-    leakage_strongest,
-)
-from synthgen.evaluate._base import Inputs
-from synthgen.evaluate._learners import Predictions, predictions
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.fairness import calibration, equalised_odds, fidelity
+from synthgen.evaluation.leakage import strongest
+from synthgen.evaluation.learners import by_group
+from synthgen.evaluation.learners.tabular import Predictions, predictions
 from tests.evaluate.controls import CONTROLS, INDEPENDENT, inputs_of
 
 FLIPPED = next(control for control in CONTROLS if control.name == "flips one group's label")
@@ -45,7 +41,7 @@ def made(seed: int = 0) -> Predictions:
 def test_calibration_error_is_that_of_a_plain_loop() -> None:
     found, mask = made(), np.arange(300) % 3 > 0
     draws = np.ones((1, 200))
-    error = fairness_calibration.calibration_error(found, 1, ("logistic", "real"), mask, draws)
+    error = calibration.calibration_error(found, 1, ("logistic", "real"), mask, draws)
     chance, total = found.probability["logistic", "real"][:, 1], 0.0
     for cell in range(10):
         inside = mask & (chance >= cell / 10) & (chance < (cell + 1) / 10)
@@ -57,7 +53,7 @@ def test_calibration_error_is_that_of_a_plain_loop() -> None:
 
 def test_as_many_are_called_positive_as_are_and_no_threshold_is_fixed() -> None:
     found = made()
-    called = _by_group.decisions(found, 1, ("logistic", "real"))
+    called = by_group.decisions(found, 1, ("logistic", "real"))
     share = found.weights[found.truth == 1].sum() / found.weights.sum()
     assert found.weights[called].sum() / found.weights.sum() == pytest.approx(share, abs=0.01)
     chance = found.probability["logistic", "real"][:, 1]
@@ -65,7 +61,7 @@ def test_as_many_are_called_positive_as_are_and_no_threshold_is_fixed() -> None:
 
 
 def test_rates_by_group_are_those_of_a_plain_loop(fair: Inputs) -> None:
-    result = fairness_equalised_odds.evaluate(fair, rng=np.random.default_rng(0))
+    result = equalised_odds.evaluate(fair, rng=np.random.default_rng(0))
     found = predictions(fair)
     group = (found.frame["origin"] == "B").to_numpy()
     positive = found.truth == 1
@@ -73,7 +69,7 @@ def test_rates_by_group_are_those_of_a_plain_loop(fair: Inputs) -> None:
     for learner in ("logistic", "boosting", "forest"):
         rates = {}
         for arm in ("synthetic", "real"):
-            called = _by_group.decisions(found, 1, (learner, arm))
+            called = by_group.decisions(found, 1, (learner, arm))
             w = found.weights
             inside = (w * called)[group & positive].sum() / w[group & positive].sum()
             rates[arm] = inside - (w * called)[positive].sum() / w[positive].sum()
@@ -85,8 +81,8 @@ def test_a_flipped_label_shows_in_that_group_alone_and_not_in_an_independent_sam
     flipped: Inputs, fair: Inputs
 ) -> None:
     rng = np.random.default_rng(0)
-    odds = [fairness_equalised_odds.evaluate(inputs, rng=rng) for inputs in (flipped, fair)]
-    errors = [fairness_calibration.evaluate(inputs, rng=rng) for inputs in (flipped, fair)]
+    odds = [equalised_odds.evaluate(inputs, rng=rng) for inputs in (flipped, fair)]
+    errors = [calibration.evaluate(inputs, rng=rng) for inputs in (flipped, fair)]
     assert "origin=B" in odds[0].details["worst_group"]
     assert "origin=B" in errors[0].details["worst_group"]
     assert errors[0].groups["ece"]["origin=B"].low > 0.05
@@ -98,7 +94,7 @@ def test_a_flipped_label_shows_in_that_group_alone_and_not_in_an_independent_sam
 
 def test_small_crossings_are_insufficient_not_fair(fair: Inputs) -> None:
     few = replace(fair, holdout=fair.holdout.select(np.arange(len(fair.holdout)) < 400))
-    for metric, key in ((fairness_equalised_odds, "true_positive"), (fairness_calibration, "ece")):
+    for metric, key in ((equalised_odds, "true_positive"), (calibration, "ece")):
         result = metric.evaluate(few, rng=np.random.default_rng(0))
         assert result.groups[key]["sex=F & origin=C"].status == "insufficient"
 
@@ -108,7 +104,7 @@ def test_blurred_columns_of_one_group_show_in_its_fidelity_alone(fair: Inputs) -
     group = (frame["origin"] == "B").to_numpy()
     frame.loc[group, "sodium"] = np.random.default_rng(0).uniform(110, 170, group.sum())
     blurred = replace(fair, synthetic=replace(fair.synthetic, frame=frame))
-    found = [fairness_fidelity.evaluate(inputs, rng=np.random.default_rng(0)) for inputs in (blurred, fair)]
+    found = [fidelity.evaluate(inputs, rng=np.random.default_rng(0)) for inputs in (blurred, fair)]
     assert found[0].groups["excess"]["origin=B"].low > 0.03
     assert found[0].groups["excess"]["origin=A"].low < 0.01
     assert found[1].groups["excess"]["origin=B"].low < 0.01
@@ -117,7 +113,7 @@ def test_blurred_columns_of_one_group_show_in_its_fidelity_alone(fair: Inputs) -
 
 def test_a_memorised_group_has_the_largest_advantage() -> None:
     inputs = inputs_of(next(c for c in CONTROLS if c.name == "memorises one subgroup"), 3, 1000)
-    result = leakage_strongest.evaluate(inputs, rng=np.random.default_rng(0))
+    result = strongest.evaluate(inputs, rng=np.random.default_rng(0))
     groups = result.groups["group_advantage"]
     assert groups["origin=B"].low > 0.3
     assert groups["origin=A"].high < 0.2

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.evaluate import _run
-from synthgen.evaluate._base import Inputs
-from synthgen.evaluate._canonical import canonical, digest, ordered
-from synthgen.evaluate._run import evaluate_all, whole
-from synthgen.evaluate._store import results_to_json
-from synthgen.records import RealTable
-from synthgen.schema import Schema
+from synthgen.data.tables import RealTable
+from synthgen.evaluation import run
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.canonical_order import canonical, digest, ordered
+from synthgen.evaluation.results_json import results_to_json
+from synthgen.evaluation.run import evaluate_all, whole
+from synthgen.schema.schema import Schema
 
 QUICK = {
     "fidelity_tvd",
@@ -49,7 +49,7 @@ def test_figures_are_the_same_to_the_last_bit_whatever_the_order_of_the_rows(inp
 def test_without_the_canonical_order_the_same_figures_move(
     inputs: Inputs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_run, "canonical", lambda inputs: inputs)
+    monkeypatch.setattr(run, "canonical", lambda inputs: inputs)
     moved = replace(inputs, train=shuffled(inputs.train, 1))
     first, second = (
         results_to_json(evaluate_all(one, seed=5, only={"fidelity_tvd"})) for one in (inputs, moved)

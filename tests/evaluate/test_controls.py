@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.evaluate._base import Inputs
-from synthgen.schema import Schema
+from synthgen.evaluation.base import Inputs
+from synthgen.schema.schema import Schema
 from tests.evaluate import controls
 from tests.evaluate.controls import (
     CONTROLS,

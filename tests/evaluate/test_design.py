@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen.evaluate._design import (
+from synthgen.evaluation.features.design import (
     CODE_LENGTH,
     cell_codes,
     euclidean,
@@ -21,7 +21,7 @@ from synthgen.evaluate._design import (
     ordinal,
     partitions,
 )
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 
 
 def test_cells_are_labels_in_order_one_cell_an_integer_equal_widths_and_a_last_one_for_missing(

@@ -7,9 +7,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from synthgen.evaluate._discrepancy import coefficients, gram, pull, single, square, through_scale
-from synthgen.evaluate._frechet import frechet, influences, local_kernel, variance
-from synthgen.evaluate.fidelity_image_kernel import _scaled, between, discrepancy
+from synthgen.evaluation.fidelity.imaging.image_kernel import _scaled, between, discrepancy
+from synthgen.evaluation.statistics.frechet import frechet, influences, local_kernel, variance
+from synthgen.evaluation.statistics.kernel_discrepancy import (
+    coefficients,
+    gram,
+    pull,
+    single,
+    square,
+    through_scale,
+)
 
 
 def drawn(rng: np.random.Generator, n: int, shift: float) -> tuple[np.ndarray, np.ndarray]:
@@ -113,7 +120,7 @@ def test_the_local_kernel_is_the_sum_over_pairs_of_axes() -> None:
 
 def test_the_frechet_distances_variance_is_that_of_simulated_samples_that_agree() -> None:
     """A variance over 400 draws is known to 7 to 10 %."""
-    from synthgen.evaluate._frechet import extrapolated
+    from synthgen.evaluation.statistics.frechet import extrapolated
 
     rng = np.random.default_rng(6)
     values, parts = [], []

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.evaluate import fairness_representation
-from synthgen.evaluate._base import Inputs
-from synthgen.schema import Schema
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.fairness import representation
+from synthgen.schema.schema import Schema
 
 
 def inputs_of(
@@ -26,7 +26,7 @@ def test_the_log_ratio_counts_patients_not_records(tiny: Callable[..., Any], tin
     real = [("F", 0, 1.0, True)] * 200 + [("M", 0, 1.0, True)] * 100
     units = [f"f{i // 2}" for i in range(200)] + [f"m{i}" for i in range(100)]
     drawn = [("F", 0, 1.0, True)] * 300 + [("M", 0, 1.0, True)] * 700
-    result = fairness_representation.evaluate(
+    result = representation.evaluate(
         inputs_of(tiny, tiny_schema, real, units, drawn), rng=np.random.default_rng(0)
     )
     ratios = result.groups["log_ratio"]
@@ -42,7 +42,7 @@ def test_crossings_show_what_single_columns_hide(tiny: Callable[..., Any], tiny_
     kinds = [("F", 0, 1.0, True), ("F", 1, 1.0, True), ("M", 0, 1.0, True), ("M", 1, 1.0, True)]
     real = [kind for kind in kinds for _ in range(200)]
     drawn = [kind for kind, k in zip(kinds, (300, 100, 100, 300), strict=True) for _ in range(k)]
-    result = fairness_representation.evaluate(
+    result = representation.evaluate(
         inputs_of(tiny, tiny_schema, real, [str(i) for i in range(800)], drawn), rng=np.random.default_rng(0)
     )
     ratios = result.groups["log_ratio"]
@@ -58,7 +58,7 @@ def test_a_lost_group_has_a_finite_interval_below_zero_and_a_small_one_no_answer
     tiny: Callable[..., Any], tiny_schema: Schema
 ) -> None:
     real = [("F", 0, 1.0, True)] * 500 + [("M", 0, 1.0, True)] * 100 + [(np.nan, 0, 1.0, True)] * 10
-    result = fairness_representation.evaluate(
+    result = representation.evaluate(
         inputs_of(tiny, tiny_schema, real, [str(i) for i in range(610)], [("F", 0, 1.0, True)] * 600),
         rng=np.random.default_rng(0),
     )
@@ -72,4 +72,4 @@ def test_a_lost_group_has_a_finite_interval_below_zero_and_a_small_one_no_answer
 def test_without_protected_columns_it_does_not_apply(tiny: Callable[..., Any], tiny_schema: Schema) -> None:
     table = tiny([("F", 0, 1.0, True)], ["a"])
     inputs = Inputs(tiny_schema, table, table, table, tiny([("F", 0, 1.0, True)]))
-    assert fairness_representation.evaluate(inputs, rng=np.random.default_rng(0)).status == "not-applicable"
+    assert representation.evaluate(inputs, rng=np.random.default_rng(0)).status == "not-applicable"

@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from synthgen.evaluate import _learners, fairness_utility_gap
-from synthgen.evaluate._base import Inputs
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.fairness import utility_gap
+from synthgen.evaluation.learners import tabular
 
 Build = Callable[..., Inputs]
 Rows = Callable[[int, int], pd.DataFrame]
@@ -30,14 +31,14 @@ def inputs(build: Build, rows: Rows) -> Inputs:
 
 
 def test_a_group_with_ruined_labels_is_the_worst_and_its_contrast_is_negative(inputs: Inputs) -> None:
-    result = fairness_utility_gap.evaluate(inputs, rng=np.random.default_rng(0))
+    result = utility_gap.evaluate(inputs, rng=np.random.default_rng(0))
     assert "sex=M" in result.details["worst_group"]
     assert result.groups["gap"][result.details["worst_group"]].high < -0.03
     assert result.groups["gap"]["sex=F"].low > 0.0
 
 
 def test_the_contrast_is_the_groups_gap_minus_the_overall_gap(inputs: Inputs) -> None:
-    found = _learners.predictions(inputs)
+    found = tabular.predictions(inputs)
     died, weights = inputs.holdout.frame["died"].astype(bool).to_numpy(), inputs.holdout.unit_weights()
     men = (inputs.holdout.frame["sex"] == "M").to_numpy()
 
@@ -46,9 +47,9 @@ def test_the_contrast_is_the_groups_gap_minus_the_overall_gap(inputs: Inputs) ->
             key: roc_auc_score(died[mask], p[mask, 1], sample_weight=weights[mask])
             for key, p in found.probability.items()
         }
-        return float(np.mean([areas[ln, "synthetic"] - areas[ln, "real"] for ln in _learners.LEARNERS]))
+        return float(np.mean([areas[ln, "synthetic"] - areas[ln, "real"] for ln in tabular.LEARNERS]))
 
-    result = fairness_utility_gap.evaluate(inputs, rng=np.random.default_rng(0))
+    result = utility_gap.evaluate(inputs, rng=np.random.default_rng(0))
     assert result.groups["gap"]["sex=M"].value == pytest.approx(gap(men) - gap(np.ones(len(men), dtype=bool)))
 
 
@@ -62,7 +63,7 @@ def test_a_crossing_with_ruined_labels_is_found_where_neither_group_is(build: Bu
         died = np.where(cell & (rng.random(n) < 0.3), rng.random(n) < 0.5, died)
         return frame.assign(died=pd.Categorical(died, categories=[False, True]))
 
-    result = fairness_utility_gap.evaluate(build(harmed, n=4000), rng=np.random.default_rng(0))
+    result = utility_gap.evaluate(build(harmed, n=4000), rng=np.random.default_rng(0))
     gaps = result.groups["gap"]
     assert result.details["worst_group"] == "sex=M & origin=B"
     assert gaps["sex=M & origin=B"].high < -0.05
@@ -74,7 +75,7 @@ def test_a_crossing_with_ruined_labels_is_found_where_neither_group_is(build: Bu
 def test_a_group_under_fifty_positives_or_negatives_is_insufficient(inputs: Inputs) -> None:
     few = (inputs.holdout.frame["origin"] == "C").to_numpy()
     holdout = inputs.holdout.select(~few | (np.cumsum(few) <= 30))
-    result = fairness_utility_gap.evaluate(replace(inputs, holdout=holdout), rng=np.random.default_rng(0))
+    result = utility_gap.evaluate(replace(inputs, holdout=holdout), rng=np.random.default_rng(0))
     assert result.groups["gap"]["origin=C"].status == "insufficient"
     assert result.groups["gap"]["sex=F & origin=C"].status == "insufficient"
     assert result.groups["gap"]["origin=A"].status == "ok"
@@ -82,5 +83,5 @@ def test_a_group_under_fifty_positives_or_negatives_is_insufficient(inputs: Inpu
 
 @pytest.mark.parametrize("changes", [{"target": None}, {"groups": ()}])
 def test_without_a_target_or_groups_it_does_not_apply(inputs: Inputs, changes: dict[str, object]) -> None:
-    result = fairness_utility_gap.evaluate(replace(inputs, **changes), rng=np.random.default_rng(0))  # type: ignore[arg-type]
+    result = utility_gap.evaluate(replace(inputs, **changes), rng=np.random.default_rng(0))  # type: ignore[arg-type]
     assert result.status == "not-applicable"

@@ -9,16 +9,16 @@ import pandas as pd
 import pytest
 from scipy.special import logit
 
-from synthgen.evaluate import fidelity_discriminator
-from synthgen.evaluate._auc import delong
-from synthgen.evaluate._base import Inputs, MetricResult
+from synthgen.evaluation.base import Inputs, MetricResult
+from synthgen.evaluation.fidelity import discriminator
+from synthgen.evaluation.statistics.auc import delong
 
 Build = Callable[..., Inputs]
 Rows = Callable[[int, int], pd.DataFrame]
 
 
 def run(inputs: Inputs, seed: int = 0) -> MetricResult:
-    return fidelity_discriminator.evaluate(inputs, rng=np.random.default_rng(seed))
+    return discriminator.evaluate(inputs, rng=np.random.default_rng(seed))
 
 
 def test_independent_samples_are_told_apart_by_chance_alone(build: Build, rows: Rows) -> None:
@@ -65,7 +65,7 @@ def test_trees_are_measured_on_records_that_they_were_not_fitted_to(
     build: Build, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
-    fit = fidelity_discriminator._scores
+    fit = discriminator._scores
 
     def scores(
         matrix: np.ndarray, truth: np.ndarray, tests: tuple[np.ndarray, ...], categories: object
@@ -74,15 +74,15 @@ def test_trees_are_measured_on_records_that_they_were_not_fitted_to(
         seen.append((matrix, *tests, delong(*found)))
         return found
 
-    plain, rng = fidelity_discriminator.features, np.random.default_rng(0)
+    plain, rng = discriminator.features, np.random.default_rng(0)
 
     def features(*parts: object) -> np.ndarray:
         """Tell the records apart, of which many have the same cells."""
         found = plain(*parts)  # type: ignore[arg-type]
         return np.asarray(found + 1e-6 * rng.random((len(found), 1)))
 
-    monkeypatch.setattr(fidelity_discriminator, "features", features)
-    monkeypatch.setattr(fidelity_discriminator, "_scores", scores)
+    monkeypatch.setattr(discriminator, "features", features)
+    monkeypatch.setattr(discriminator, "_scores", scores)
     estimates = run(build(lambda train, n: rows(n, 43), n=400)).estimates
     for (matrix, first, second, wanted), key in zip(seen, ("auc", "auc_real"), strict=True):
         assert not {row.tobytes() for row in matrix} & {row.tobytes() for row in (*first, *second)}

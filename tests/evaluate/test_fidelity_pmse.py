@@ -10,15 +10,15 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from synthgen.evaluate import fidelity_pmse
-from synthgen.evaluate._base import Inputs, MetricResult
+from synthgen.evaluation.base import Inputs, MetricResult
+from synthgen.evaluation.fidelity import pmse
 
 Build = Callable[..., Inputs]
 Rows = Callable[[int, int], pd.DataFrame]
 
 
 def run(inputs: Inputs) -> MetricResult:
-    return fidelity_pmse.evaluate(inputs, rng=np.random.default_rng(0))
+    return pmse.evaluate(inputs, rng=np.random.default_rng(0))
 
 
 def test_it_is_that_of_a_saturated_logistic_model_with_its_published_expectation() -> None:
@@ -31,7 +31,7 @@ def test_it_is_that_of_a_saturated_logistic_model_with_its_published_expectation
     propensity, share = model.predict_proba(matrix)[:, 1], 200 / 500
     expected = np.mean((propensity - share) ** 2) / ((6 - 1) * (1 - share) ** 2 * share / 500)
     counts = [np.bincount(cells[label == side], minlength=8)[None, :].astype(float) for side in (0, 1)]
-    assert fidelity_pmse.standardised(*counts) == pytest.approx([expected], rel=1e-4)
+    assert pmse.standardised(*counts) == pytest.approx([expected], rel=1e-4)
 
 
 @pytest.mark.parametrize(("fixed", "expectation"), [(True, 1.0), (False, 2.0)])
@@ -42,14 +42,14 @@ def test_its_null_expectation_is_one_for_a_model_and_two_for_two_samples(
     rng, shares = np.random.default_rng(1), np.array([0.4, 0.3, 0.2, 0.1])
     drawn = rng.multinomial(1000, shares, 2000).astype(float)
     observed = np.tile(1000 * shares, (2000, 1)) if fixed else rng.multinomial(1000, shares, 2000)
-    found = fidelity_pmse.standardised(observed.astype(float), drawn)
+    found = pmse.standardised(observed.astype(float), drawn)
     error = found.std() / np.sqrt(2000)
     assert abs(found.mean() - expectation) < 3.3 * error
     assert abs(found.mean() - (3.0 - expectation)) > 3.3 * error
 
 
 def test_two_constant_columns_cannot_differ() -> None:
-    assert fidelity_pmse.standardised(np.array([[9.0, 0]]), np.array([[7.0, 0]])).tolist() == [0.0]
+    assert pmse.standardised(np.array([[9.0, 0]]), np.array([[7.0, 0]])).tolist() == [0.0]
 
 
 def test_a_pair_of_the_result_is_the_brute_force_table(build: Build, rows: Rows) -> None:
@@ -57,14 +57,14 @@ def test_a_pair_of_the_result_is_the_brute_force_table(build: Build, rows: Rows)
     first, second = rows(200, 2), rows(200, 3)
     schema = inputs.schema
     pair = [i for i, column in enumerate(schema.columns) if column.name in ("sex", "creatinine")]
-    found = fidelity_pmse._by_pair(inputs, first, second, [tuple(pair)], np.random.default_rng(0))[0][0, 0]
+    found = pmse._by_pair(inputs, first, second, [tuple(pair)], np.random.default_rng(0))[0][0, 0]
     pooled = pd.concat([first, second], ignore_index=True)
     edges = np.unique(np.quantile(pooled["creatinine"].dropna(), [0.2, 0.4, 0.6, 0.8]))
     group = pooled["creatinine"].map(
         lambda v: "missing" if np.isnan(v) else sum(float(edge) < v for edge in edges)
     )
     table = pd.crosstab([pooled["sex"].astype(str), group], np.repeat([0, 1], 200)).to_numpy(float)
-    expected = fidelity_pmse.standardised(table[:, :1].T, table[:, 1:].T)[0]
+    expected = pmse.standardised(table[:, :1].T, table[:, 1:].T)[0]
     assert found == pytest.approx(expected)
 
 
@@ -91,7 +91,7 @@ def test_the_interval_covers_the_expectation_of_independent_samples(build: Build
     missed = 0
     for seed in range(25):
         inputs = build(lambda train, n, seed=seed: rows(n, 700 + seed), n=400, seed=300 + seed)
-        found = fidelity_pmse.evaluate(inputs, rng=np.random.default_rng(seed)).estimates["mean"]
+        found = pmse.evaluate(inputs, rng=np.random.default_rng(seed)).estimates["mean"]
         missed += not found.low <= 2.0 <= found.high
     assert missed <= 5
 

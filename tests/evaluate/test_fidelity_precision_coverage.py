@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from synthgen.evaluate import fidelity_precision_coverage
-from synthgen.evaluate._base import Inputs, MetricResult
-from synthgen.evaluate._intervals import from_halves, wilson
-from synthgen.evaluate._manifold import (
+from synthgen.data.tables import SyntheticTable
+from synthgen.evaluation.base import Inputs, MetricResult
+from synthgen.evaluation.fidelity import precision_coverage
+from synthgen.evaluation.statistics.intervals import from_halves, wilson
+from synthgen.evaluation.statistics.manifold import (
     SPLITS,
     Places,
     compare,
@@ -24,14 +25,13 @@ from synthgen.evaluate._manifold import (
     share_ratio,
     squared_distances,
 )
-from synthgen.records import SyntheticTable
 
 Build = Callable[..., Inputs]
 Rows = Callable[[int, int], pd.DataFrame]
 
 
 def run(inputs: Inputs) -> MetricResult:
-    return fidelity_precision_coverage.evaluate(inputs, rng=np.random.default_rng(0))
+    return precision_coverage.evaluate(inputs, rng=np.random.default_rng(0))
 
 
 def naive(real: np.ndarray, other: np.ndarray, k: int) -> dict[str, float]:

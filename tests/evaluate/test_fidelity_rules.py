@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.evaluate import fidelity_rules
-from synthgen.evaluate._base import Inputs
-from synthgen.schema import Schema
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.fidelity import rules as fidelity_rules
+from synthgen.schema.schema import Schema
 
 
 def test_a_record_counts_once_however_many_rules_it_breaks_and_unknown_breaks_none(

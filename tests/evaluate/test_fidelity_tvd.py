@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.evaluate import fidelity_tvd
-from synthgen.evaluate._base import Inputs
-from synthgen.schema import Schema
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.fidelity import tvd
+from synthgen.schema.schema import Schema
 
 VALUES = [("F", 0, 1.0, True), ("M", 1, 2.0, False), ("M", 3, 9.0, True), ("F", 2, np.nan, False)]
 
@@ -45,7 +45,7 @@ def test_total_variation_is_the_brute_force_mean_with_patients_weighing_one(
     weights = [0.5 if i < 60 else 1.0 for i in range(90)]
     real = tiny(drawn, [f"t{i}" for i in range(60)])
     inputs = Inputs(tiny_schema, real, tiny(held, units), real, tiny(drawn))
-    result = fidelity_tvd.evaluate(inputs, rng=np.random.default_rng(1))
+    result = tvd.evaluate(inputs, rng=np.random.default_rng(1))
     for way in (1, 2):
         expected = brute(drawn, [1.0] * 60, held, weights, way)
         assert result.estimates[f"tvd{way}"].value == pytest.approx(expected)
@@ -63,7 +63,7 @@ def test_the_excess_of_an_independent_sample_lies_around_zero_and_its_interval_c
     found = []
     for seed in range(20):
         inputs = build(lambda train, n, seed=seed: rows(n, 300 + seed), n=400, seed=50 + seed)
-        found.append(fidelity_tvd.evaluate(inputs, rng=np.random.default_rng(seed)).estimates["excess2"])
+        found.append(tvd.evaluate(inputs, rng=np.random.default_rng(seed)).estimates["excess2"])
     values = np.array([estimate.value for estimate in found])
     assert abs(values.mean()) < 3 * values.std() / np.sqrt(20)
     assert sum(not estimate.low <= 0 <= estimate.high for estimate in found) <= 4
@@ -73,7 +73,7 @@ def test_a_shifted_column_shows_in_the_excess_and_is_named_first(
     build: Callable[..., Inputs], rows: Callable[[int, int], pd.DataFrame]
 ) -> None:
     inputs = build(lambda train, n: rows(n, 400).assign(age=lambda f: f["age"].clip(upper=50)), n=1000)
-    result = fidelity_tvd.evaluate(inputs, rng=np.random.default_rng(0))
+    result = tvd.evaluate(inputs, rng=np.random.default_rng(0))
     assert result.details["columns"][0]["columns"] == ["age"]
     assert "age" in result.details["worst_pairs"][0]["columns"]
     assert result.estimates["excess1"].low > 0.05
@@ -82,6 +82,6 @@ def test_a_shifted_column_shows_in_the_excess_and_is_named_first(
 def test_under_fifty_patients_there_is_no_answer(
     build: Callable[..., Inputs], rows: Callable[[int, int], pd.DataFrame]
 ) -> None:
-    result = fidelity_tvd.evaluate(build(lambda t, n: rows(n, 1), n=60), rng=np.random.default_rng(0))
+    result = tvd.evaluate(build(lambda t, n: rows(n, 1), n=60), rng=np.random.default_rng(0))
     assert result.status == "insufficient"
     assert result.estimates["excess1"].status == "insufficient"

@@ -16,15 +16,15 @@ import pandas as pd
 import pytest
 
 from synthgen import plugins
-from synthgen.evaluate import fidelity_associations, fidelity_categories
-from synthgen.evaluate._base import HEADS, Inputs, MetricResult
-from synthgen.evaluate._pooled import cells, ranks
-from synthgen.evaluate._run import PACKAGE, evaluate_all
-from synthgen.evaluate._slices import slices_of, worst
-from synthgen.evaluate.utility_labels import difference
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.release.gate import Verdict, decide, load_policy
-from synthgen.schema import Schema
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.evaluation.base import HEADS, Inputs, MetricResult
+from synthgen.evaluation.fidelity import associations, categories
+from synthgen.evaluation.run import PACKAGE, evaluate_all
+from synthgen.evaluation.statistics.pooled_samples import cells, ranks
+from synthgen.evaluation.statistics.subgroup_search import slices_of, worst
+from synthgen.evaluation.utility.labels import difference
+from synthgen.release.gate.gate import Verdict, decide, load_policy
+from synthgen.schema.schema import Schema
 
 Build = Callable[..., Inputs]
 Rows = Callable[[int, int], pd.DataFrame]
@@ -261,7 +261,7 @@ def test_the_difference_of_two_binary_columns_is_that_of_their_correlations() ->
             y = rho * x + np.sqrt(1 - rho**2) * rng.normal(size=n)
             sides.append((x[:, None], y[:, None]))
         first, second = zip(*sides, strict=True)
-        squares.append(fidelity_associations.difference(first, second)[0])
+        squares.append(associations.difference(first, second)[0])
     assert abs(np.mean(squares) - 0.09) < 3.3 * np.std(squares) / 20
 
 
@@ -273,13 +273,9 @@ def test_the_bounds_of_the_largest_difference_hold_for_all_pairs_of_an_independe
         sides = [[rng.exponential(size=(n, 1)) - 1 for _ in range(10)] for n in (300, 200)]
         features = list(zip(*sides, strict=True))
         squares = np.array(
-            [
-                fidelity_associations.difference(features[a], features[b])
-                for a in range(10)
-                for b in range(a + 1, 10)
-            ]
+            [associations.difference(features[a], features[b]) for a in range(10) for b in range(a + 1, 10)]
         )
-        beyond += bool(fidelity_associations.bounds(squares, 0.025 / len(squares))[0].max() > 0)
+        beyond += bool(associations.bounds(squares, 0.025 / len(squares))[0].max() > 0)
     assert beyond <= 17
 
 
@@ -309,14 +305,14 @@ def test_a_heap_at_the_border_of_a_tail_is_in_it_and_its_neighbours_are_not_inve
     below, beyond, around = rng.uniform(0, 0.29, 60), rng.uniform(0.4, 50, 1780), rng.uniform(0.25, 0.35, 160)
     real = pd.Series(np.concatenate([below, np.full(160, 0.3), beyond]))
     spread = pd.Series(np.concatenate([below, around, beyond]))
-    first, other, _ = fidelity_categories._places(column, real, spread)
+    first, other, _ = categories._places(column, real, spread)
     assert (first == 0).mean() == pytest.approx(0.11, abs=0.01)
     assert (other == 0).mean() == pytest.approx(0.07, abs=0.02)
 
 
 def test_half_the_share_minus_the_other_is_wilsons_and_simultaneous() -> None:
     counts = np.array([57.0, 0.0, 943.0]), np.array([0.0, 0.0, 1000.0])
-    value, low, high = fidelity_categories.halved(counts, (1000, 1000), 3)
+    value, low, high = categories.halved(counts, (1000, 1000), 3)
     assert value[0] == pytest.approx(0.0285)
     assert low[0] > 0.01
     assert high[1] < 0.01
@@ -329,7 +325,7 @@ def test_a_subgroup_that_one_half_shows_is_measured_without_bias_on_the_other(
 ) -> None:
     """60 searches of figures that are chance alone: the mean of what is measured lies within 3.3 errors of
     0."""
-    from synthgen.evaluate._pooled import pooled
+    from synthgen.evaluation.statistics.pooled_samples import pooled
 
     both = pooled(build(lambda train, n: rows(n, 3), n=600))
     rng, values, selected = np.random.default_rng(5), [], []

@@ -10,20 +10,15 @@ import numpy as np
 import pytest
 
 from synthgen import plugins
+from synthgen.data.images import RealImages, SyntheticImages
 from synthgen.errors import OperationError
-from synthgen.evaluate import (
-    _encoder,
-    _phantom_encoder,
-    fidelity_image_frechet,
-    fidelity_image_kernel,
-    fidelity_image_manifold,
-    leakage_image_encoder,
-    leakage_strongest,
-)
-from synthgen.evaluate._base import Inputs
-from synthgen.evaluate._encoders import ENCODERS, described, keyed
-from synthgen.evaluate._frechet import extrapolated, frechet
-from synthgen.image_records import RealImages, SyntheticImages
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.features import phantom_encoder, radiomics_encoder
+from synthgen.evaluation.features.encoders import ENCODERS, described, keyed
+from synthgen.evaluation.fidelity.imaging import image_frechet, image_kernel, image_manifold
+from synthgen.evaluation.leakage import strongest as leakage_strongest
+from synthgen.evaluation.leakage.imaging import image_encoder
+from synthgen.evaluation.statistics.frechet import extrapolated, frechet
 from tests.phantoms import cohort, synthetic
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -53,21 +48,21 @@ def moved(images: RealImages, *, seed: int = 0, noise: float = 0.01) -> Syntheti
 def test_the_shipped_weights_are_those_of_the_checksum_and_others_are_refused(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    content = _phantom_encoder.PATH.read_bytes()
-    assert hashlib.sha256(content).hexdigest() == _phantom_encoder.CHECKSUM
+    content = phantom_encoder.PATH.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == phantom_encoder.CHECKSUM
     assert len(content) < 400_000
-    assert _phantom_encoder.CHECKSUM in described()["phantoms-1"]
+    assert phantom_encoder.CHECKSUM in described()["phantoms-1"]
     (tmp_path / "other").write_bytes(content[:-4] + b"\0\0\0\0")
-    monkeypatch.setattr(_phantom_encoder, "PATH", tmp_path / "other")
-    _phantom_encoder._weights.cache_clear()
+    monkeypatch.setattr(phantom_encoder, "PATH", tmp_path / "other")
+    phantom_encoder._weights.cache_clear()
     with pytest.raises(OperationError, match="sha256"):
-        _phantom_encoder.encode(synthetic(2))
-    _phantom_encoder._weights.cache_clear()
+        phantom_encoder.encode(synthetic(2))
+    phantom_encoder._weights.cache_clear()
 
 
 def test_numpy_applies_the_network_as_torch_does() -> None:
     torch = pytest.importorskip("torch")
-    weights = _phantom_encoder._weights()
+    weights = phantom_encoder._weights()
     grey = np.random.default_rng(0).random((5, 32, 32), dtype=np.float32)
     held = torch.from_numpy(grey - 0.5)[:, None]
     for i in range(4):
@@ -77,7 +72,7 @@ def test_numpy_applies_the_network_as_torch_does() -> None:
         held = torch.max_pool2d(held, 2) if i < 3 else torch.nn.functional.adaptive_avg_pool2d(held, 2)
     flat = held.permute(0, 2, 3, 1).flatten(1).numpy()
     wanted = flat @ weights["embedding.weight"] + weights["embedding.bias"]
-    np.testing.assert_allclose(_phantom_encoder.embedding(grey, weights), wanted, atol=1e-4)
+    np.testing.assert_allclose(phantom_encoder.embedding(grey, weights), wanted, atol=1e-4)
 
 
 def test_the_script_writes_what_it_trained_and_twice_the_same(
@@ -99,7 +94,7 @@ def test_the_script_writes_what_it_trained_and_twice_the_same(
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert "CPU minutes" in capsys.readouterr().out
     weights = script.exported(net, images)
-    found = _phantom_encoder.embedding(images[:, 0].numpy(), weights)
+    found = phantom_encoder.embedding(images[:, 0].numpy(), weights)
     with torch.no_grad():
         raw = net.embedding(images).numpy()
     np.testing.assert_allclose(found * 8, (raw - raw.mean(0)) / raw.std(0, ddof=1), atol=2e-3)
@@ -107,11 +102,11 @@ def test_the_script_writes_what_it_trained_and_twice_the_same(
 
 @pytest.mark.parametrize("form", [{"size": 1}, {"size": 28, "channels": 3}, {"size": 64, "bits": 12}])
 def test_any_declared_form_has_an_embedding(form: dict[str, int]) -> None:
-    features = _phantom_encoder.encode(synthetic(3, **form))
+    features = phantom_encoder.encode(synthetic(3, **form))
     assert np.isfinite(features).all()
     assert features.dtype == np.float32
-    assert features.shape == (3, _phantom_encoder.encode(synthetic(1)).shape[1])
-    assert _phantom_encoder.encode(replace_pixels(synthetic(3, **form), 0)).shape == (0, features.shape[1])
+    assert features.shape == (3, phantom_encoder.encode(synthetic(1)).shape[1])
+    assert phantom_encoder.encode(replace_pixels(synthetic(3, **form), 0)).shape == (0, features.shape[1])
 
 
 def replace_pixels(images: SyntheticImages, n: int) -> SyntheticImages:
@@ -124,12 +119,12 @@ def test_the_embedding_sees_blur_noise_and_contrast_and_more_of_it_as_more() -> 
     mean = values.mean(axis=(2, 3), keepdims=True)
     smooth = sum(np.roll(values, (i, j), (2, 3)) for i in (-1, 0, 1) for j in (-1, 0, 1)) / 9
     noise = 255 * np.random.default_rng(0).normal(size=values.shape)
-    usual = _phantom_encoder.encode(images)
+    usual = phantom_encoder.encode(images)
     halves = np.linalg.norm(usual[::2].mean(0) - usual[1::2].mean(0))
     for change in (lambda s: s * (smooth - values), lambda s: 0.1 * s * noise, lambda s: s * (mean - values)):
         far = [
             np.linalg.norm(
-                _phantom_encoder.encode(changed(images, values + change(s))).mean(0) - usual.mean(0)
+                phantom_encoder.encode(changed(images, values + change(s))).mean(0) - usual.mean(0)
             )
             for s in (0.5, 1.0)
         ]
@@ -171,7 +166,7 @@ def test_the_interval_covers_the_true_distance() -> None:
             "synthetic": rng.normal(0.5, 1.5, size=(160, 3)),
             "real": rng.normal(size=(160, 3)),
         }
-        found = fidelity_image_frechet._estimates(points, rng=rng)
+        found = image_frechet._estimates(points, rng=rng)
         covered += found["synthetic"].low <= truth <= found["synthetic"].high
         real += found["real"].low <= 0 <= found["real"].high
     assert covered >= 105
@@ -182,10 +177,7 @@ def test_both_encoders_judge_a_perfect_generator_alike_and_noise_too(inputs: Inp
     images: Any = inputs.synthetic
     pixels = np.random.default_rng(0).integers(0, 256, images.pixels.shape).astype(np.uint8)
     noise = replace(inputs, synthetic=SyntheticImages(images.schema, images.frame, pixels=pixels))
-    found = [
-        judged(fidelity_image_kernel, i).estimates | judged(fidelity_image_manifold, i).estimates
-        for i in (inputs, noise)
-    ]
+    found = [judged(image_kernel, i).estimates | judged(image_manifold, i).estimates for i in (inputs, noise)]
     for name in ENCODERS:
         good, bad = (figures[keyed("relative", name)] for figures in found)
         assert good.value < 0.2
@@ -194,7 +186,7 @@ def test_both_encoders_judge_a_perfect_generator_alike_and_noise_too(inputs: Inp
             good, bad = (figures[keyed(part, name)] for figures in found)
             assert good.value > 0.8
             assert bad.high < 0.2
-    good, bad = (judged(fidelity_image_frechet, i) for i in (inputs, noise))
+    good, bad = (judged(image_frechet, i) for i in (inputs, noise))
     assert good.details["encoders"] == described()
     assert good.estimates["synthetic"].status == "insufficient"  # 236 features want 590 patients
     assert good.estimates["ratio.phantoms-1"].value < 2
@@ -208,9 +200,9 @@ def test_moved_and_noised_copies_are_caught_and_independent_images_are_not(
 ) -> None:
     train: Any = inputs.train
     stolen = replace(inputs, synthetic=moved(train))
-    leak = judged(leakage_image_encoder, stolen)
+    leak = judged(image_encoder, stolen)
     assert leak.estimates["advantage"].low > 0.09
-    fair = judged(leakage_image_encoder, inputs)
+    fair = judged(image_encoder, inputs)
     assert fair.status == "ok"
     assert fair.details["control"]["detected"]
     assert fair.estimates["advantage"].low < 0.09
@@ -227,15 +219,15 @@ def test_a_copy_moved_by_a_pixel_is_met_by_one_of_the_looks(
 ) -> None:
     train: Any = inputs.train
     wide = np.pad(train.pixels, ((0, 0), (0, 0), (1, 1), (1, 1)), mode="edge")
-    found = [look.pixels for look in leakage_image_encoder.looks(train)]
+    found = [look.pixels for look in image_encoder.looks(train)]
     assert len(found) == 9
     for y in range(3):
         for x in range(3):
             assert any(np.array_equal(look, wide[:, :, y : y + 28, x : x + 28]) for look in found)
     stolen = replace(inputs, synthetic=moved(train))
-    with_looks = judged(leakage_image_encoder, stolen).estimates["auc"].value
-    monkeypatch.setattr(leakage_image_encoder, "looks", lambda images: iter([images]))
-    without = judged(leakage_image_encoder, replace(stolen, synthetic=moved(train))).estimates["auc"].value
+    with_looks = judged(image_encoder, stolen).estimates["auc"].value
+    monkeypatch.setattr(image_encoder, "looks", lambda images: iter([images]))
+    without = judged(image_encoder, replace(stolen, synthetic=moved(train))).estimates["auc"].value
     assert with_looks > without + 0.02
 
 
@@ -244,7 +236,7 @@ def test_a_patients_score_is_that_of_the_image_that_gives_most_away() -> None:
     row = 2 * 7 + 1  # the second image of the eighth patient
     pixels = np.repeat(parts[0].pixels[row : row + 1], 60, axis=0)
     copy = SyntheticImages(parts[0].schema, synthetic(60).frame, pixels=pixels)
-    found = leakage_image_encoder.scores(Inputs(parts[0].schema, *parts, copy, "ill", ("sex",)))
+    found = image_encoder.scores(Inputs(parts[0].schema, *parts, copy, "ill", ("sex",)))
     assert found is not None
     assert len(found.told.members) == len(found.told.others) == 60
     codes, _ = parts[0].unit_codes()
@@ -253,6 +245,6 @@ def test_a_patients_score_is_that_of_the_image_that_gives_most_away() -> None:
 
 def test_radiomics_features_are_those_that_older_reports_rest_on() -> None:
     """A fixed encoder may not change under its name."""
-    features = _encoder.encode(synthetic(4, size=28))
+    features = radiomics_encoder.encode(synthetic(4, size=28))
     assert features.shape == (4, 236)
     assert float(features.astype(float).sum()) == pytest.approx(46.0094, abs=1e-3)

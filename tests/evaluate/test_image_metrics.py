@@ -6,24 +6,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.evaluate import (
-    _image_learners,
-    fidelity_image_kernel,
-    fidelity_image_manifold,
-    leakage_image_copies,
-    leakage_image_nearest,
-    utility_image_tstr,
-)
-from synthgen.evaluate._base import Inputs
-from synthgen.evaluate._encoder import SIDE, encode, thumbnails
-from synthgen.evaluate.fidelity_image_kernel import discrepancy
-from synthgen.image_records import SyntheticImages
+from synthgen.data.images import SyntheticImages
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.features.radiomics_encoder import SIDE, encode, thumbnails
+from synthgen.evaluation.fidelity.imaging import image_kernel, image_manifold
+from synthgen.evaluation.fidelity.imaging.image_kernel import discrepancy
+from synthgen.evaluation.leakage.imaging import image_copies, image_nearest
+from synthgen.evaluation.learners import imaging
+from synthgen.evaluation.utility import image_tstr
 from tests.phantoms import cohort, synthetic
 
 
 @pytest.fixture(autouse=True)
 def _short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_image_learners, "STEPS", 60)  # 16x16 ellipses need no more
+    monkeypatch.setattr(imaging, "STEPS", 60)  # 16x16 ellipses need no more
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +81,12 @@ def test_any_declared_form_is_encoded(form: dict[str, int]) -> None:
 
 
 def test_a_perfect_generator_lies_where_real_images_do_and_noise_does_not(inputs: Inputs) -> None:
-    good = run(fidelity_image_kernel, inputs) | run(fidelity_image_manifold, inputs)
+    good = run(image_kernel, inputs) | run(image_manifold, inputs)
     assert good["relative"].value < 0.2
     assert good["precision.ratio"].value > 0.8
     assert good["coverage.ratio"].value > 0.8
     pixels = np.random.default_rng(0).integers(0, 256, (240, 1, 16, 16)).astype(np.uint8)
-    bad = run(fidelity_image_kernel, changed(inputs, pixels)) | run(
-        fidelity_image_manifold, changed(inputs, pixels)
-    )
+    bad = run(image_kernel, changed(inputs, pixels)) | run(image_manifold, changed(inputs, pixels))
     assert bad["relative"].low > 1
     assert bad["precision.ratio"].high < 0.2
     assert bad["recall.ratio"].value < 0.5
@@ -100,7 +94,7 @@ def test_a_perfect_generator_lies_where_real_images_do_and_noise_does_not(inputs
 
 def test_one_image_again_and_again_covers_nothing(inputs: Inputs) -> None:
     images: Any = inputs.synthetic
-    same = run(fidelity_image_manifold, changed(inputs, np.repeat(images.pixels[:1], 240, axis=0)))
+    same = run(image_manifold, changed(inputs, np.repeat(images.pixels[:1], 240, axis=0)))
     assert same["coverage.ratio"].high < 0.3
     assert same["recall.ratio"].high < 0.3
 
@@ -112,23 +106,23 @@ def test_copies_are_found_by_both_looks_and_independent_images_are_not(inputs: I
         train.pixels.astype(int) + np.random.default_rng(0).integers(-3, 4, train.pixels.shape), 0, 255
     )
     for leak in (stolen, changed(inputs, nudged.astype(np.uint8), train.frame)):
-        assert run(leakage_image_copies, leak)["difference"].low > 0.5
-        assert run(leakage_image_nearest, leak)["advantage"].low > 0.5
-    fair = run(leakage_image_copies, inputs) | run(leakage_image_nearest, inputs)
+        assert run(image_copies, leak)["difference"].low > 0.5
+        assert run(image_nearest, leak)["advantage"].low > 0.5
+    fair = run(image_copies, inputs) | run(image_nearest, inputs)
     assert fair["difference"].low <= 0
     assert fair["advantage"].low < 0.09
 
 
 def test_the_attack_has_power_and_says_so(inputs: Inputs) -> None:
-    result = leakage_image_nearest.evaluate(inputs, rng=np.random.default_rng(0))
+    result = image_nearest.evaluate(inputs, rng=np.random.default_rng(0))
     assert result.details["control"]["detected"]
     assert result.status == "ok"
 
 
 def test_training_on_good_images_works_and_on_shuffled_labels_does_not(inputs: Inputs) -> None:
-    good = run(utility_image_tstr, inputs)
+    good = run(image_tstr, inputs)
     assert good["logistic.real"].value > 0.95
     assert good["mean.gap"].value > -0.05
     frame = inputs.synthetic.frame.assign(ill=inputs.synthetic.frame["ill"].array[::-1])
     images: Any = inputs.synthetic
-    assert run(utility_image_tstr, changed(inputs, images.pixels, frame))["mean.gap"].high < -0.2
+    assert run(image_tstr, changed(inputs, images.pixels, frame))["mean.gap"].high < -0.2

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from synthgen.evaluate._base import Estimate
-from synthgen.evaluate._intervals import (
+from synthgen.evaluation.base import Estimate
+from synthgen.evaluation.statistics.intervals import (
     clopper_pearson,
     difference_of_shares,
     from_draws,
@@ -21,7 +21,7 @@ from synthgen.evaluate._intervals import (
     wilson,
     without_interval,
 )
-from synthgen.evaluate._patients import half_samples, multiplicities
+from synthgen.evaluation.statistics.patients import half_samples, multiplicities
 
 
 @pytest.mark.parametrize(("hits", "n"), [(0, 5), (1, 40), (20, 40), (40, 40), (3, 1000)])

@@ -10,19 +10,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.evaluate import (
-    _evidence,
-    leakage_classifier,
-    leakage_density_ratio,
-    leakage_nearest_neighbour,
-)
-from synthgen.evaluate._base import Estimate, Inputs, MetricResult
-from synthgen.evaluate._patients import one_record_each
-from synthgen.records import RealTable
+from synthgen.data.tables import RealTable
+from synthgen.evaluation.attacks import evidence
+from synthgen.evaluation.base import Estimate, Inputs, MetricResult
+from synthgen.evaluation.leakage import classifier, density_ratio, nearest_neighbour
+from synthgen.evaluation.statistics.patients import one_record_each
 
 Build = Callable[..., Inputs]
 Rows = Callable[[int, int], pd.DataFrame]
-ATTACKS = [leakage_density_ratio, leakage_nearest_neighbour]
+ATTACKS = [density_ratio, nearest_neighbour]
 
 
 def attacked(attack: ModuleType, inputs: Inputs) -> dict[str, Estimate]:
@@ -66,18 +62,18 @@ def test_attacks_share_one_search_and_one_forest_a_table(
     build: Build, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grown: list[int] = []
-    forest = _evidence.probability_synthetic
+    forest = evidence.probability_synthetic
 
     def counted(*tables: Any, trees: int) -> np.ndarray:
         grown.append(trees)
         return forest(*tables, trees=trees)
 
-    monkeypatch.setattr(_evidence, "probability_synthetic", counted)
+    monkeypatch.setattr(evidence, "probability_synthetic", counted)
     inputs = build(lambda train, n: rows(n, 902), n=300)
-    for attack in (*ATTACKS, leakage_classifier):
+    for attack in (*ATTACKS, classifier):
         attacked(attack, inputs)
-    assert grown == [_evidence.TREES, _evidence.CONTROL_TREES]  # as released, and with planted copies
-    around, tables = _evidence.evidence(inputs), (inputs.train.frame, inputs.holdout.frame)
+    assert grown == [evidence.TREES, evidence.CONTROL_TREES]  # as released, and with planted copies
+    around, tables = evidence.evidence(inputs), (inputs.train.frame, inputs.holdout.frame)
     both = pd.concat(tables, ignore_index=True)
     close, far = around.distances(inputs.train.frame, both)
     assert close[: len(tables[0]), 0].max() < 2e-3
@@ -89,5 +85,5 @@ def test_nearest_is_the_brute_force_distance_across_chunks() -> None:
     rng = np.random.default_rng(0)
     points, base = rng.random((1500, 5), dtype=np.float32), rng.random((9000, 5), dtype=np.float32)
     expected = np.sqrt(((points[::100, None] - base[None]) ** 2).sum(axis=2).min(axis=1))
-    np.testing.assert_allclose(leakage_nearest_neighbour.nearest(points, base)[::100], expected, atol=2e-3)
-    assert leakage_nearest_neighbour.nearest(base[:3], base).max() < 2e-3
+    np.testing.assert_allclose(nearest_neighbour.nearest(points, base)[::100], expected, atol=2e-3)
+    assert nearest_neighbour.nearest(base[:3], base).max() < 2e-3

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.evaluate import leakage_audit
-from synthgen.evaluate._base import Inputs, MetricResult
-from synthgen.evaluate._twin import TwinAudit, audit_twin
-from synthgen.evaluate._twin_images import places
-from synthgen.evaluate.audit import OneRun
-from synthgen.image_records import RealImages, SyntheticImages
-from synthgen.models.imaging_embedding import Config
+from synthgen.data.images import RealImages, SyntheticImages
+from synthgen.evaluation.audit.bounds import OneRun
+from synthgen.evaluation.audit.twin import TwinAudit, audit_twin
+from synthgen.evaluation.audit.twin_images import places
+from synthgen.evaluation.base import Inputs, MetricResult
+from synthgen.evaluation.leakage import audit as leakage_audit
+from synthgen.generators.embedding.config import Config
 from synthgen.privacy.noise import NoiseSource
-from synthgen.release.gate import decide, load_policy
-from synthgen.schema import Schema
+from synthgen.release.gate.gate import decide, load_policy
+from synthgen.schema.schema import Schema
 from tests import phantoms
 
 CLEAN = TwinAudit(OneRun(1000, 200, 101, 0.0, 4.9, 0.0, 2.1, 1.0, 0.999), crowd=1000, records=5000)
@@ -109,7 +109,7 @@ def test_pictures_are_compared_by_the_means_of_blocks(size: int) -> None:
 
 
 def test_canaries_are_distinct_outliers_as_far_as_the_schema_has_any() -> None:
-    from synthgen.evaluate._twin import canaries
+    from synthgen.evaluation.audit.twin import canaries
     from tests.evaluate.conftest import FIELDS, make_schema
 
     schema = make_schema(FIELDS)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.evaluate import leakage_claim
-from synthgen.evaluate._base import Claim, Inputs
-from synthgen.schema import Schema
+from synthgen.evaluation.base import Claim, Inputs
+from synthgen.evaluation.leakage import claim
+from synthgen.schema.schema import Schema
 
 
 def test_the_claim_is_passed_on_without_an_interval_and_reads_no_record(
@@ -22,7 +22,7 @@ def test_the_claim_is_passed_on_without_an_interval_and_reads_no_record(
     inputs = Inputs(
         tiny_schema, table, table, table, tiny([("F", 0, 1.0, True)]), claim=Claim(2.0, 1e-6, 0.5, None, 3)
     )
-    result = leakage_claim.evaluate(inputs, rng=np.random.default_rng(0))
+    result = claim.evaluate(inputs, rng=np.random.default_rng(0))
     assert {key: e.value for key, e in result.estimates.items()} == {
         "epsilon": 2.0,
         "delta": 1e-6,
@@ -32,6 +32,6 @@ def test_the_claim_is_passed_on_without_an_interval_and_reads_no_record(
     assert all(e.low == e.value == e.high for e in result.estimates.values())
     assert result.reads_real is False
     assert result.details["odds"] == pytest.approx(math.exp(2))
-    missing = leakage_claim.evaluate(replace(inputs, claim=None), rng=np.random.default_rng(0))
+    missing = claim.evaluate(replace(inputs, claim=None), rng=np.random.default_rng(0))
     assert missing.status == "not-applicable"
     assert "no evidence of safety" in missing.note

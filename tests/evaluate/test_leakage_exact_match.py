@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.evaluate import leakage_exact_match
-from synthgen.evaluate._base import Estimate, Inputs
-from synthgen.evaluate._patients import one_record_each
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.schema import Schema
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.evaluation.base import Estimate, Inputs
+from synthgen.evaluation.leakage import exact_match
+from synthgen.evaluation.statistics.patients import one_record_each
+from synthgen.schema.schema import Schema
 
 Build = Callable[..., Inputs]
 
@@ -33,7 +33,7 @@ def inputs(tiny: Callable[..., Any], tiny_schema: Schema) -> Inputs:
 
 
 def test_shares_are_of_patients_with_a_unique_record(inputs: Inputs) -> None:
-    result = leakage_exact_match.evaluate(inputs, rng=np.random.default_rng(0))
+    result = exact_match.evaluate(inputs, rng=np.random.default_rng(0))
     assert result.estimates["train"].value == pytest.approx(0.2)
     assert result.estimates["holdout"].value == pytest.approx(0.05)
     assert result.estimates["difference"].value == pytest.approx(0.15)
@@ -43,34 +43,34 @@ def test_shares_are_of_patients_with_a_unique_record(inputs: Inputs) -> None:
 
 def test_a_record_that_two_patients_share_is_nobodys(inputs: Inputs, tiny: Callable[..., Any]) -> None:
     also = tiny([("F", 0, 0.01 * i, True) for i in range(20)], [f"x{i}" for i in range(20)])
-    result = leakage_exact_match.evaluate(replace(inputs, reference=also), rng=np.random.default_rng(0))
+    result = exact_match.evaluate(replace(inputs, reference=also), rng=np.random.default_rng(0))
     assert result.estimates["train"].value == 0.0
 
 
 def test_a_change_in_the_last_digit_is_no_exact_match(inputs: Inputs) -> None:
     frame = inputs.synthetic.frame.assign(lab=inputs.synthetic.frame["lab"] + 1e-9)
     changed = replace(inputs, synthetic=replace(inputs.synthetic, frame=frame))
-    result = leakage_exact_match.evaluate(changed, rng=np.random.default_rng(0))
+    result = exact_match.evaluate(changed, rng=np.random.default_rng(0))
     assert result.estimates["train"].value == 0.0
 
 
 def test_minus_zero_is_zero_and_missing_equals_missing(tiny: Callable[..., Any], inputs: Inputs) -> None:
     same = tiny([("M", 3, 0.0, True), ("M", np.nan, 1.0, True)]).frame
     other = tiny([("M", 3, -0.0, True), ("M", np.nan, 1.0, True)]).frame
-    first, second = (leakage_exact_match._hashes(inputs, frame) for frame in (same, other))
+    first, second = (exact_match._hashes(inputs, frame) for frame in (same, other))
     assert (first == second).all()
 
 
 def test_the_same_record_of_one_patient_in_two_parts_of_a_table_counts_once(inputs: Inputs) -> None:
     twice = inputs.train.select(np.r_[np.arange(200)] < 200)
-    assert leakage_exact_match.evaluate(replace(inputs, train=twice), rng=np.random.default_rng(0)).estimates[
+    assert exact_match.evaluate(replace(inputs, train=twice), rng=np.random.default_rng(0)).estimates[
         "train"
     ].value == pytest.approx(0.2)
 
 
 def test_with_few_unique_records_there_is_no_answer(inputs: Inputs) -> None:
     few = inputs.holdout.select(np.arange(60) < 30)
-    result = leakage_exact_match.evaluate(replace(inputs, holdout=few), rng=np.random.default_rng(0))
+    result = exact_match.evaluate(replace(inputs, holdout=few), rng=np.random.default_rng(0))
     assert result.status == "insufficient"
 
 
@@ -97,7 +97,7 @@ def test_exact_matches_are_those_of_a_set_of_tuples(build: Build, rows: Any) -> 
         return one_record_each(train, n // 3, rng=np.random.default_rng(1))
 
     inputs = build(some, n=400)
-    found = leakage_exact_match.evaluate(inputs, rng=np.random.default_rng(0)).estimates
+    found = exact_match.evaluate(inputs, rng=np.random.default_rng(0)).estimates
     train, holdout = naive_exact(inputs)
     assert (found["train"].value, found["holdout"].value) == (pytest.approx(train), pytest.approx(holdout))
     assert found["difference"].low > 0.1
@@ -107,23 +107,23 @@ def test_an_independent_sample_copies_the_training_part_no_more_than_the_holdout
     build: Build, rows: Any
 ) -> None:
     inputs = build(lambda train, n: rows(n, 71))
-    found = leakage_exact_match.evaluate(inputs, rng=np.random.default_rng(0)).estimates["difference"]
+    found = exact_match.evaluate(inputs, rng=np.random.default_rng(0)).estimates["difference"]
     assert found.low <= 0 <= found.high
 
 
 def excess(inputs: Inputs) -> Estimate:
-    return leakage_exact_match.evaluate(inputs, rng=np.random.default_rng(0)).estimates["holdout_excess"]
+    return exact_match.evaluate(inputs, rng=np.random.default_rng(0)).estimates["holdout_excess"]
 
 
 def test_the_chance_of_a_match_is_the_share_of_random_subsets_that_hold_the_record() -> None:
     """20,000 subsets; a share is within .012 of its chance but for 1e-3."""
     rng, counts = np.random.default_rng(1), np.array([0, 1, 3, 8])
     rows = np.repeat(np.arange(5), [0, 1, 3, 8, 8])
-    found = leakage_exact_match.chance_of_a_match(counts, len(rows), 6)
+    found = exact_match.chance_of_a_match(counts, len(rows), 6)
     drawn = [set(rng.permutation(rows)[:6].tolist()) for _ in range(20_000)]
     shares = [np.mean([record in subset for subset in drawn]) for record in range(4)]
     assert found == pytest.approx(shares, abs=0.012)
-    assert leakage_exact_match.chance_of_a_match(counts, len(rows), 20)[1:] == pytest.approx([1.0, 1.0, 1.0])
+    assert exact_match.chance_of_a_match(counts, len(rows), 20)[1:] == pytest.approx([1.0, 1.0, 1.0])
 
 
 def test_the_holdouts_excess_is_that_of_a_naive_count(build: Build, rows: Any) -> None:
@@ -187,7 +187,7 @@ def test_in_a_discrete_table_chance_matches_are_no_excess_and_copies_are(
     """20 seeds: a mean beyond 3.3 standard errors has probability 1e-3."""
     found = [excess(discrete(seed)) for seed in range(20)]
     values = np.array([estimate.value for estimate in found])
-    plain = leakage_exact_match.evaluate(discrete(0), rng=np.random.default_rng(0)).estimates["holdout"]
+    plain = exact_match.evaluate(discrete(0), rng=np.random.default_rng(0)).estimates["holdout"]
     assert plain.value > 0.1
     assert abs(values.mean()) < 3.3 * values.std() / np.sqrt(20)
     assert sum(estimate.low > 0.0 for estimate in found) <= 3

@@ -12,17 +12,19 @@ import pytest
 from scipy.stats import hypergeom
 
 from synthgen import plugins
-from synthgen.evaluate import _all_rows, leakage_decimals, leakage_near_copies, leakage_singling_out
-from synthgen.evaluate._base import Inputs
-from synthgen.evaluate._design import euclidean
-from synthgen.evaluate._exact import Exact
-from synthgen.evaluate._run import PACKAGE
-from synthgen.evaluate._shares import Compared, most_significant
-from synthgen.evaluate._strangers import non_members
-from synthgen.evaluate.leakage_attribute_inference import Sides, _all_others_known
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.release.gate import Verdict, decide, load_policy
-from synthgen.schema import Schema
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.evaluation.attacks.exact_counts import Exact
+from synthgen.evaluation.attacks.nonmembers import non_members
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.features import chunked_neighbours
+from synthgen.evaluation.features.design import euclidean
+from synthgen.evaluation.leakage import near_copies
+from synthgen.evaluation.leakage.partial_records import decimals, singling_out
+from synthgen.evaluation.leakage.partial_records.attribute_inference import Sides, _all_others_known
+from synthgen.evaluation.run import PACKAGE
+from synthgen.evaluation.statistics.shares import Compared, most_significant
+from synthgen.release.gate.gate import Verdict, decide, load_policy
+from synthgen.schema.schema import Schema
 from tests.evaluate.controls import INDEPENDENT, Control, blurred, copied, fresh, inputs_of
 
 METRICS = (
@@ -80,7 +82,7 @@ def unusual_copies(inputs: Inputs, seed: int) -> pd.DataFrame:
     names = [column.name for column in inputs.schema.columns]
     mine = copied(inputs.train, seed)
     points = euclidean(inputs.schema, mine, names)
-    alone = _all_rows.nearest_rows(inputs.schema, points, mine, names, 2)[0][:, 1]
+    alone = chunked_neighbours.nearest_rows(inputs.schema, points, mine, names, 2)[0][:, 1]
     return planted(inputs, mine.iloc[np.argsort(-alone)[:40]], seed)
 
 
@@ -201,20 +203,20 @@ def test_a_search_that_looked_at_one_half_holds_its_level_on_the_other() -> None
 def test_whose_the_nearest_patient_of_a_row_is_agrees_with_a_plain_loop() -> None:
     inputs = inputs_of(Control("few", few_copies, ()), 9, 100)
     sides = (inputs.train, non_members(inputs))
-    found = leakage_near_copies._by_row(inputs, *sides, rng=np.random.default_rng(0))
+    found = near_copies._by_row(inputs, *sides, rng=np.random.default_rng(0))
     names = [column.name for column in inputs.schema.columns]
     numbers = [column.name for column in inputs.schema.columns if column.kind != "category"]
     frame = pd.concat([side.frame for side in sides], ignore_index=True)
     owner = np.concatenate([side.units for side in sides])
     points = euclidean(inputs.schema, frame, names).astype(float)
-    hits: list[set[str]] = [set() for _ in leakage_near_copies.ROWS_NEAR]
+    hits: list[set[str]] = [set() for _ in near_copies.ROWS_NEAR]
     for _, row in inputs.synthetic.frame.iterrows():
         place = euclidean(inputs.schema, pd.DataFrame([row]).astype(inputs.synthetic.frame.dtypes), names)
         distances = pd.Series(np.sqrt(((points - place) ** 2).sum(axis=1))).groupby(owner).min().sort_values()
         new = sum(bool(pd.notna(row[n])) and row[n] not in set(frame[n]) for n in numbers)
-        for hit, (least, part, near) in zip(hits, leakage_near_copies.ROWS_NEAR, strict=True):
+        for hit, (least, part, near) in zip(hits, near_copies.ROWS_NEAR, strict=True):
             first, second = distances.iloc[:2]
-            if new >= least and second > leakage_near_copies.TWINS and first < part * second and first < near:
+            if new >= least and second > near_copies.TWINS and first < part * second and first < near:
                 hit.add(str(distances.index[0]))
     members = set(map(str, inputs.train.units))
     assert [(one.hits, one.other_hits) for one in found.values()] == [
@@ -227,7 +229,7 @@ def test_whose_the_nearest_patient_of_a_row_is_agrees_with_a_plain_loop() -> Non
 def test_few_noisy_copies_in_a_crowd_of_like_patients_are_found_by_their_rows(seed: int) -> None:
     """2 % of 2,000 patients, near whom others' rows lie too: by patients alone they are not proven."""
     inputs = crowded(seed)
-    result = leakage_near_copies.evaluate(inputs, rng=np.random.default_rng(seed))
+    result = near_copies.evaluate(inputs, rng=np.random.default_rng(seed))
     assert result.estimates["nearest"].low > 0 >= result.estimates["copied"].low
     assert "refuse" in severities(judge(inputs, ("leakage_near_copies",), seed))
 
@@ -270,20 +272,20 @@ def test_the_most_significant_of_several_is_corrected_for_their_number() -> None
 
 
 def test_every_row_is_seen_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_all_rows, "ROWS", 300)
+    monkeypatch.setattr(chunked_neighbours, "ROWS", 300)
     inputs = inputs_of(INDEPENDENT, 5, 400)
     names = [column.name for column in inputs.schema.columns]
     points = euclidean(inputs.schema, inputs.train.frame[:50], names)
     frame = pd.concat([inputs.synthetic.frame, inputs.train.frame[:50]], ignore_index=True)
     base = euclidean(inputs.schema, frame, names)
     exact = np.sqrt(((points[:, None] - base[None]) ** 2).sum(axis=2))
-    distances, places = _all_rows.nearest_rows(inputs.schema, points, frame, names, 3)
+    distances, places = chunked_neighbours.nearest_rows(inputs.schema, points, frame, names, 3)
     np.testing.assert_allclose(distances, np.sort(exact, axis=1)[:, :3], atol=2e-3)
     assert (np.take_along_axis(exact, places, axis=1)[:, 0] < 2e-3).all()
 
 
 def test_copies_at_the_end_of_a_long_table_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_all_rows, "ROWS", 1_000)
+    monkeypatch.setattr(chunked_neighbours, "ROWS", 1_000)
     inputs = inputs_of(INDEPENDENT, 6, 600)
     rows = [fresh(inputs, 60 + i, 600) for i in range(10)] + [copied(inputs.train, 1)]
     crowd = replace(inputs, synthetic=SyntheticTable(inputs.schema, pd.concat(rows, ignore_index=True)))
@@ -332,11 +334,11 @@ def test_predicates_hold_for_the_row_that_they_were_made_of_and_no_other() -> No
         float
     )
     numbers = np.array([False, True, True])
-    made = leakage_singling_out.multivariate(rows, numbers)
-    assert len(made) >= leakage_singling_out.FEWEST
-    assert all(int(leakage_singling_out.fulfilled(one, rows.T).sum()) == 1 for one in made)
-    single = leakage_singling_out.univariate(rows, numbers)
-    assert all(leakage_singling_out.fulfilled(one, rows.T).any() for one in single)
+    made = singling_out.multivariate(rows, numbers)
+    assert len(made) >= singling_out.FEWEST
+    assert all(int(singling_out.fulfilled(one, rows.T).sum()) == 1 for one in made)
+    single = singling_out.univariate(rows, numbers)
+    assert all(singling_out.fulfilled(one, rows.T).any() for one in single)
 
 
 def test_numbers_finer_than_declared_are_counted() -> None:
@@ -345,11 +347,11 @@ def test_numbers_finer_than_declared_are_counted() -> None:
     frame.loc[frame.index[:50], "age"] = frame.loc[frame.index[:50], "age"] + 0.25
     finer = replace(inputs, synthetic=replace(inputs.synthetic, frame=frame))
     rng = np.random.default_rng(0)
-    assert leakage_decimals.evaluate(inputs, rng=rng).estimates["finer"].value == 0.0
-    found = leakage_decimals.evaluate(finer, rng=rng)
+    assert decimals.evaluate(inputs, rng=rng).estimates["finer"].value == 0.0
+    found = decimals.evaluate(finer, rng=rng)
     assert found.estimates["finer"].value == pytest.approx(50 / len(frame))
     read = replace(inputs, synthetic=replace(inputs.synthetic, rounded={"sodium": len(frame) // 2}))
-    assert leakage_decimals.evaluate(read, rng=rng).estimates["finer"].value == pytest.approx(0.5, abs=0.01)
+    assert decimals.evaluate(read, rng=rng).estimates["finer"].value == pytest.approx(0.5, abs=0.01)
 
 
 def test_a_patient_whose_twin_is_in_the_cohort_has_no_near_copy() -> None:
@@ -358,7 +360,5 @@ def test_a_patient_whose_twin_is_in_the_cohort_has_no_near_copy() -> None:
     doubled = replace(
         inputs, reference=replace(inputs.reference, frame=inputs.train.frame[: len(inputs.reference)])
     )
-    near = leakage_near_copies.nearness(
-        doubled, doubled.train, non_members(doubled), rng=np.random.default_rng(0)
-    )
+    near = near_copies.nearness(doubled, doubled.train, non_members(doubled), rng=np.random.default_rng(0))
     assert np.isinf(near.ratio[: len(inputs.reference)]).mean() > 0.5

@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.evaluate import leakage_attribute_inference, leakage_near_copies
-from synthgen.evaluate._intervals import difference_of_means
-from synthgen.evaluate._neighbours import k_nearest
-from synthgen.evaluate.leakage_attribute_inference import same
+from synthgen.evaluation.features.neighbours import k_nearest
+from synthgen.evaluation.leakage import near_copies
+from synthgen.evaluation.leakage.partial_records import attribute_inference
+from synthgen.evaluation.leakage.partial_records.attribute_inference import same
+from synthgen.evaluation.statistics.intervals import difference_of_means
 from tests.evaluate.conftest import FIELDS, make_schema
 from tests.evaluate.controls import CONTROLS, INDEPENDENT, Control, fresh, inputs_of
 
@@ -28,13 +29,13 @@ def test_nearest_rows_are_those_of_brute_force_across_chunks() -> None:
     few = k_nearest(points[:2], base[:2], 5)[0]
     assert few.shape == (2, 5)
     assert (few[:, 1:] == few[:, 1:2]).all()
-    inside = leakage_near_copies.within(points[::70], np.full(10, 0.3), base)
+    inside = near_copies.within(points[::70], np.full(10, 0.3), base)
     np.testing.assert_array_equal(inside, (exact < 0.3).sum(axis=1))
 
 
 @pytest.mark.parametrize("name", ["copies of training rows", "copies with 1 % noise"])
 def test_near_copies_of_training_patients_are_found(name: str) -> None:
-    result = leakage_near_copies.evaluate(inputs_of(by_name(name), 1, 1000), rng=np.random.default_rng(0))
+    result = near_copies.evaluate(inputs_of(by_name(name), 1, 1000), rng=np.random.default_rng(0))
     assert result.estimates["difference"].low > 0.2
     assert result.estimates["holdout_excess"].low <= 0.01
 
@@ -54,14 +55,14 @@ def test_a_generator_with_another_density_is_not_taken_for_one_that_saw_the_hold
     for make in (typical, spread):
         for seed in range(5):
             inputs = inputs_of(Control("other", make, ()), 10 + seed, 2000)
-            found = leakage_near_copies.evaluate(inputs, rng=np.random.default_rng(0))
+            found = near_copies.evaluate(inputs, rng=np.random.default_rng(0))
             assert found.estimates["holdout_excess"].low <= 0.0
 
 
 def test_hidden_values_of_members_are_told_by_copies_and_not_by_an_independent_sample() -> None:
     rng = np.random.default_rng(0)
     leaky, fair = (
-        leakage_attribute_inference.evaluate(inputs_of(c, 2, 1500), rng=rng)
+        attribute_inference.evaluate(inputs_of(c, 2, 1500), rng=rng)
         for c in (by_name("copies of training rows"), INDEPENDENT)
     )
     assert leaky.estimates["worst"].low > 0.2

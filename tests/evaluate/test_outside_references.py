@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.evaluate import _by_group, audit, fairness_calibration, fairness_equalised_odds
-from synthgen.evaluate._learners import Predictions
+from synthgen.evaluation.audit import bounds
+from synthgen.evaluation.fairness import calibration, equalised_odds
+from synthgen.evaluation.learners import by_group as _by_group
+from synthgen.evaluation.learners.tabular import Predictions
 from tests.evaluate.test_by_group_metrics import made
 
 DELTA = 1e-6
@@ -47,9 +49,7 @@ def test_changes_of_error_rates_by_group_are_fairlearns(frame: Any, name: str, p
     kind = (found.truth == 1) == positive
     steps = {id(found): called["synthetic"].astype(float) - called["real"]}
     for g in range(3):
-        ours = fairness_equalised_odds._contrast(
-            steps, (group == g) & kind, kind, found, np.ones((1, found.n_units))
-        )
+        ours = equalised_odds._contrast(steps, (group == g) & kind, kind, found, np.ones((1, found.n_units)))
         change = [theirs[arm].by_group[g] - theirs[arm].overall for arm in ("synthetic", "real")]
         assert ours[0] == pytest.approx(change[0] - change[1])
 
@@ -57,11 +57,11 @@ def test_changes_of_error_rates_by_group_are_fairlearns(frame: Any, name: str, p
 @pytest.mark.parametrize("arm", ["real", "synthetic"])
 def test_mean_risk_by_group_is_fairlearns_mean_prediction(frame: Any, monkeypatch: Any, arm: str) -> None:
     found, group = made(), np.arange(300) % 3
-    monkeypatch.setattr(fairness_calibration, "LEARNERS", ("logistic",))
+    monkeypatch.setattr(calibration, "LEARNERS", ("logistic",))
     risk = found.probability["logistic", arm][:, 1]
     theirs = by_group(frame, frame.mean_prediction, found, risk, group).by_group
     for g in range(3):
-        ours = fairness_calibration._risk(found, 1, arm, group == g, np.ones((1, found.n_units)))
+        ours = calibration._risk(found, 1, arm, group == g, np.ones((1, found.n_units)))
         assert ours[0] == pytest.approx(theirs[g])
 
 
@@ -74,7 +74,7 @@ def test_the_bound_of_one_run_is_jax_privacys(auditing: Any, m: int, guesses: in
     theirs = auditing.CanaryScoreAuditor(in_scores, out_scores).epsilon_one_run(
         0.05, DELTA, threshold_strategy=auditing.Explicit(0.5)
     )
-    ours = audit.epsilon_bound(m, guesses, right, delta=DELTA, tail=0.05)
+    ours = bounds.epsilon_bound(m, guesses, right, delta=DELTA, tail=0.05)
     assert ours == pytest.approx(theirs, abs=1e-3)
     assert ours > 0.1
 
@@ -85,6 +85,6 @@ def test_the_bound_by_trade_off_curves_is_jax_privacys(auditing: Any, m: int, ri
 
     all_called = auditing.CanaryScoreAuditor(np.ones(right), np.ones(m - right))
     epsilon = all_called.epsilon_one_run_fdp(0.05, DELTA, threshold_strategy=auditing.Explicit(0.5))
-    ours = audit.mu_bound(m, right, tail=0.05)
+    ours = bounds.mu_bound(m, right, tail=0.05)
     assert ours == pytest.approx(1 / get_sigma_gaussian(epsilon, DELTA), abs=1e-3)
     assert ours > 0.1

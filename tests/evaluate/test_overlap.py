@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthgen.data.tables import RealTable
 from synthgen.errors import DataError
-from synthgen.evaluate._overlap import overlap, require_disjoint
-from synthgen.records import RealTable
+from synthgen.evaluation.overlap import overlap, require_disjoint
 from tests.evaluate.controls import blurred
 
 Cohort = Callable[[int, int], RealTable]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.evaluate._patients import (
+from synthgen.evaluation.statistics.patients import (
     maximum_by_patient,
     multiplicities,
     one_record_each,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.evaluate._learners import ARMS
-from synthgen.evaluate._patients import half_samples
-from synthgen.evaluate._refits import SPLITS, from_fifths, from_fifths_and_halves, parts
+from synthgen.evaluation.learners.refits import SPLITS, from_fifths, from_fifths_and_halves, parts
+from synthgen.evaluation.learners.tabular import ARMS
+from synthgen.evaluation.statistics.patients import half_samples
 
 
 def drawn(

@@ -14,10 +14,10 @@ import pytest
 
 from synthgen import plugins
 from synthgen.errors import DataError
-from synthgen.evaluate import fidelity_tvd
-from synthgen.evaluate._base import HEADS, Inputs, MetricResult
-from synthgen.evaluate._run import PACKAGE, evaluate_all, is_of_images, metric_names
-from synthgen.evaluate._store import results_from_json, results_to_json
+from synthgen.evaluation.base import HEADS, Inputs, MetricResult
+from synthgen.evaluation.fidelity import tvd
+from synthgen.evaluation.results_json import results_from_json, results_to_json
+from synthgen.evaluation.run import PACKAGE, evaluate_all, is_of_images, metric_names
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_results_of_another_form_are_refused(content: list[object]) -> None:
 
 
 def test_numpy_values_become_plain_json(inputs: Inputs) -> None:
-    result = fidelity_tvd.evaluate(inputs, rng=np.random.default_rng(0))
+    result = tvd.evaluate(inputs, rng=np.random.default_rng(0))
     changed = replace(
         result, details={"a": np.float64(1.5), "b": np.array([1, 2]), "c": (np.bool_(True), np.inf)}
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from synthgen.evaluate._score import ratio_of_shares
+from synthgen.evaluation.statistics.score_interval import ratio_of_shares
 
 Z = 1.959964
 

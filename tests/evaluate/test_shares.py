@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from synthgen.evaluate._intervals import difference_of_shares
-from synthgen.evaluate._shares import Shared, independent_shares, paired_shares, variance_of_rows
+from synthgen.evaluation.statistics.intervals import difference_of_shares
+from synthgen.evaluation.statistics.shares import Shared, independent_shares, paired_shares, variance_of_rows
 
 Method = Callable[[float, float, float, float], tuple[float, float, float]]
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synthgen.evaluate import utility_twin_inference
-from synthgen.evaluate._base import Inputs
-from synthgen.evaluate._logit import coefficients
-from synthgen.evaluate._twin_inference import TwinInference, cohort_of, coverage_on_twins, why_not
-from synthgen.evaluate.utility_inference import features
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.schema import Schema
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.evaluation.audit.twin_inference import TwinInference, cohort_of, coverage_on_twins, why_not
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.statistics.logit import coefficients
+from synthgen.evaluation.utility import twin_inference
+from synthgen.evaluation.utility.inference import features
+from synthgen.schema.schema import Schema
 from tests.evaluate.conftest import FIELDS, make_schema
 
 
@@ -85,7 +85,7 @@ def test_the_result_reads_no_record_and_says_why_there_is_none(build: Callable[.
     rng = np.random.default_rng(0)
     found = TwinInference(0.6, 0.3, 63, 3, 2000)
     results = [
-        utility_twin_inference.evaluate(replace(inputs, inference=told), rng=rng)
+        twin_inference.evaluate(replace(inputs, inference=told), rng=rng)
         for told in (found, TwinInference(reason="because"), None)
     ]
     assert [result.status for result in results] == ["ok", "insufficient", "not-applicable"]

@@ -10,15 +10,16 @@ import pandas as pd
 import pytest
 from sklearn.metrics import brier_score_loss
 
-from synthgen.evaluate import _learners, utility_brier, utility_tstr
-from synthgen.evaluate._base import Inputs, MetricResult
+from synthgen.evaluation.base import Inputs, MetricResult
+from synthgen.evaluation.learners import tabular
+from synthgen.evaluation.utility import brier, tstr
 
 Build = Callable[..., Inputs]
 Rows = Callable[[int, int], pd.DataFrame]
 
 
 def run(inputs: Inputs) -> MetricResult:
-    return utility_brier.evaluate(inputs, rng=np.random.default_rng(0))
+    return brier.evaluate(inputs, rng=np.random.default_rng(0))
 
 
 @pytest.fixture(scope="module")
@@ -27,12 +28,12 @@ def inputs(build: Build, rows: Rows) -> Inputs:
 
 
 def test_scores_are_those_of_sklearn_with_patients_weighing_one(inputs: Inputs) -> None:
-    result, found = run(inputs), _learners.predictions(inputs)
+    result, found = run(inputs), tabular.predictions(inputs)
     truth, weights = inputs.holdout.frame["died"].astype(bool), inputs.holdout.unit_weights()
     gaps = []
-    for learner in _learners.LEARNERS:
+    for learner in tabular.LEARNERS:
         scores = {}
-        for arm in _learners.ARMS:
+        for arm in tabular.ARMS:
             p = found.probability[learner, arm][:, 1]
             scores[arm] = brier_score_loss(truth, p, sample_weight=weights)
             assert result.estimates[f"{learner}.{arm}"].value == pytest.approx(scores[arm])
@@ -45,7 +46,7 @@ def test_scores_are_those_of_sklearn_with_patients_weighing_one(inputs: Inputs) 
 
 def test_of_many_labels_it_is_half_the_squared_distance() -> None:
     p = np.array([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]])
-    assert utility_brier.squared_loss(p, np.array([1, 0])) == pytest.approx([(0.04 + 0.25 + 0.09) / 2, 0.0])
+    assert brier.squared_loss(p, np.array([1, 0])) == pytest.approx([(0.04 + 0.25 + 0.09) / 2, 0.0])
 
 
 def test_an_independent_sample_costs_nothing(inputs: Inputs) -> None:
@@ -61,7 +62,7 @@ def test_wrong_probabilities_that_rank_well_cost_brier_and_no_area(build: Build,
         return drawn[keep][:n]
 
     inputs = build(prevalent, n=3000)
-    area = utility_tstr.evaluate(inputs, rng=np.random.default_rng(0)).estimates["mean.gap"]
+    area = tstr.evaluate(inputs, rng=np.random.default_rng(0)).estimates["mean.gap"]
     assert area.low > -0.05
     assert run(inputs).estimates["mean.gap"].low > 0.05
 

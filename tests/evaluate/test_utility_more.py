@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from synthgen.evaluate import utility_augmentation, utility_inference, utility_regression
-from synthgen.evaluate._base import Inputs
-from synthgen.evaluate._logit import coefficients
+from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.statistics.logit import coefficients
+from synthgen.evaluation.utility import augmentation, inference, regression
 from tests.evaluate.controls import CONTROLS, INDEPENDENT, inputs_of
 
 
@@ -52,7 +52,7 @@ def test_an_independent_sample_is_valid_for_inference_and_shuffled_columns_are_n
     fair: Inputs, shuffled: Inputs
 ) -> None:
     rng = np.random.default_rng(0)
-    valid, not_valid = (utility_inference.evaluate(inputs, rng=rng) for inputs in (fair, shuffled))
+    valid, not_valid = (inference.evaluate(inputs, rng=rng) for inputs in (fair, shuffled))
     assert valid.details["stamp"] == "valid for inference"
     assert valid.estimates["overlap"].value > 0.6
     assert not_valid.details["stamp"] == "not for inference"
@@ -66,7 +66,7 @@ def test_widened_intervals_cover_as_often_as_they_say_and_naive_ones_do_not() ->
     shares = []
     for seed in range(100):
         inputs = inputs_of(INDEPENDENT, 700 + seed, 1500)
-        shares.append(utility_inference.evaluate(inputs, rng=np.random.default_rng(0)).estimates["coverage"])
+        shares.append(inference.evaluate(inputs, rng=np.random.default_rng(0)).estimates["coverage"])
     assert np.mean([share.value for share in shares]) >= 0.935
 
 
@@ -74,7 +74,7 @@ def test_a_regression_loses_nothing_on_real_records_and_much_on_shuffled_ones(
     fair: Inputs, shuffled: Inputs
 ) -> None:
     results = [
-        utility_regression.evaluate(replace(inputs, target="sodium"), rng=np.random.default_rng(0))
+        regression.evaluate(replace(inputs, target="sodium"), rng=np.random.default_rng(0))
         for inputs in (fair, shuffled)
     ]
     gaps = [result.estimates["target.gap"] for result in results]
@@ -82,13 +82,13 @@ def test_a_regression_loses_nothing_on_real_records_and_much_on_shuffled_ones(
     assert abs(gaps[0].value) < 0.05
     assert gaps[1].high < -0.05
     shown = results[0].details["r_squared"]["sodium"]
-    learners = utility_regression.LEARNERS
+    learners = regression.LEARNERS
     steps = [shown[f"{learner}.synthetic"] - shown[f"{learner}.real"] for learner in learners]
     assert np.mean(steps) == pytest.approx(gaps[0].value)
 
 
 def test_where_the_target_is_a_category_its_gap_does_not_apply_and_numbers_stand_in(fair: Inputs) -> None:
-    result = utility_regression.evaluate(fair, rng=np.random.default_rng(0))
+    result = regression.evaluate(fair, rng=np.random.default_rng(0))
     assert result.estimates["target.gap"].status == "not-applicable"
     assert {key for key, e in result.estimates.items() if e.status == "ok"} == {"age.gap", "creatinine.gap"}
 
@@ -96,7 +96,7 @@ def test_where_the_target_is_a_category_its_gap_does_not_apply_and_numbers_stand
 def test_real_records_beside_real_ones_help_and_junk_does_not(fair: Inputs, shuffled: Inputs) -> None:
     rng = np.random.default_rng(0)
     good, junk = (
-        utility_augmentation.evaluate(inputs, rng=rng).estimates["mean.gain"] for inputs in (fair, shuffled)
+        augmentation.evaluate(inputs, rng=rng).estimates["mean.gain"] for inputs in (fair, shuffled)
     )
     assert good.high > 0
     assert good.value > -0.005

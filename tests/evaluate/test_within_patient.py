@@ -10,16 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.evaluate import fidelity_lag_pairs, fidelity_rows_per_patient
-from synthgen.evaluate._base import Inputs, MetricResult
-from synthgen.evaluate._histories import Histories
-from synthgen.evaluate._patients import one_row_each
-from synthgen.evaluate._run import evaluate_all
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.schema import Schema
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.evaluation.base import Inputs, MetricResult
+from synthgen.evaluation.features.histories import Histories
+from synthgen.evaluation.fidelity import lag_pairs, rows_per_patient
+from synthgen.evaluation.run import evaluate_all
+from synthgen.evaluation.statistics.patients import one_row_each
+from synthgen.schema.schema import Schema
 
 MOST = 5
-METRICS = {"rows": fidelity_rows_per_patient, "lag": fidelity_lag_pairs}
+METRICS = {"rows": rows_per_patient, "lag": lag_pairs}
 
 
 def make_schema() -> Schema:
@@ -160,7 +160,7 @@ def test_other_metrics_see_one_row_of_each_synthetic_patient(schema: Schema, mon
     plain = SyntheticTable(schema, table.frame)
     assert one_row_each(plain, rng=np.random.default_rng(0)) is plain
     seen: dict[str, int] = {}
-    for metric in (fidelity_rows_per_patient, __import__("synthgen.evaluate.fidelity_tvd", fromlist=["x"])):
+    for metric in (rows_per_patient, __import__("synthgen.evaluation.fidelity.tvd", fromlist=["x"])):
         original = metric.evaluate
 
         def spy(given: Inputs, *, rng: Any, name: str = metric.__name__, of: Any = original) -> MetricResult:

@@ -9,11 +9,11 @@ from functools import lru_cache
 import numpy as np
 import pandas as pd
 
-from synthgen.evaluate._base import Claim, Inputs
-from synthgen.evaluate._patients import one_record_each
-from synthgen.image_records import RealImages, SyntheticImages, from_intensities
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.schema import Schema
+from synthgen.data.images import RealImages, SyntheticImages, from_intensities
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.evaluation.base import Claim, Inputs
+from synthgen.evaluation.statistics.patients import one_record_each
+from synthgen.schema.schema import Schema
 from tests import phantoms
 from tests.evaluate import test_within_patient as linked
 from tests.evaluate.conftest import FIELDS, make_schema, simulate

@@ -19,10 +19,13 @@ from typing import Any
 
 import sklearn.ensemble  # noqa: F401 - imported once, here, and not by every child
 
-from synthgen import cli, judge, pipeline  # noqa: F401
-from synthgen.privacy import noise, reservation
-from synthgen.privacy.ledger import Ledger
-from synthgen.privacy.queries import LATTICE
+from synthgen.cli import app as cli
+from synthgen.pipeline import evaluate as judge  # noqa: F401
+from synthgen.pipeline import run as pipeline  # noqa: F401
+from synthgen.privacy import noise
+from synthgen.privacy.ledger import reservation
+from synthgen.privacy.ledger.ledger import Ledger
+from synthgen.privacy.marginal_queries import LATTICE
 
 noise._opendp()
 

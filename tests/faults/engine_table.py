@@ -16,9 +16,10 @@ from unittest import mock
 import numpy as np
 import torch
 
+from synthgen.dpsgd import clipped_gradients, module, patient_sampling, step_accounting, training_plan
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.kernels import convolution, gradient_factors
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train import _convolution, _records, gradients, module, plan, steps, units
-from synthgen.train.gradients import UnitGradients
 from tests.train import support
 
 Plant = Callable[[], AbstractContextManager[Any]]
@@ -95,11 +96,11 @@ def any_batch(self: module.PrivateModule, batch: Any) -> None:
     self.steps_done += 1
 
 
-def four(self: units.PatientSampler) -> int:
+def four(self: patient_sampling.PatientSampler) -> int:
     return 4
 
 
-def some_twice(self: units.LogicalBatch, n_units: int) -> Iterator[Any]:
+def some_twice(self: patient_sampling.LogicalBatch, n_units: int) -> Iterator[Any]:
     for start in range(0, len(self.units), n_units):
         yield self.units[max(0, start - 1) : start + n_units]
 
@@ -107,7 +108,7 @@ def some_twice(self: units.LogicalBatch, n_units: int) -> Iterator[Any]:
 _left: list[Any] = []
 
 
-def stale_queue(self: units.LogicalBatch, n_units: int) -> Iterator[Any]:
+def stale_queue(self: patient_sampling.LogicalBatch, n_units: int) -> Iterator[Any]:
     queue = [*_left, *(self.units[i : i + n_units] for i in range(0, len(self.units), n_units))]
     _left[:] = queue[-1:]
     yield from queue[:-1]
@@ -123,7 +124,7 @@ def by_its_own_size(self: Any) -> None:
     _release(self)
 
 
-def never_empty(self: units.PatientSampler) -> Any:
+def never_empty(self: patient_sampling.PatientSampler) -> Any:
     chosen = np.flatnonzero(self._noise.poisson_mask(self._n_units, rate=self._rate))
     return chosen if len(chosen) else np.zeros(1, dtype=np.int64)
 
@@ -133,7 +134,7 @@ def as_if_contiguous(self: Any, g: Any, x: Any, saved: Any, layout: Any) -> Any:
     return _conv_records(self, g, torch.as_strided(x, x.shape, strides), saved, layout)
 
 
-_conv_records = _convolution.ConvolutionLayer.records
+_conv_records = convolution.ConvolutionLayer.records
 _gaussian = NoiseSource.gaussian
 
 
@@ -144,7 +145,7 @@ def noise_times(factor: float) -> Any:
 FAULTS = [
     Fault(1, "a loss that is not one a row: nothing is clipped", "planted",
           "test_gradients::test_1_any_patient_moves_the_sum_by_at_most_the_clipping_norm",
-          support.check_1_sensitivity, swap(gradients, "clip_weights", lambda n, c: torch.ones_like(n))),
+          support.check_1_sensitivity, swap(clipped_gradients, "clip_weights", lambda n, c: torch.ones_like(n))),
     Fault(2, "noise draws and records of a patient are clipped apart", "planted",
           "test_gradients::test_3_many_draws_and_records_of_a_patient_move_the_sum_by_one_clipping_norm",
           support.check_3_multiplicity, swap(UnitGradients, "clipped_sum", rows_as_units)),
@@ -154,10 +155,10 @@ FAULTS = [
                   swap(module.PrivateModule, "training_step", any_batch))),
     Fault(4, "Lightning stops at the approximate length of the loader", "planted",
           "test_module::test_8_each_logical_batch_is_one_noised_and_booked_step", support.check_8_steps,
-          lambda: mock.patch.object(units.PatientSampler, "__len__", four, create=True)),
+          lambda: mock.patch.object(patient_sampling.PatientSampler, "__len__", four, create=True)),
     Fault(4, "a step holds a patient twice", "planted",
           "test_module::test_8_each_logical_batch_is_one_noised_and_booked_step", support.check_8_steps,
-          swap(units.LogicalBatch, "physical", some_twice)),
+          swap(patient_sampling.LogicalBatch, "physical", some_twice)),
     Fault(5, "processes do not add up their sums: their weights diverge", "two processes",
           "test_world::test_9_the_sum_is_that_of_one_process_and_the_weights_have_the_same_bits"),
     Fault(6, "processes share patients", "two processes",
@@ -168,7 +169,7 @@ FAULTS = [
           "test_world::test_9_an_empty_process_joins_every_step"),
     Fault(9, "physical batches are left over for the next step", "planted",
           "test_module::test_8_each_logical_batch_is_one_noised_and_booked_step", support.check_8_steps,
-          swap(units.LogicalBatch, "physical", stale_queue)),
+          swap(patient_sampling.LogicalBatch, "physical", stale_queue)),
     Fault(10, "a clipping norm that follows the data, one a process", "refused",
           "test_steps::test_what_has_no_proof_here_cannot_be_asked_for",
           support.check_10_adaptive_clipping_is_refused),
@@ -176,26 +177,26 @@ FAULTS = [
     Fault(11, "batch statistics and buffers that data write pass the validator", "planted",
           "test_refuse::test_layers_that_void_the_guarantee_are_refused_by_name_and_place",
           support.check_11_refused,
-          several(swap(gradients, "check_module", nothing), swap(module, "check_batches", nothing),
-                  swap(gradients, "buffers_stay", nothing_around))),
+          several(swap(clipped_gradients, "check_module", nothing), swap(module, "check_batches", nothing),
+                  swap(clipped_gradients, "buffers_stay", nothing_around))),
     Fault(12, "a patient that is not finite makes the model not finite", "planted",
           "test_gradients::test_units_that_are_not_finite_are_counted_and_leave_the_others_alone",
           support.check_1_sensitivity,
-          several(swap(_records, "without", lambda t, drop: t),
-                  swap(_convolution, "without", lambda t, drop: t),
-                  swap(gradients, "clip_weights", lambda n, c: c / n.clamp(min=c)))),
+          several(swap(gradient_factors, "without", lambda t, drop: t),
+                  swap(convolution, "without", lambda t, drop: t),
+                  swap(clipped_gradients, "clip_weights", lambda n, c: c / n.clamp(min=c)))),
     Fault(13, "norms in bf16 under autocast", "planted",
           "test_gradients::test_1_norms_are_rounded_to_the_private_side_also_under_bf16",
           lambda: support.check_1_one_alone(autocast=True),
-          several(swap(_records, "square_norm", square_norm_in_bf16),
-                  swap(_records, "inner_products", inner_products_in_bf16))),
+          several(swap(gradient_factors, "square_norm", square_norm_in_bf16),
+                  swap(gradient_factors, "inner_products", inner_products_in_bf16))),
     Fault(14, "the sum is divided by the batch's own size", "planted",
           "test_module::test_11_one_patient_more_changes_no_public_number", support.check_11_public,
           several(swap(support.module_file.NoisySum, "add", counting_add),
                   swap(support.module_file.NoisySum, "release", by_its_own_size))),
     Fault(15, "a random patient replaces an empty batch", "planted",
           "test_module::test_8_steps_without_patients_are_steps", support.check_8_empty,
-          swap(units.PatientSampler, "draw", never_empty)),
+          swap(patient_sampling.PatientSampler, "draw", never_empty)),
     Fault(16, "a restart replays the noise", "planted",
           "test_module::test_7_noise_has_the_stated_scale_and_is_white_over_steps_and_restarts",
           support.check_7_noise,
@@ -203,18 +204,18 @@ FAULTS = [
     Fault(16, "a restart forgets what was spent", "planted",
           "test_steps::test_10_a_rollback_to_an_older_checkpoint_charges_both_branches",
           support.check_10_rollback,
-          swap(steps.LedgerBook, "resume", lambda self, step: self._note(step))),
+          swap(step_accounting.LedgerBook, "resume", lambda self, step: self._note(step))),
     Fault(17, "a second optimizer trains parameters on data", "planted",
           "test_module::test_5_every_trainable_parameter_has_exactly_one_optimizer",
           support.check_5_optimizers,
           swap(module, "check_optimizers", nothing)),
     Fault(18, "channels_last inputs are read as if contiguous", "planted",
           "test_gradients::test_2_clipped_sum_equals_one_patient_at_a_time", support.check_2_oracle,
-          several(swap(_convolution.ConvolutionLayer, "prepare", lambda self, x: x),
-                  swap(_convolution.ConvolutionLayer, "records", as_if_contiguous))),
+          several(swap(convolution.ConvolutionLayer, "prepare", lambda self, x: x),
+                  swap(convolution.ConvolutionLayer, "records", as_if_contiguous))),
     Fault(19, "the gdp accountant: an epsilon below the true one", "planted",
           "test_steps::test_13_the_plans_epsilon_is_opacus_prv_and_never_below_by_more_than_its_error",
-          support.check_13_epsilon, swap(plan, "epsilon_of", lambda events, delta: 3.528)),
+          support.check_13_epsilon, swap(training_plan, "epsilon_of", lambda events, delta: 3.528)),
     Fault(20, "weighted sampling", "refused", "test_steps::test_numbers_out_of_range_are_refused",
           support.check_20_weights_are_refused),
     Fault(0, "half the noise", "planted",

@@ -36,12 +36,14 @@ def roughly(event_of: Any, *, epsilon: float, delta: float, **_: Any) -> float:
 if __name__ == "__main__":  # only in a process of its own, and before a generator imports it
     accountant.calibrate_noise = roughly
 
-from synthgen import cli, pipeline  # noqa: E402, F401
-from synthgen.config import load_config  # noqa: E402
-from synthgen.privacy import noise, reservation  # noqa: E402
-from synthgen.privacy.answers import Journal  # noqa: E402
-from synthgen.privacy.ledger import Ledger  # noqa: E402
-from synthgen.spending import make_plan  # noqa: E402
+from synthgen.cli import app as cli  # noqa: E402
+from synthgen.config.run_config import load_config  # noqa: E402
+from synthgen.pipeline import run as pipeline  # noqa: E402, F401
+from synthgen.pipeline.fit import make_plan  # noqa: E402
+from synthgen.privacy import noise  # noqa: E402
+from synthgen.privacy.ledger import reservation  # noqa: E402
+from synthgen.privacy.ledger.answer_journal import Journal  # noqa: E402
+from synthgen.privacy.ledger.ledger import Ledger  # noqa: E402
 
 WRITES = ("reserve", "draw", "count", "void", "commit", "write_off", "note_model")
 KEPT = ("run", "ledger.db", "witness")

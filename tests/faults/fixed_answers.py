@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from synthgen.dpsgd import noisy_sum
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train import noisy
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class FixedAnswers(NoiseSource):
 def unseen_gradients() -> Iterator[None]:
     """Let DP-SGD release its noise alone: of patients nothing is left but what else is made of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(noisy.NoisySum, "add", lambda self, clipped: None)
+        patch.setattr(noisy_sum.NoisySum, "add", lambda self, clipped: None)
         yield
 
 

@@ -13,8 +13,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from synthgen import cli, datasets
-from synthgen.privacy.ledger import Ledger
+from synthgen import datasets
+from synthgen.cli import app as cli
+from synthgen.privacy.ledger.ledger import Ledger
 
 CUT = ["patient_nbr", "race", "gender", "age", "time_in_hospital", "readmitted"]
 CONFIG = """

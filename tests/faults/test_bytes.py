@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from synthgen import cli
-from synthgen.release.bundle import verify_bundle
+from synthgen.cli import app as cli
+from synthgen.release.bundle.bundle import verify_bundle
 from tests.faults.runs import Run
 
 

@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 
 from synthgen import plugins
-from synthgen.privacy.ledger import Ledger
-from synthgen.runs import saved_digest, source_digest
+from synthgen.pipeline.run_folder import saved_digest, source_digest
+from synthgen.privacy.ledger.ledger import Ledger
 
 pytest.importorskip("pytorch_lightning", reason="torch is not installed (synthgen-medical[torch])")
 
@@ -35,7 +35,7 @@ SETTINGS: dict[str, str] = {
 KINDS = [
     f"{prefix}{name}"
     for prefix in ("tabular_", "imaging_")
-    for name in plugins.names("synthgen.models", prefix=prefix)
+    for name in plugins.names("synthgen.generators", prefix=prefix)
     if name != "auto"  # one of the others, by public facts
 ]
 TABLE = """

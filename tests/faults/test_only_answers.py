@@ -14,17 +14,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen import plugins, preprocess
-from synthgen.image_records import RealImages
-from synthgen.models import _brightness, _spectrum, _votes
-from synthgen.models._longitudinal import can_link, for_schema
-from synthgen.preprocess import with_preprocessing
+from synthgen import plugins
+from synthgen.data.images import RealImages
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.generators.image_statistics import intensity_histogram, power_spectrum, private_evolution
+from synthgen.generators.longitudinal.model import can_link, for_schema
+from synthgen.ingest import private_domains
+from synthgen.ingest.private_domains import with_preprocessing
+from synthgen.pipeline.public_metrics import fidelity
 from synthgen.privacy.accountant import calibrate_rho
-from synthgen.privacy.categories import stable_histogram
-from synthgen.privacy.queries import LATTICE
-from synthgen.published import fidelity
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.schema import Schema
+from synthgen.privacy.marginal_queries import LATTICE
+from synthgen.privacy.partition_selection import stable_histogram
+from synthgen.schema.schema import Schema
 from tests.faults.fixed_answers import FixedAnswers, moved, saved, unseen_gradients
 from tests.phantoms import attributes, picture, schema_of
 
@@ -36,7 +37,7 @@ QUICK: dict[str, Any] = {
     "generator_steps": 2,
 }
 QUICK |= {"components": 8, "latent": 4, "hidden": 8, "features": 8}
-TABLES = plugins.names("synthgen.models", prefix="tabular_")
+TABLES = plugins.names("synthgen.generators", prefix="tabular_")
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in TABLES}
 VARIANTS |= {
     "marginal, groups": ("marginal", {"groups": {"share": 0.3}}),
@@ -102,7 +103,7 @@ def contrary(n_patients: int, seed: int, *, linked: bool = False) -> RealTable:
 
 def config(variant: str) -> Any:
     name, options = VARIANTS[variant]
-    made = plugins.load("synthgen.models", name, prefix="tabular_").Config
+    made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
     quick = {key: value for key, value in QUICK.items() if key in made.model_fields}
     return made.model_validate({**quick, **options})
 
@@ -240,13 +241,13 @@ OPTIONS = {"attributes": {"name": "marginal", "share": 0.2, "iterations": 50}}
 
 
 def image_config(variant: str) -> Any:
-    made = plugins.load("synthgen.models", variant.partition(",")[0], prefix="imaging_").Config
+    made = plugins.load("synthgen.generators", variant.partition(",")[0], prefix="imaging_").Config
     return made.model_validate({**OPTIONS, **SMALL[variant]})
 
 
 def test_every_generator_of_images_is_among_these():
     assert {variant.partition(",")[0] for variant in SMALL} == set(
-        plugins.names("synthgen.models", prefix="imaging_")
+        plugins.names("synthgen.generators", prefix="imaging_")
     )
 
 
@@ -304,7 +305,7 @@ def learn(n_patients: int, seed: int, leave_out: str = "") -> tuple[Schema, Fixe
     plan = with_preprocessing(described, make, share=0.3, epsilon=2.0, delta=1e-6)
     frame, owner = raw(n_patients, seed)
     kept, noise = owner != leave_out, FixedAnswers()
-    return preprocess.learn(
+    return private_domains.learn(
         frame[kept].reset_index(drop=True), owner[kept], described, plan, noise=noise
     ), noise
 
@@ -338,11 +339,11 @@ def test_what_stays_hidden_is_decided_by_noised_counts():
 
 
 PARTS: dict[str, Any] = {
-    "votes": lambda data, noise: _votes.vote(
-        data, _votes.numbers_of(0.2, 150, 2, ["leaves"]), noise=noise, seed=1
+    "votes": lambda data, noise: private_evolution.vote(
+        data, private_evolution.numbers_of(0.2, 150, 2, ["leaves"]), noise=noise, seed=1
     ),
-    "spectrum": lambda data, noise: _spectrum.measure(data, rho=0.2, noise=noise),
-    "brightness": lambda data, noise: _brightness.measure(data, rho=0.2, cells=8, noise=noise),
+    "spectrum": lambda data, noise: power_spectrum.measure(data, rho=0.2, noise=noise),
+    "brightness": lambda data, noise: intensity_histogram.measure(data, rho=0.2, cells=8, noise=noise),
 }
 
 

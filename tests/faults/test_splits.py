@@ -17,13 +17,14 @@ import pandas as pd
 import pytest
 from dp_accounting import dp_event
 
-from synthgen import judge, pipeline
-from synthgen.config import load_config
+from synthgen.config.run_config import load_config
 from synthgen.errors import BudgetExceeded
+from synthgen.pipeline import evaluate as judge
+from synthgen.pipeline import run as pipeline
+from synthgen.pipeline.fit import ledger_unit
 from synthgen.privacy.accountant import epsilon_of, from_json
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
-from synthgen.spending import ledger_unit
 from tests.faults.fixed_answers import FixedAnswers, Query
 from tests.phantoms import attributes, picture, schema_of
 
@@ -264,7 +265,7 @@ def whole_run(place: Path, frame: pd.DataFrame) -> tuple[dict[str, Any], dict[st
 
 
 def without_hashes(content: bytes, record: dict[str, Any]) -> bytes:
-    from synthgen.release.record import record_digest
+    from synthgen.release.record.record import record_digest
 
     for text in (record["ledger"]["head"], record_digest(record)):
         content = content.replace(text.encode(), b"")

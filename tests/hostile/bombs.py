@@ -42,8 +42,8 @@ def bomb(make: Bomb) -> Bomb:
 
 
 def _table(path: Path, content: bytes) -> None:
-    from synthgen.ingest.table import read_table
-    from synthgen.schema import load_schema
+    from synthgen.ingest.tables.table import read_table
+    from synthgen.schema.schema import load_schema
 
     path.write_bytes(content)
     read_table(path, load_schema(path.parent / "schema.yaml"))
@@ -173,8 +173,8 @@ def _png(width: int, height: int, *chunks: bytes) -> bytes:
 
 
 def _picture(folder: Path, name: str, content: bytes) -> None:
-    from synthgen.ingest.images import read_images
-    from synthgen.schema import load_schema
+    from synthgen.ingest.images.read import read_images
+    from synthgen.schema.schema import load_schema
 
     (folder / "images" / name).write_bytes(content)
     read = read_images(folder / "images", load_schema(folder / "images" / "schema.yaml"))
@@ -228,13 +228,13 @@ def jpeg_of_four_thousand_megapixels(folder: Path) -> None:
 
 
 def _dicom(folder: Path, name: str, content: bytes) -> None:
-    from synthgen.ingest import _dicom_header
-    from synthgen.ingest._decode import Unusable
+    from synthgen.ingest.dicom import header
+    from synthgen.ingest.images.decode import Unusable
 
     path = folder / "dicom" / name
     path.write_bytes(content)
     try:
-        _dicom_header.read_header(path)
+        header.read_header(path)
     except Unusable as reason:
         raise _refused(str(reason)) from None
 
@@ -293,7 +293,7 @@ def state_of_a_long_number(folder: Path) -> None:
 
 
 def _schema(folder: Path, text: str) -> None:
-    from synthgen.schema import load_schema
+    from synthgen.schema.schema import load_schema
 
     path = folder / "schema" / "schema.yaml"
     path.write_text(text)
@@ -337,15 +337,15 @@ def schema_of_many_percent_signs(folder: Path) -> None:
 
 def _bundle(folder: Path, change: Callable[[Path, dict[str, Any]], None]) -> None:
     from synthgen.errors import DataError
-    from synthgen.release import _verify
-    from synthgen.release.record import record_text
+    from synthgen.release.bundle import verify
+    from synthgen.release.record.record import record_text
 
     root = folder / "bundle" / "BUNDLE"
-    record = json.loads((root / _verify.RECORD).read_text())
+    record = json.loads((root / verify.RECORD).read_text())
     change(root, record)
-    (root / _verify.RECORD).write_text(record_text(record))
-    (root / _verify.CHECKSUMS).write_text(_verify.checksums(root))
-    problems = _verify.verify_bundle(root)
+    (root / verify.RECORD).write_text(record_text(record))
+    (root / verify.CHECKSUMS).write_text(verify.checksums(root))
+    problems = verify.verify_bundle(root)
     if problems:
         raise DataError("; ".join(f"{problem.file}: {problem.message}" for problem in problems))
 
@@ -409,10 +409,10 @@ def bundle_with_a_comment_of_3_mb(folder: Path) -> None:
 
 @bomb
 def archive_of_large_images(folder: Path) -> None:
+    from synthgen.data.images import file_name
     from synthgen.errors import DataError
-    from synthgen.image_records import file_name
-    from synthgen.release._archive import archive_problems
-    from synthgen.schema import load_schema
+    from synthgen.release.bundle.image_archive import archive_problems
+    from synthgen.schema.schema import load_schema
 
     path = folder / "images.zip"
     with zipfile.ZipFile(path, "w") as archive:

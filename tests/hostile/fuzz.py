@@ -62,8 +62,8 @@ class Reader:
 
 def read_config(path: Path, rng: random.Random) -> None:
     """Load a config with all that it names, and make its plan."""
-    from synthgen.config import load_config
-    from synthgen.spending import make_plan
+    from synthgen.config.run_config import load_config
+    from synthgen.pipeline.fit import make_plan
 
     loaded = load_config(path)
     if rng.random() < 0.1:
@@ -72,9 +72,9 @@ def read_config(path: Path, rng: random.Random) -> None:
 
 def read_schema(path: Path, rng: random.Random) -> None:
     """Load a schema, and what is derived from it."""
-    from synthgen.confirmation import confirm
     from synthgen.encode.table import Encoder
-    from synthgen.schema import load_schema
+    from synthgen.pipeline.schema_confirmation import confirm
+    from synthgen.schema.schema import load_schema
 
     schema = load_schema(path, complete=rng.random() < 0.7)
     schema.public().digest()
@@ -85,14 +85,14 @@ def read_schema(path: Path, rng: random.Random) -> None:
 
 def read_table(path: Path, rng: random.Random) -> None:
     """Check a table against its schema, or draft a schema from it."""
-    from synthgen.ingest import inspect
-    from synthgen.ingest.drafts import NOTHING
-    from synthgen.ingest.form import written_as
-    from synthgen.ingest.table import read_table as read
-    from synthgen.schema import load_schema
+    from synthgen.ingest.schema_draft.table_draft import NOTHING
+    from synthgen.ingest.tables import check
+    from synthgen.ingest.tables.file_form import written_as
+    from synthgen.ingest.tables.table import read_table as read
+    from synthgen.schema.schema import load_schema
 
     if rng.random() < 0.5:
-        inspect.init(
+        check.init(
             path, suggest=True, named=NOTHING, delimiter=",", encoding="utf-8", decimal=".", date_format=None
         )
         return
@@ -103,22 +103,22 @@ def read_table(path: Path, rng: random.Random) -> None:
 
 def read_redcap(path: Path, rng: random.Random) -> None:
     """Draft a schema from a REDCap dictionary, with and without an export beside it."""
-    from synthgen.ingest import redcap
+    from synthgen.ingest.schema_draft import redcap
 
     redcap.draft(path.parent / "dictionary.csv", table=rng.choice([None, path.parent / "export.csv"]))
 
 
 def read_omop(path: Path, rng: random.Random) -> None:
     """Join the tables of an OMOP folder."""
-    from synthgen.ingest.omop import flatten
+    from synthgen.ingest.tables.omop import flatten
 
     flatten(path.parent, ["condition_201826", "measurement_3004249"])
 
 
 def read_policy(path: Path, rng: random.Random) -> None:
     """Load a policy of the gate, and compare it with the shipped one."""
-    from synthgen.release._looser import looser
-    from synthgen.release.policy import load_policy
+    from synthgen.release.gate.looser_policy import looser
+    from synthgen.release.gate.policy import load_policy
 
     policy = load_policy(path)
     _ = policy.digest, policy.thresholds(), policy.margins(), looser(policy, load_policy("default"))
@@ -126,10 +126,10 @@ def read_policy(path: Path, rng: random.Random) -> None:
 
 def read_pictures(path: Path, rng: random.Random) -> None:
     """Read a folder or an array file of images, or draft a schema from it."""
-    from synthgen.ingest import image_draft
-    from synthgen.ingest.drafts import NOTHING
-    from synthgen.ingest.images import read_images
-    from synthgen.schema import load_schema
+    from synthgen.ingest.images.read import read_images
+    from synthgen.ingest.schema_draft import image_draft
+    from synthgen.ingest.schema_draft.table_draft import NOTHING
+    from synthgen.schema.schema import load_schema
 
     place = path if path.suffix == ".npz" else path.parent
     if rng.random() < 0.3:
@@ -142,14 +142,15 @@ def read_pictures(path: Path, rng: random.Random) -> None:
 
 def read_dicom(path: Path, rng: random.Random) -> None:
     """Read a DICOM header and a frame, as the decoding process does."""
-    from synthgen.image_spec import Dicom, Images
-    from synthgen.ingest import _dicom_header, _dicom_pixels
-    from synthgen.ingest._decode import Unusable
+    from synthgen.ingest.dicom import header as dicom_header
+    from synthgen.ingest.dicom import pixels
+    from synthgen.ingest.images.decode import Unusable
+    from synthgen.schema.image_format import Dicom, Images
 
     try:
-        header = _dicom_header.read_header(path)
+        header = dicom_header.read_header(path)
         frame = rng.randrange(header.frames)
-        _dicom_pixels.decode(path, frame, Images(size=8), Dicom())
+        pixels.decode(path, frame, Images(size=8), Dicom())
     except Unusable as reason:
         if len(str(reason)) > 300:
             raise
@@ -159,7 +160,7 @@ def read_model(path: Path, rng: random.Random) -> None:
     """Load a saved model and draw from it."""
     import numpy as np
 
-    from synthgen.models._model import load_model
+    from synthgen.generators.saved_model import load_model
 
     model, _, _ = load_model(_root(path, "RUN") / "public" / "model")
     model.sample(20, rng=np.random.default_rng(0))
@@ -167,8 +168,9 @@ def read_model(path: Path, rng: random.Random) -> None:
 
 def read_run(path: Path, rng: random.Random) -> None:
     """Open a run, and read what it says of itself."""
-    from synthgen import judge, pipeline
-    from synthgen.runs import RunFolder
+    from synthgen.pipeline import evaluate as judge
+    from synthgen.pipeline import run as pipeline
+    from synthgen.pipeline.run_folder import RunFolder
 
     root = _root(path, "RUN")
     folder = RunFolder.open(root)
@@ -182,12 +184,12 @@ def read_run(path: Path, rng: random.Random) -> None:
 
 def read_bundle(path: Path, rng: random.Random) -> None:
     """Verify a bundle, with checksums made anew so that its content is read."""
-    from synthgen.release import _verify
+    from synthgen.release.bundle import verify
 
     root = _root(path, "BUNDLE")
     if rng.random() < 0.8:
-        (root / _verify.CHECKSUMS).write_bytes(_verify.checksums(root).encode())
-    for problem in _verify.verify_bundle(root):
+        (root / verify.CHECKSUMS).write_bytes(verify.checksums(root).encode())
+    for problem in verify.verify_bundle(root):
         if not problem.message or "\x1b" in problem.message:
             raise AssertionError("Expected words that may be printed.")
 
@@ -197,8 +199,8 @@ def read_ledger(path: Path, rng: random.Random) -> None:
     from dp_accounting import dp_event
 
     from synthgen.errors import BudgetExceeded
-    from synthgen.privacy._ledger_units import LedgerUnit
-    from synthgen.privacy.ledger import Ledger
+    from synthgen.privacy.ledger.ledger import Ledger
+    from synthgen.privacy.ledger.units import LedgerUnit
 
     unit = LedgerUnit("patient", "pid", 1)
     ledger = Ledger.connect(f"sqlite:///{path}", create=False)
@@ -383,10 +385,21 @@ def load() -> None:
     import pandas as pd
     import pyarrow.parquet  # noqa: F401
 
-    from synthgen import api, judge, pipeline  # noqa: F401
-    from synthgen.ingest import _dicom_pixels, image_draft, inspect  # noqa: F401
-    from synthgen.privacy import _ledger_store, ledger  # noqa: F401
-    from synthgen.release import _claims, _verify, bundle  # noqa: F401
+    from synthgen import api  # noqa: F401
+    from synthgen.ingest.dicom import pixels  # noqa: F401
+    from synthgen.ingest.schema_draft import image_draft  # noqa: F401
+    from synthgen.ingest.tables import check  # noqa: F401
+    from synthgen.pipeline import evaluate as judge  # noqa: F401
+    from synthgen.pipeline import run as pipeline  # noqa: F401
+    from synthgen.privacy.ledger import (
+        ledger,  # noqa: F401
+        store,  # noqa: F401
+    )
+    from synthgen.release.bundle import (
+        bundle,  # noqa: F401
+        verify,  # noqa: F401
+    )
+    from synthgen.release.record import recompute_claims  # noqa: F401
 
     pd.DataFrame({"a": np.zeros(1)})
 

@@ -96,7 +96,7 @@ def tables(folder: Path) -> None:
 
 def others(folder: Path) -> None:
     """Write a REDCap dictionary with an export, a folder of OMOP tables, and the shipped policies."""
-    from synthgen.release import policy
+    from synthgen.release.gate import policy
 
     shutil.copytree(Path(__file__).parents[1] / "data" / "redcap", folder / "redcap")
     people = [f"{i},{8507 + 25 * (i % 2)},19{40 + i}" for i in range(20)]
@@ -163,8 +163,8 @@ def dicom(folder: Path) -> None:
 
 def run(folder: Path) -> None:
     """Write a run that was fitted, its model and its ledger."""
-    from synthgen import pipeline
-    from synthgen.config import load_config
+    from synthgen.config.run_config import load_config
+    from synthgen.pipeline import run as pipeline
 
     at = folder / "run"
     at.mkdir()
@@ -177,9 +177,9 @@ def run(folder: Path) -> None:
 
 def bundle(folder: Path) -> None:
     """Write a bundle of a table."""
-    from synthgen.release.bundle import write_bundle
-    from synthgen.release.record import Judgement, privacy_record
-    from synthgen.schema import load_schema
+    from synthgen.release.bundle.bundle import write_bundle
+    from synthgen.release.record.record import Judgement, privacy_record
+    from synthgen.schema.schema import load_schema
 
     small = _module(Path(__file__).parents[1] / "release" / "conftest.py")
     at = folder / "bundle"
@@ -199,7 +199,7 @@ def bundle(folder: Path) -> None:
         schema=schema,
         files=dict.fromkeys(files, 40),
     )
-    from synthgen.evaluate._store import results_to_json
+    from synthgen.evaluation.results_json import results_to_json
 
     found = small.verdict()
     reasons = [vars(reason) for reason in found.reasons]

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from synthgen.errors import DataError
-from synthgen.image_spec import Dicom
-from synthgen.ingest.images import only_table, read_images
-from synthgen.runs import source_digest
-from synthgen.schema import load_schema
+from synthgen.ingest.images.read import only_table, read_images
+from synthgen.pipeline.run_folder import source_digest
+from synthgen.schema.image_format import Dicom
+from synthgen.schema.schema import load_schema
 from tests.hostile import line
 
 OUTSIDE = "a link that leads out of the folder, or no plain file"
@@ -42,13 +42,13 @@ def test_pictures(tmp_path: Path) -> None:
 
 def test_dicom_files(tmp_path: Path) -> None:
     pytest.importorskip("pydicom")
-    from synthgen.ingest import dicom
+    from synthgen.ingest.dicom import index
 
     line.write_dicom(tmp_path)
     folder = tmp_path / "dicom"
     shutil.move(folder / "0.dcm", tmp_path / "0.dcm")
     (folder / "0.dcm").symlink_to(tmp_path / "0.dcm")
     (folder / "again.dcm").symlink_to("1.dcm")
-    found = dicom.index(folder, Dicom(screened=()))
+    found = index.index(folder, Dicom(screened=()))
     assert {reason for _, reason in found.quarantined} >= {OUTSIDE}
     assert set(found.units.tolist()) == {"p1", "p2"}

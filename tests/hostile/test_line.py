@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from synthgen import cli
+from synthgen.cli import app as cli
 from tests.hostile import line
 
 VERBS = {

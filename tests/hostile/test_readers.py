@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen import jsonfile, limits, yamlfile
 from synthgen.errors import ConfigError
+from synthgen.files import json_file, limits, yaml_file
 
 HERE = Path(__file__).parent
 READERS = "config schema csv parquet redcap omop policy npz images tiff dicom model run bundle ledger".split()
@@ -141,7 +141,7 @@ VALUES = st.recursive(
 def test_any_document_is_read_as_written_or_refused(value: object) -> None:
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False)):
         try:
-            assert jsonfile.parse(text) == value
+            assert json_file.parse(text) == value
         except (ValueError, limits.TooLarge):
             assert any(word in text for word in ("NaN", "Infinity", "\\ud", "0" * 90)) or len(text) > 100
 
@@ -150,4 +150,4 @@ def test_any_document_is_read_as_written_or_refused(value: object) -> None:
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda data: data.decode("latin-1")))
 def test_any_text_is_yaml_or_refused_in_words(text: str) -> None:
     with contextlib.suppress(ConfigError):  # exit code 2
-        yamlfile.value(text, where="text")
+        yaml_file.value(text, where="text")

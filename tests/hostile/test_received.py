@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 import synthgen
-from synthgen import cli
+from synthgen.cli import app as cli
 from synthgen.errors import ConfigError, DataError
-from synthgen.privacy.answers import Journal, _chained
-from synthgen.privacy.ledger import Ledger
-from synthgen.release.bundle import verify_bundle
-from synthgen.runs import RunFolder
+from synthgen.pipeline.run_folder import RunFolder
+from synthgen.privacy.ledger.answer_journal import Journal, _chained
+from synthgen.privacy.ledger.ledger import Ledger
+from synthgen.release.bundle.bundle import verify_bundle
 from tests.hostile import line
 
 VERBS = {

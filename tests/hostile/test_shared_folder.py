@@ -24,16 +24,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from synthgen import files, jsonfile, safe_files
+from synthgen.cli import file_commands as files
 from synthgen.errors import DataError, SynthgenError
-from synthgen.image_spec import Images
-from synthgen.ingest import _decode, images
-from synthgen.ingest._inside import Unusable
-from synthgen.models import _marginal_fit, _model, tabular_marginal  # noqa: F401 - loaded before the child
-from synthgen.privacy.answers import Journal
-from synthgen.privacy.ledger import Ledger
-from synthgen.release.bundle import verify_bundle
-from synthgen.runs import RunFolder
+from synthgen.files import json_file, safe_files
+from synthgen.generators import saved_model
+from synthgen.generators.marginal import (
+    config,  # noqa: F401 - loaded before the child
+    mechanism,  # noqa: F401 - loaded before the child
+)
+from synthgen.ingest.images import decode
+from synthgen.ingest.images import read as images
+from synthgen.ingest.images.folder_files import Unusable
+from synthgen.pipeline.run_folder import RunFolder
+from synthgen.privacy.ledger.answer_journal import Journal
+from synthgen.privacy.ledger.ledger import Ledger
+from synthgen.release.bundle.bundle import verify_bundle
+from synthgen.schema.image_format import Images
 from tests.hostile import line
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become two other users")
@@ -148,7 +154,7 @@ def _writers(shared: Path) -> dict[str, Callable[[], object]]:
         "out.yaml": lambda: files.schema_init(
             shared.parent / "t.csv", shared / "out.yaml", suggest=True, dialect={}, force=True
         ),
-        "out.json": lambda: jsonfile.write(shared / "out.json", {}, private=True),
+        "out.json": lambda: json_file.write(shared / "out.json", {}, private=True),
         "ledger.db": lambda: Ledger.connect(f"sqlite:///{shared / 'ledger.db'}", base=None).open_cohort(
             "tiny", epsilon=1.0, delta=1e-6
         ),
@@ -272,7 +278,7 @@ def test_a_run_of_another_user_or_with_a_file_of_another_user_is_not_used(shared
         for work in (
             lambda run=run: RunFolder.open(run),
             lambda run=run: RunFolder.create(run, digest="d", source={}, resume=True),
-            lambda run=run: _model.load_model(_model.model_folder(run)),
+            lambda run=run: saved_model.load_model(saved_model.model_folder(run)),
         ):
             said = as_user(READER, work)
             assert "another user" in said, said
@@ -334,7 +340,7 @@ def test_links_that_change_while_images_are_read_never_lead_out_of_the_folder(sh
         until = time.monotonic() + 1.5
         while time.monotonic() < until:
             try:
-                pixels = _decode.decode_file(folder / "1.png", spec, root=folder)
+                pixels = decode.decode_file(folder / "1.png", spec, root=folder)
                 good += 1
                 if pixels.max() > 20:
                     raise ValueError("the secret was read")
@@ -389,7 +395,7 @@ def test_a_link_that_is_put_there_after_the_path_was_checked_is_not_followed(sha
 
 
 def test_a_shard_or_a_note_that_another_user_left_is_not_taken_as_ours(shared: Path) -> None:
-    from synthgen.sample import is_written
+    from synthgen.sampling.draw import is_written
 
     name = "part-00000-of-00002.parquet"
     for kind in ("file", "link", "pipe", "hard link"):

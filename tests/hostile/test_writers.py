@@ -23,16 +23,16 @@ STREAMED = {
 """Calls that write to a path or to a stream: the package gives them a stream."""
 STREAMS = {"stream", "raw", "buffer", "target", "member"}
 FOLDERS = {"folder", "place", "partial", "path"}
-"""What a model's own ``save`` takes: it writes by `synthgen.models._stored`."""
+"""What a model's own ``save`` takes: it writes by `synthgen.generators.model_files`."""
 STARTERS = ("Popen", "run", "call", "system", "popen", "fork", "forkpty", "execv", "execve", "posix_spawn")
 STARTING = {"subprocess", "multiprocessing", "pty", "joblib", "torch.multiprocessing"}
 ALLOWED = {
     ("safe_files.py", "*"),  # the module that writes
     ("children.py", "subprocess"),  # the module that starts processes
-    ("_dicom_worker.py", "subprocess"),  # a type
+    ("worker.py", "subprocess"),  # a type
     ("cli.py", "os.open"),  # /dev/null for a closed pipe
     ("runs.py", "chmod"),  # 0700 for the folder `internal` that was checked
-    ("_trainer.py", "save_checkpoint"),  # Lightning's, into a folder of `safe_files`
+    ("lightning_trainer.py", "save_checkpoint"),  # Lightning's, into a folder of `safe_files`
 }
 
 

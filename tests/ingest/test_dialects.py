@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from synthgen.errors import SynthgenError
-from synthgen.ingest import inspect
-from synthgen.ingest.inspect import check
-from synthgen.ingest.table import read_raw, read_table
-from synthgen.schema import Schema
+from synthgen.ingest.tables import check as inspect
+from synthgen.ingest.tables.check import check
+from synthgen.ingest.tables.table import read_raw, read_table
+from synthgen.schema.schema import Schema
 
 SECRET = "zebra"  # noqa: S105 - a cell that no message may show
 LINES = [("pid", "größe", "sex", "day"), (SECRET, "1,5", "F", "31.01.2020"), ("b", "2,25", "M", "01.02.2020")]
@@ -144,7 +144,7 @@ def test_a_zip_of_several_files_is_refused(tmp_path):
 def test_the_real_and_the_synthetic_table_may_be_written_differently(tmp_path, capsys):
     import json
 
-    from synthgen import cli
+    from synthgen.cli import app as cli
 
     schema = "unit: {column: pid}\nfields:\n  - {name: pid, type: string, role: id}\n"
     schema += "  - {name: age, type: number, role: label, constraints: {minimum: 0, maximum: 100}}\n"

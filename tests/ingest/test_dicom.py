@@ -21,17 +21,19 @@ from pydicom.datadict import tag_for_keyword
 from pydicom.pixels.utils import pixel_array
 
 from synthgen.errors import ConfigError, DataError
-from synthgen.image_spec import Dicom, Images
-from synthgen.ingest import _dicom_codecs, _dicom_header, _dicom_pixels, _dicom_worker
-from synthgen.ingest import dicom as ingest
-from synthgen.ingest._decode import Unusable
-from synthgen.ingest._dicom_files import find
-from synthgen.ingest._preamble import looks_like_dicom
+from synthgen.ingest.dicom import codecs, worker
+from synthgen.ingest.dicom import header as dicom_header
+from synthgen.ingest.dicom import index as ingest
+from synthgen.ingest.dicom import pixels as dicom_pixels
+from synthgen.ingest.dicom.files import find
+from synthgen.ingest.images.decode import Unusable
+from synthgen.ingest.images.dicom_detection import looks_like_dicom
+from synthgen.schema.image_format import Dicom, Images
 
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", Path(__file__).parents[3] / "shared" / "data"))
 BUNDLED = Path(pydicom.__file__).parent / "data" / "test_files"
 SPEC = Images(channels=1, bits=8, size=32)
-_dicom_codecs.register()
+codecs.register()
 
 
 def folders() -> list[Path]:
@@ -40,13 +42,13 @@ def folders() -> list[Path]:
 
 @pytest.fixture(scope="module")
 def decoder() -> Any:
-    with _dicom_worker.Decoder(SPEC, Dicom(screened=())) as made:
+    with worker.Decoder(SPEC, Dicom(screened=())) as made:
         yield made
 
 
-def read_or_reason(path: Path, decoder: _dicom_worker.Decoder) -> str:
+def read_or_reason(path: Path, decoder: worker.Decoder) -> str:
     try:
-        header = _dicom_header.read_header(path)
+        header = dicom_header.read_header(path)
         for frame in range(min(header.frames, 3)):
             assert decoder.decode(path, frame).shape == SPEC.shape
         return "read"
@@ -56,17 +58,17 @@ def read_or_reason(path: Path, decoder: _dicom_worker.Decoder) -> str:
 
 FIXED = {
     "read",
-    _dicom_header.NOT_DICOM,
-    _dicom_header.DAMAGED,
-    _dicom_header.NO_IMAGE,
-    _dicom_header.LONG,
-    _dicom_header.FRAMES,
-    _dicom_header.FLAGGED,
-    _dicom_header.DIRECTORY,
-    _dicom_pixels.KIND,
-    _dicom_pixels.EMPTY,
-    _dicom_pixels.LARGE,
-    _dicom_worker.CRASHED,
+    dicom_header.NOT_DICOM,
+    dicom_header.DAMAGED,
+    dicom_header.NO_IMAGE,
+    dicom_header.LONG,
+    dicom_header.FRAMES,
+    dicom_header.FLAGGED,
+    dicom_header.DIRECTORY,
+    dicom_pixels.KIND,
+    dicom_pixels.EMPTY,
+    dicom_pixels.LARGE,
+    worker.CRASHED,
 }
 WORDS = {word for name in UID_dictionary.values() for word in re.findall(r"[A-Za-z]+", name[0])}
 PROSE = set(
@@ -80,14 +82,14 @@ def is_a_reason(text: str) -> bool:
     """Whether a reason is made of our words, of attributes' keywords and of the standard's names alone."""
     words = re.findall(r"[A-Za-z]+", text)
     return text in FIXED or all(
-        word in PROSE or word in WORDS or tag_for_keyword(word) is not None or word in _dicom_header.DERIVED
+        word in PROSE or word in WORDS or tag_for_keyword(word) is not None or word in dicom_header.DERIVED
         for word in words
     )
 
 
 @pytest.mark.parametrize("folder", folders(), ids=lambda path: path.name)
 def test_every_file_is_read_with_pydicoms_pixels_or_left_out_with_a_reason(
-    folder: Path, decoder: _dicom_worker.Decoder
+    folder: Path, decoder: worker.Decoder
 ) -> None:
     outcomes: Counter[str] = Counter()
     compared = 0
@@ -95,7 +97,7 @@ def test_every_file_is_read_with_pydicoms_pixels_or_left_out_with_a_reason(
         outcome = read_or_reason(path, decoder)
         outcomes[outcome] += 1
         assert is_a_reason(outcome)
-        with warnings.catch_warnings(), _dicom_header.quiet():
+        with warnings.catch_warnings(), dicom_header.quiet():
             warnings.simplefilter("ignore")
             try:
                 n_frames = min(int(pydicom.dcmread(path).get("NumberOfFrames") or 1), 3)
@@ -103,13 +105,13 @@ def test_every_file_is_read_with_pydicoms_pixels_or_left_out_with_a_reason(
             except Exception:  # noqa: S112 - pydicom reads no pixels either
                 continue
             if outcome == "read":
-                dataset = _dicom_header.read_dataset(path, pixels=False)
+                dataset = dicom_header.read_dataset(path, pixels=False)
                 for frame, reference in enumerate(references):
-                    np.testing.assert_array_equal(_dicom_pixels.stored(path, dataset, frame), reference)
+                    np.testing.assert_array_equal(dicom_pixels.stored(path, dataset, frame), reference)
                 compared += 1
             else:
-                derived = outcome.startswith(_dicom_header.NO_PICTURE)
-                assert derived or outcome in (_dicom_header.FLAGGED, _dicom_pixels.KIND), path.name
+                derived = outcome.startswith(dicom_header.NO_PICTURE)
+                assert derived or outcome in (dicom_header.FLAGGED, dicom_pixels.KIND), path.name
     assert sum(outcomes.values()) == sum(path.is_file() for path in folder.rglob("*")) - sum(
         path.name.startswith("DICOMDIR") for path in folder.rglob("*") if path.is_file()
     )
@@ -143,10 +145,10 @@ def test_jpeg_ls_and_12_bits_agree_with_another_decoder_and_a_shifted_image_does
 
 
 def grey(path: Path, dicom: Dicom | None = None, change: Any = None) -> np.ndarray:
-    dataset = _dicom_header.read_dataset(path, pixels=True)
+    dataset = dicom_header.read_dataset(path, pixels=True)
     if change is not None:
         change(dataset)
-    return _dicom_pixels.intensities(dataset, dataset.pixel_array, 0, dicom or Dicom())[0]
+    return dicom_pixels.intensities(dataset, dataset.pixel_array, 0, dicom or Dicom())[0]
 
 
 def test_a_public_window_wins_over_the_files_own_and_inverse_greys_are_turned() -> None:
@@ -238,8 +240,8 @@ def test_what_is_not_asked_for_flagged_or_repeated_is_counted_apart(tmp_path: Pa
     assert dict(found.not_selected) == {"modality": 1}
     assert Counter(reason for _, reason in found.quarantined) == {
         ingest.REPEATED: 1,
-        _dicom_header.FLAGGED: 1,
-        _dicom_header.NOT_DICOM: 1,
+        dicom_header.FLAGGED: 1,
+        dicom_header.NOT_DICOM: 1,
     }
     assert not any("PAT" in name or "dcm" in name for name, _ in found.quarantined)
 
@@ -251,7 +253,7 @@ def test_a_dicomdir_names_its_files_and_may_not_point_outside() -> None:
     assert looks_like_dicom(place / "DICOMDIR")
     assert looks_like_dicom(place)
     assert not looks_like_dicom(Path(__file__).parent)
-    from synthgen.ingest._dicom_files import _inside
+    from synthgen.ingest.dicom.files import _inside
 
     assert _inside(place, ("77654033", "CR1", "6154")) is not None
     for outside in (("..", "CT_small.dcm"), ("/etc", "passwd"), ("77654033/../..", "CT_small.dcm"), ()):
@@ -268,15 +270,15 @@ def test_a_decoder_that_crashes_or_stalls_costs_one_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = made(tmp_path, 1)[0]
-    with _dicom_worker.Decoder(SPEC, Dicom()) as decoder:
+    with worker.Decoder(SPEC, Dicom()) as decoder:
         decoder.decode(path, 0)
         decoder._process.kill()
-        with pytest.raises(Unusable, match=_dicom_worker.CRASHED):
+        with pytest.raises(Unusable, match=worker.CRASHED):
             decoder.decode(path, 0)
         assert decoder.decode(path, 0).shape == SPEC.shape
-        monkeypatch.setattr(_dicom_worker, "PATIENCE", 0.2)
+        monkeypatch.setattr(worker, "PATIENCE", 0.2)
         os.kill(decoder._process.pid, signal.SIGSTOP)  # it never answers
-        with pytest.raises(Unusable, match=_dicom_worker.CRASHED):
+        with pytest.raises(Unusable, match=worker.CRASHED):
             decoder.decode(path, 0)
 
 
@@ -316,7 +318,7 @@ def mutated(content: bytes, changes: list[tuple[str, int, int]]) -> bytes:
     return bytes(out)
 
 
-def fuzz(n: int, folder: Path, decoder: _dicom_worker.Decoder) -> None:
+def fuzz(n: int, folder: Path, decoder: worker.Decoder) -> None:
     path, seen = folder / "m.dcm", Counter[str]()
 
     @settings(
@@ -339,12 +341,12 @@ def fuzz(n: int, folder: Path, decoder: _dicom_worker.Decoder) -> None:
     assert len(seen) > 2
 
 
-def test_mutated_files_are_read_or_left_out(tmp_path: Path, decoder: _dicom_worker.Decoder) -> None:
+def test_mutated_files_are_read_or_left_out(tmp_path: Path, decoder: worker.Decoder) -> None:
     fuzz(200, tmp_path, decoder)
 
 
 @pytest.mark.slow
-def test_10000_mutated_files_are_read_or_left_out(tmp_path: Path, decoder: _dicom_worker.Decoder) -> None:
+def test_10000_mutated_files_are_read_or_left_out(tmp_path: Path, decoder: worker.Decoder) -> None:
     import resource
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -362,7 +364,7 @@ def text_image(text: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def test_burned_in_text_is_found_and_speckle_is_not() -> None:
-    from synthgen.burned_in import has_text
+    from synthgen.burned_in_text import has_text
 
     rng = np.random.default_rng(5)  # fixed seed: 40 of either
     found = [has_text([text_image("DOE, JANE 1950", rng)]) for _ in range(40)]

@@ -9,9 +9,10 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
 
-from synthgen.image_spec import Dicom, Images
-from synthgen.ingest import _dicom_greys, _dicom_header, _dicom_pixels
-from synthgen.ingest._decode import Unusable
+from synthgen.ingest.dicom import grey_values, header
+from synthgen.ingest.dicom import pixels as dicom_pixels
+from synthgen.ingest.images.decode import Unusable
+from synthgen.schema.image_format import Dicom, Images
 from tests.ingest.dicom_files import dataset, lut, write
 
 SIZE = 32
@@ -27,7 +28,7 @@ def read(
     path = write(tmp_path / "x.dcm", dataset(values, **attributes))
     notes: set[str] = set()
     spec = SPEC if values.ndim == 2 else Images(channels=3, bits=8, size=SIZE)
-    pixels = _dicom_pixels.decode(path, 0, spec, dicom or Dicom(screened=()), notes.add)
+    pixels = dicom_pixels.decode(path, 0, spec, dicom or Dicom(screened=()), notes.add)
     return (pixels[0] if values.ndim == 2 else pixels) / spec.largest, notes
 
 
@@ -270,12 +271,12 @@ def test_greys_are_those_of_the_standard(tmp_path: Path, name: str) -> None:
 
 def test_what_cannot_mean_anything_is_noted_and_what_is_empty_is_not(tmp_path: Path) -> None:
     noted = {
-        _dicom_greys.NO_WINDOW: {"WindowCenter": 0, "WindowWidth": 0},
-        _dicom_greys.NO_SLOPE: {"RescaleSlope": 0, "RescaleIntercept": 0},
-        _dicom_greys.FEWER_BITS: {"VOILUTSequence": [lut(FALL12, 0, 16)]},
-        _dicom_greys.ONE_GREY: {"VOILUTSequence": [lut(np.zeros(4096), 0, 16)]},
-        _dicom_pixels.NO_SPACING: {"PixelSpacing": [0, 0]},
-        _dicom_pixels.FLAT: {"BitsStored": 16, "WindowCenter": 40000, "WindowWidth": 40000},
+        grey_values.NO_WINDOW: {"WindowCenter": 0, "WindowWidth": 0},
+        grey_values.NO_SLOPE: {"RescaleSlope": 0, "RescaleIntercept": 0},
+        grey_values.FEWER_BITS: {"VOILUTSequence": [lut(FALL12, 0, 16)]},
+        grey_values.ONE_GREY: {"VOILUTSequence": [lut(np.zeros(4096), 0, 16)]},
+        dicom_pixels.NO_SPACING: {"PixelSpacing": [0, 0]},
+        dicom_pixels.FLAT: {"BitsStored": 16, "WindowCenter": 40000, "WindowWidth": 40000},
     }
     for text, attributes in noted.items():
         assert text in read(tmp_path, RAMP, **{"BitsStored": 12, **attributes})[1]
@@ -378,7 +379,7 @@ def test_palettes_of_8_bits_in_words_are_as_bright_as_packed_ones(
     entries = (np.arange(n_entries) * top // (n_entries - 1)).astype(np.uint32)
     values = (RAMP % n_entries).astype(np.uint16)
     made = dataset(values, BitsStored=12, **colours(bits, entries, said=said))
-    planes = _dicom_pixels.intensities(made, values, 0, Dicom())
+    planes = dicom_pixels.intensities(made, values, 0, Dicom())
     for number, plane in enumerate(planes):
         np.testing.assert_allclose(plane, np.roll(entries, number * 7)[values] / top, atol=1e-6)
 
@@ -417,7 +418,7 @@ def test_a_disc_stays_a_disc_whatever_the_pixels_aspect(
     values = DISC if squeezed is None else DISC[::2] if squeezed == 0 else DISC[:, ::2]
     path = write(tmp_path / "x.dcm", dataset(np.ascontiguousarray(values), **attributes))
     spec = Images(channels=1, bits=8, size=SIZE, fit=fit)
-    found = _dicom_pixels.decode(path, 0, spec, Dicom(screened=()))[0] > 100
+    found = dicom_pixels.decode(path, 0, spec, Dicom(screened=()))[0] > 100
     wide, high = found.any(0).sum(), found.any(1).sum()
     assert abs(int(wide) - int(high)) <= 2
     assert 16 <= wide <= 22
@@ -444,7 +445,7 @@ def test_frames_have_the_windows_of_their_own_and_the_plain_rescale(tmp_path: Pa
     )  # fmt: skip
     path = write(tmp_path / "x.dcm", made)
     for frame, centre in enumerate((1000, 3000)):
-        found = _dicom_pixels.decode(path, frame, SPEC, Dicom(screened=()))[0] / SPEC.largest
+        found = dicom_pixels.decode(path, frame, SPEC, Dicom(screened=()))[0] / SPEC.largest
         np.testing.assert_allclose(found, window(RAMP + 100.0, centre, 500), atol=2e-4)
 
 
@@ -466,24 +467,22 @@ def test_objects_that_are_no_images_are_left_out_by_class_or_modality_and_images
 ) -> None:
     path = tmp_path / "x.dcm"
     for uid, modality in NO_IMAGES.items():
-        with pytest.raises(Unusable, match=_dicom_header.NO_PICTURE):
-            _dicom_header.read_header(write(path, dataset(RAMP, SOPClassUID=uid, Modality="CT")))
+        with pytest.raises(Unusable, match=header.NO_PICTURE):
+            header.read_header(write(path, dataset(RAMP, SOPClassUID=uid, Modality="CT")))
         if modality != "OT":
-            with pytest.raises(Unusable, match=_dicom_header.NO_PICTURE):
-                _dicom_header.read_header(
-                    write(path, dataset(RAMP, SOPClassUID="1.2.3.4", Modality=modality))
-                )
+            with pytest.raises(Unusable, match=header.NO_PICTURE):
+                header.read_header(write(path, dataset(RAMP, SOPClassUID="1.2.3.4", Modality=modality)))
     for uid in (
         "1.2.840.10008.5.1.4.1.1.2",
         "1.2.840.10008.5.1.4.1.1.6.2",
         "1.2.840.10008.5.1.4.1.1.481.1",
         "1.2.3.4",
     ):
-        assert _dicom_header.read_header(write(path, dataset(RAMP, SOPClassUID=uid))).frames == 1
+        assert header.read_header(write(path, dataset(RAMP, SOPClassUID=uid))).frames == 1
 
 
 def test_reasons_of_a_folder_are_counted_by_what_they_name(tmp_path: Path) -> None:
-    from synthgen.ingest import dicom as ingest
+    from synthgen.ingest.dicom import index as ingest
 
     for number in range(4):
         odd = {

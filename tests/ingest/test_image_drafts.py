@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from synthgen import cli
-from synthgen.schema import load_schema
+from synthgen.cli import app as cli
+from synthgen.schema.schema import load_schema
 from tests.ingest.dicom_files import dataset, write
 
 

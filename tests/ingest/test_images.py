@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from synthgen.data.images import RealImages
 from synthgen.errors import ConfigError, DataError
-from synthgen.image_records import RealImages
-from synthgen.ingest import _decode
-from synthgen.ingest.images import RawImages, read_images
-from synthgen.schema import Schema
+from synthgen.ingest.images import decode
+from synthgen.ingest.images.read import RawImages, read_images
+from synthgen.schema.schema import Schema
 
 FIELDS = [
     {"name": "pid", "type": "string", "role": "id"},
@@ -153,10 +153,10 @@ def test_odd_files_are_left_out_with_a_reason_and_stop_nothing(tmp_path: Path) -
     raw = read(tmp_path)
     assert raw.frame["file"].tolist() == ["good.png"]
     reasons = dict(raw.quarantined)
-    assert reasons["text.jpg"] == reasons["gif.png"] == _decode.UNKNOWN
-    assert reasons["empty.png"] == _decode.NOTHING
-    assert reasons["cut.png"] == reasons["flip.png"] == _decode.DAMAGED
-    assert (reasons["pages.tif"], reasons["float.tif"]) == (_decode.FRAMES, _decode.KIND)
+    assert reasons["text.jpg"] == reasons["gif.png"] == decode.UNKNOWN
+    assert reasons["empty.png"] == decode.NOTHING
+    assert reasons["cut.png"] == reasons["flip.png"] == decode.DAMAGED
+    assert (reasons["pages.tif"], reasons["float.tif"]) == (decode.FRAMES, decode.KIND)
     assert reasons["absent.png"] == reasons[""] == "no file of that name"
     assert raw.report["without_row"] == 3
     assert "Doe" not in str(raw.report)
@@ -364,8 +364,8 @@ def test_reasons_tell_causes_apart(tmp_path: Path) -> None:
     folder_of(tmp_path, files, [*files, "link.png", "absent.png"])
     (tmp_path / "link.png").symlink_to(tmp_path / "nowhere.png")
     reasons = dict(read(tmp_path).quarantined)
-    assert reasons["nothing.png"] == _decode.NOTHING
-    assert reasons["text.png"] == _decode.UNKNOWN
+    assert reasons["nothing.png"] == decode.NOTHING
+    assert reasons["text.png"] == decode.UNKNOWN
     assert reasons["absent.png"] == "no file of that name"
 
 

@@ -11,12 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from synthgen import datasets
+from synthgen.deidentify.identifier_values import Found
 from synthgen.errors import ConfigError, DataError
-from synthgen.identifier_values import Found
-from synthgen.ingest import _files, inspect
-from synthgen.ingest.inspect import Violation, check
-from synthgen.ingest.table import read_table
-from synthgen.schema import Schema, load_schema
+from synthgen.ingest.tables import check as inspect
+from synthgen.ingest.tables import files
+from synthgen.ingest.tables.check import Violation, check
+from synthgen.ingest.tables.table import read_table
+from synthgen.schema.schema import Schema, load_schema
 
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 
@@ -313,14 +314,14 @@ def test_a_file_without_a_header_is_refused_and_nothing_of_it_shown(tmp_path):
 
 def test_a_draft_asks_for_no_more_of_a_csv_than_its_first_record(tmp_path, monkeypatch):
     taken = []
-    records = _files._Rows._records
+    records = files._Rows._records
 
     def counted(self):
         for record in records(self):
             taken.append(record)
             yield record
 
-    monkeypatch.setattr(_files._Rows, "_records", counted)
+    monkeypatch.setattr(files._Rows, "_records", counted)
     init(table(tmp_path, COLUMNS))
     assert len(taken) == 1
 

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthgen.data.tables import RealTable
 from synthgen.encode.simulate import simulate
 from synthgen.errors import DataError
-from synthgen.ingest.inspect import check
-from synthgen.ingest.linked import kept_in_order
-from synthgen.privacy.parts import first_records
-from synthgen.records import RealTable
-from synthgen.schema import Schema
+from synthgen.ingest.tables.check import check
+from synthgen.ingest.tables.linked import kept_in_order
+from synthgen.privacy.splits import first_records
+from synthgen.schema.schema import Schema
 
 SCHEMA = {
     "unit": {"column": "pid", "max_records": 2, "records": "linked", "order": "day"},

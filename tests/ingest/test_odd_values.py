@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from synthgen import parquet_files
 from synthgen.encode.table import Encoder
-from synthgen.ingest import image_draft
-from synthgen.ingest.drafts import NOTHING
-from synthgen.ingest.inspect import init
-from synthgen.schema import load_schema
+from synthgen.files import parquet
+from synthgen.ingest.schema_draft import image_draft
+from synthgen.ingest.schema_draft.table_draft import NOTHING
+from synthgen.ingest.tables.check import init
+from synthgen.schema.schema import load_schema
 
 
 @pytest.mark.parametrize(
@@ -32,13 +32,13 @@ def test_a_moment_beyond_the_calendar_is_refused(
     raw = pa.array(values, pa.int32() if pa.types.is_date32(kind) else pa.int64())
     pq.write_table(pa.table({"seen": raw.cast(kind)}), tmp_path / "t.parquet")
     with pytest.raises(ValueError, match="1 to 9999"):
-        parquet_files.read(tmp_path / "t.parquet")
+        parquet.read(tmp_path / "t.parquet")
 
 
 def test_the_calendars_ends_are_read(tmp_path: Path) -> None:
     days = pa.array([-719_162, 2_932_896, None], pa.int32()).cast(pa.date32())
     pq.write_table(pa.table({"seen": days}), tmp_path / "t.parquet")
-    assert parquet_files.read(tmp_path / "t.parquet").column("seen").to_pylist()[0].year == 1
+    assert parquet.read(tmp_path / "t.parquet").column("seen").to_pylist()[0].year == 1
 
 
 @pytest.mark.parametrize("point", [0x110000, 0xFFFFFFFF, 0xD800])

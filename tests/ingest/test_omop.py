@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from synthgen.errors import ConfigError, DataError
-from synthgen.ingest.omop import flatten
+from synthgen.ingest.tables.omop import flatten
 
 PERSON = "person_id,gender_concept_id,year_of_birth\n1,8507,1950\n2,8532,1980\n3,8532,1990\n"
 CONDITION = "condition_occurrence_id,person_id,condition_concept_id\n1,1,255848\n2,1,255848\n3,3,77\n"

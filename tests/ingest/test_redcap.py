@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from synthgen import cli
+from synthgen.cli import app as cli
 from synthgen.errors import ConfigError
-from synthgen.fields import Field
-from synthgen.ingest import _redcap_dictionary as dictionary
-from synthgen.ingest import redcap
-from synthgen.ingest._redcap_logic import UntranslatableError, box_name, rule_of
-from synthgen.ingest.inspect import check
-from synthgen.ingest.table import read_table
-from synthgen.schema import load_schema
+from synthgen.ingest.schema_draft import redcap
+from synthgen.ingest.schema_draft import redcap_dictionary as dictionary
+from synthgen.ingest.schema_draft.redcap_logic import UntranslatableError, box_name, rule_of
+from synthgen.ingest.tables.check import check
+from synthgen.ingest.tables.table import read_table
+from synthgen.schema.fields import Field
+from synthgen.schema.schema import load_schema
 
 FILES = Path(__file__).resolve().parents[1] / "data" / "redcap"
 DICTIONARY, EXPORT = FILES / "dictionary.csv", FILES / "export.csv"
@@ -265,7 +265,7 @@ def test_a_rule_is_never_stricter_than_its_logic(tmp_path):
 
     import pandas as pd
 
-    from synthgen.rules import parse_rule
+    from synthgen.schema.rules import parse_rule
 
     rule = parse_rule(
         rule_of("x", "[sex] = '2' and [age] >= 18 or [died] <> '1'", FIELDS, box=False, beside=set(FIELDS))

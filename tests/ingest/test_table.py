@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from synthgen import datasets
 from synthgen.errors import ConfigError, DataError
-from synthgen.ingest.table import canonical, read_raw, read_table, row_units
-from synthgen.schema import Schema, load_schema
+from synthgen.ingest.tables.table import canonical, read_raw, read_table, row_units
+from synthgen.schema.schema import Schema, load_schema
 
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 

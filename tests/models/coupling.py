@@ -12,12 +12,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from synthgen.models import _denoiser, _image_critic, _image_denoiser, _image_refiner, _refiner
-from synthgen.train._probe import company
-from synthgen.train.draws import KEYS, Draws, drawing_from, open_generator
-from synthgen.train.gradients import UnitGradients
-from synthgen.train.module import PrivateModule
-from synthgen.train.plan import TrainingPlan
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.module import PrivateModule
+from synthgen.dpsgd.random_draws import KEYS, Draws, drawing_from, open_generator
+from synthgen.dpsgd.row_independence import company
+from synthgen.dpsgd.training_plan import TrainingPlan
+from synthgen.generators.imaging.diffusion import denoiser as _image_denoiser
+from synthgen.generators.imaging.gan import critic as _image_critic
+from synthgen.generators.imaging.gan import refiner as image_refiner
+from synthgen.generators.tabular.diffusion import denoiser as _denoiser
+from synthgen.generators.tabular.gan import refiner as _refiner
 
 CLIP = 0.01
 SIZES = (5, 2, 3)
@@ -52,8 +56,8 @@ def image_denoiser(plan: TrainingPlan) -> PrivateModule:
 
 
 def image_critic(plan: TrainingPlan) -> PrivateModule:
-    generator = _image_refiner.Refiner(channels=1, size=8, width=8, strength=0.2)
-    critic = _image_refiner.Critic(channels=1, size=8, classes=2, guides=1, width=4)
+    generator = image_refiner.Refiner(channels=1, size=8, width=8, strength=0.2)
+    critic = image_refiner.Critic(channels=1, size=8, classes=2, guides=1, width=4)
     images = torch.randn(30, 1, 8, 8, generator=open_generator(5))
     shown = _image_critic.Shown(images, torch.arange(30) % 2, torch.zeros(30, 1))
     return _image_critic.CriticTraining(

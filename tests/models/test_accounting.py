@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen import pipeline
-from synthgen.config import load_config
-from synthgen.models._groups import Groups
-from synthgen.models.tabular_marginal import Config
-from synthgen.privacy.ledger import Ledger
+from synthgen.config.run_config import load_config
+from synthgen.data.tables import RealTable, SyntheticTable
+from synthgen.generators.marginal.config import Config
+from synthgen.generators.marginal.small_groups import Groups
+from synthgen.pipeline import run as pipeline
+from synthgen.pipeline.public_metrics import fidelity
+from synthgen.privacy.ledger.ledger import Ledger
+from synthgen.privacy.marginal_queries import LATTICE
 from synthgen.privacy.noise import NoiseSource
-from synthgen.privacy.queries import LATTICE
-from synthgen.published import fidelity
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 
 FIELDS: list[dict[str, Any]] = [
     {"name": "patient", "type": "string", "role": "id"},

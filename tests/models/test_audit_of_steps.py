@@ -20,14 +20,14 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from synthgen.models._noised_steps import CellRecords
+from synthgen.dpsgd import module as module_file
+from synthgen.dpsgd.patient_sampling import Patients
+from synthgen.dpsgd.random_draws import KEYS
+from synthgen.dpsgd.row_independence import company
+from synthgen.dpsgd.training_plan import TrainingPlan
+from synthgen.generators.two_stage.dpsgd_steps import CellRecords
 from synthgen.privacy.accountant import tradeoff
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train import module as module_file
-from synthgen.train._probe import company
-from synthgen.train.draws import KEYS
-from synthgen.train.plan import TrainingPlan
-from synthgen.train.units import Patients
 from tests.models.coupling import CLIP, SIZES, clipped, mean_move, module_of, old_masks, rows_of
 from tests.train.support import released
 

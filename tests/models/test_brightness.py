@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from synthgen.data.images import from_intensities, intensities
 from synthgen.errors import ConfigError
-from synthgen.image_records import from_intensities, intensities
-from synthgen.models import _brightness, imaging_embedding
-from synthgen.models._brightness import IDENTITY, LEVELS
-from synthgen.models._embedding import load
+from synthgen.generators.embedding import config as imaging_embedding
+from synthgen.generators.embedding.fitted import load
+from synthgen.generators.image_statistics import intensity_histogram
+from synthgen.generators.image_statistics.intensity_histogram import IDENTITY, LEVELS
+from synthgen.privacy.marginal_queries import LATTICE
 from synthgen.privacy.noise import NoiseSource
-from synthgen.privacy.queries import LATTICE
-from synthgen.sample import draw
+from synthgen.sampling.draw import draw
 from tests.models.test_image_warm import Asked
 from tests.phantoms import cohort, joined, worst
 
@@ -28,7 +29,7 @@ def test_a_patient_moves_the_histogram_by_no_more_than_the_noise_hides(n_images:
     both = joined(base, worst(base.schema, n_images, kind))
     spies = [Asked(), Asked()]
     for data, spy in zip((base, both), spies, strict=True):
-        _brightness.measure(data, rho=0.5, cells=16, noise=spy)
+        intensity_histogram.measure(data, rho=0.5, cells=16, noise=spy)
     ((before, sigma),), ((after, again),) = (spy.queries for spy in spies)
     height, width = base.pixels.shape[2:]
     bound = LATTICE * height * width
@@ -41,7 +42,7 @@ def test_a_patient_moves_the_histogram_by_no_more_than_the_noise_hides(n_images:
 
 def test_every_pixel_is_counted_once_with_black_and_white_on_their_own() -> None:
     data, spy = cohort(40), Asked()
-    _brightness.measure(data, rho=0.5, cells=8, noise=spy)
+    intensity_histogram.measure(data, rho=0.5, cells=8, noise=spy)
     counts = spy.queries[0][0]
     values = intensities(data.pixels, data.schema)[:, 0]
     codes, n_units = data.unit_codes()
@@ -53,8 +54,8 @@ def test_every_pixel_is_counted_once_with_black_and_white_on_their_own() -> None
 
 def test_shares_are_near_the_exact_ones_and_a_proper_distribution() -> None:
     data = cohort(300)
-    exact = _brightness.measure(data, rho=1.0, cells=16, noise=Asked())
-    noisy = _brightness.measure(data, rho=1.0, cells=16, noise=NoiseSource.for_tests(1))
+    exact = intensity_histogram.measure(data, rho=1.0, cells=16, noise=Asked())
+    noisy = intensity_histogram.measure(data, rho=1.0, cells=16, noise=NoiseSource.for_tests(1))
     assert noisy.sum() == pytest.approx(1.0)
     assert (noisy >= 0).all()
     assert np.abs(np.cumsum(noisy - exact)).max() < 5 * math.sqrt(18 / 2) / 300
@@ -65,16 +66,16 @@ def test_shares_are_near_the_exact_ones_and_a_proper_distribution() -> None:
     [(0.02, 60_000, 64), (0.02, 5_000, 64), (0.0006, 4_700, 8), (0.0006, 500, 0), (0.0, 9, 0)],
 )
 def test_cells_are_fewer_where_noise_is_larger(rho: float, patients: int, cells: int) -> None:
-    assert _brightness.n_cells(rho, patients) == cells
+    assert intensity_histogram.n_cells(rho, patients) == cells
     if cells:
-        assert math.sqrt(cells / (2 * rho)) / patients <= _brightness.CLEAR
+        assert math.sqrt(cells / (2 * rho)) / patients <= intensity_histogram.CLEAR
 
 
 def test_without_cells_nobody_is_asked_and_nothing_changes() -> None:
     data, spy = cohort(20), Asked()
-    shares = _brightness.measure(data, rho=0.0, cells=0, noise=spy)
+    shares = intensity_histogram.measure(data, rho=0.0, cells=0, noise=spy)
     assert not spy.queries
-    curve = _brightness.curve(np.random.default_rng(0).random((5, 1, 4, 4)), shares)
+    curve = intensity_histogram.curve(np.random.default_rng(0).random((5, 1, 4, 4)), shares)
     assert curve.tolist() == IDENTITY.tolist()
 
 
@@ -87,10 +88,10 @@ def test_a_curve_gives_draws_the_shares_that_were_paid_for(shares: list[float], 
         grey = rng.normal(0.3, 0.2, (400, 1, 8, 8))
         return grey + (0.02 * rng.normal(size=(400, 3, 8, 8)) if channels == 3 else 0)
 
-    curve = _brightness.curve(drawn(), np.array(shares))
+    curve = intensity_histogram.curve(drawn(), np.array(shares))
     assert curve.shape == (2, len(LEVELS))
     assert (np.diff(curve, axis=1) >= 0).all()
-    bright = _brightness.luminance(_brightness.toned(drawn(), curve))
+    bright = intensity_histogram.luminance(intensity_histogram.toned(drawn(), curve))
     assert (bright <= 1e-6).mean() == pytest.approx(shares[0], abs=0.02)
     assert (bright >= 1 - 1e-6).mean() == pytest.approx(shares[-1], abs=0.02)
     assert ((bright > 0.5) & (bright <= 0.75)).mean() == pytest.approx(shares[3], abs=0.02)
@@ -100,11 +101,11 @@ def test_tone_changes_neither_hue_nor_the_order_of_channels_and_gives_the_wanted
     rng = np.random.default_rng(1)
     images = rng.normal(0.5, 0.4, (50, 3, 6, 6))
     curve = np.stack([LEVELS, LEVELS**2])
-    made = _brightness.toned(images, curve)
-    wanted = np.interp(_brightness.luminance(images), *curve)
-    assert np.abs(_brightness.luminance(made) - wanted).max() < 1e-5
-    before = images - _brightness.luminance(images)[:, None]
-    after = made - _brightness.luminance(made)[:, None]
+    made = intensity_histogram.toned(images, curve)
+    wanted = np.interp(intensity_histogram.luminance(images), *curve)
+    assert np.abs(intensity_histogram.luminance(made) - wanted).max() < 1e-5
+    before = images - intensity_histogram.luminance(images)[:, None]
+    after = made - intensity_histogram.luminance(made)[:, None]
     length = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
     there = length > 1e-3
     assert ((before * after).sum(axis=1)[there] / length[there]).min() > 0.999
@@ -128,7 +129,7 @@ def cells(n: int, seed: int) -> np.ndarray:
 
 def turned(before: np.ndarray, after: np.ndarray) -> float:
     """Share of coloured pixels whose hue turned by more than 20 degrees."""
-    hues = [images - _brightness.luminance(images)[:, None] for images in (before, after)]
+    hues = [images - intensity_histogram.luminance(images)[:, None] for images in (before, after)]
     length = np.linalg.norm(hues[0], axis=1) * np.linalg.norm(hues[1], axis=1)
     coloured = length > 0.05**2
     return float(((hues[0] * hues[1]).sum(axis=1)[coloured] < np.cos(np.pi / 9) * length[coloured]).mean())
@@ -147,20 +148,28 @@ def test_one_curve_on_luminance_turns_no_hue_and_a_curve_a_channel_does() -> Non
         counts = np.histogram(np.clip(values, 0, 1), np.linspace(0, 1, 33))[0].astype(float)
         return np.concatenate([[0.0], counts / counts.sum(), [0.0]])
 
-    one = _brightness.toned(made, _brightness.curve(made, shares(_brightness.luminance(real))))
+    one = intensity_histogram.toned(
+        made, intensity_histogram.curve(made, shares(intensity_histogram.luminance(real)))
+    )
     planes = [made[:, [i]] for i in range(3)]
-    toned = [_brightness.toned(p, _brightness.curve(p, shares(real[:, i]))) for i, p in enumerate(planes)]
+    toned = [
+        intensity_histogram.toned(p, intensity_histogram.curve(p, shares(real[:, i])))
+        for i, p in enumerate(planes)
+    ]
     assert turned(made, one) < 0.001
     assert turned(made, np.concatenate(toned, axis=1)) > 0.02
     assert (
-        np.abs(np.quantile(_brightness.luminance(one), 0.5) - np.quantile(_brightness.luminance(real), 0.5))
+        np.abs(
+            np.quantile(intensity_histogram.luminance(one), 0.5)
+            - np.quantile(intensity_histogram.luminance(real), 0.5)
+        )
         < 0.03
     )
 
 
 def test_a_model_that_draws_one_grey_stays_finite() -> None:
-    curve = _brightness.curve(np.full((3, 1, 4, 4), 0.2), np.array([0.5, 0.25, 0.25, 0.0]))
-    made = _brightness.toned(np.array([[[[0.1, 0.2, 0.9]]]]), curve)
+    curve = intensity_histogram.curve(np.full((3, 1, 4, 4), 0.2), np.array([0.5, 0.25, 0.25, 0.0]))
+    made = intensity_histogram.toned(np.array([[[[0.1, 0.2, 0.9]]]]), curve)
     assert np.isfinite(made).all()
     assert 0 <= made.min() <= made.max() <= 1
 

@@ -6,8 +6,8 @@ import warnings
 import numpy as np
 import pytest
 
-from synthgen.models._calibrate import Structure, tree_cells
-from synthgen.models._estimate import Measurement, estimate
+from synthgen.generators.graphical.belief_propagation import Structure, tree_cells
+from synthgen.generators.graphical.estimation import Measurement, estimate
 
 CLIQUES = {
     "chain": [("a", "b"), ("b", "c"), ("c", "d")],

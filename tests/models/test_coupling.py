@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import torch
 
-import synthgen.models
-from synthgen.train._probe import PROBE_UNITS, check_batches, company
-from synthgen.train._refuse import shaken
-from synthgen.train.draws import KEYS
-from synthgen.train.gradients import UnitGradients
+import synthgen.generators
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.random_draws import KEYS
+from synthgen.dpsgd.row_independence import PROBE_UNITS, check_batches, company
+from synthgen.dpsgd.validator import shaken
 from tests.models.coupling import (
     CLIP,
     MODULES,
@@ -33,7 +33,7 @@ COMPANIES = [(0, 1, 2), (0, 1, 2, 3), (3, 2, 0), (1,), (4, 0, 3, 1, 2)]
 
 def test_every_deep_generator_of_the_package_is_tried_here() -> None:
     found = set()
-    for file in Path(synthgen.models.__file__).parent.glob("*.py"):
+    for file in Path(synthgen.generators.__file__).parent.glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ClassDef) and "PrivateModule" in {
                 getattr(b, "id", "") for b in node.bases
@@ -114,8 +114,8 @@ def test_the_probe_finds_masks_that_are_counted_over_the_batch(rows: int) -> Non
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4])
 def test_half_of_each_patients_rows_have_one_label_masked_alone(rows: int) -> None:
-    from synthgen.models._denoiser import masks
-    from synthgen.train.draws import Draws
+    from synthgen.dpsgd.random_draws import Draws
+    from synthgen.generators.tabular.diffusion.denoiser import masks
 
     keys = torch.arange(4000) * 77_777_777_777
     hidden = masks(Draws(keys, rows), 6, [2, 4]).view(rows, 4000, 6)

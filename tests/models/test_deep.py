@@ -10,17 +10,18 @@ import pandas as pd
 import pytest
 
 from synthgen import plugins
+from synthgen.data.tables import RealTable
 from synthgen.encode.simulate import simulate
-from synthgen.models import _conditional
+from synthgen.generators.tabular.diffusion import conditional
 from synthgen.privacy.accountant import epsilon_of
+from synthgen.privacy.marginal_queries import LATTICE
 from synthgen.privacy.noise import NoiseSource
-from synthgen.privacy.queries import LATTICE
-from synthgen.records import RealTable
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 
 torch = pytest.importorskip("torch")
-from synthgen.models import _denoiser, _refiner  # noqa: E402
-from synthgen.train.gradients import UnitGradients  # noqa: E402
+from synthgen.dpsgd.clipped_gradients import UnitGradients  # noqa: E402
+from synthgen.generators.tabular.diffusion import denoiser  # noqa: E402
+from synthgen.generators.tabular.gan import refiner  # noqa: E402
 
 NAMES = ["diffusion", "gan"]
 SMALL = {"pretraining": 20, "steps": 4, "batch": 40, "width": 16}
@@ -79,7 +80,7 @@ def table(n: int = 300, seed: int = 0) -> RealTable:
 
 
 def config_of(name: str, **settings: Any) -> Any:
-    return plugins.load("synthgen.models", name, prefix="tabular_").Config(**{**SMALL, **settings})
+    return plugins.load("synthgen.generators", name, prefix="tabular_").Config(**{**SMALL, **settings})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -118,13 +119,13 @@ def test_12_patients_reach_the_paid_marginals_and_the_clipped_sum_only(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the marginal model held and every clipped sum replaced, two cohorts give the same weights."""
-    from synthgen.models import _warm
+    from synthgen.generators.two_stage import tabular
 
     first, second = table(300, seed=1), table(300, seed=2)
     config = config_of(name)
     plan = config.plan(first.schema, epsilon=2.0, delta=1e-6, patients=150)
-    warm = _warm.start(first, plan, noise=NoiseSource.for_tests(0), tell=lambda what, done: None)
-    monkeypatch.setattr(_warm, "start", lambda *a, **k: warm)
+    warm = tabular.start(first, plan, noise=NoiseSource.for_tests(0), tell=lambda what, done: None)
+    monkeypatch.setattr(tabular, "start", lambda *a, **k: warm)
     real = UnitGradients.clipped_sum
 
     def constant(self: UnitGradients, *args: Any, **kwargs: Any) -> Any:
@@ -147,19 +148,19 @@ def test_12_patients_reach_the_paid_marginals_and_the_clipped_sum_only(
 def test_1_any_patient_moves_the_critic_and_the_denoiser_by_one_clip(rows: int) -> None:
     torch.manual_seed(0)
     sizes = (5, 2, 3)
-    net = _denoiser.Denoiser(sizes, width=8, blocks=1).double()
-    judge = _refiner.Pairs(_refiner.critic(sizes, width=8)).double()
+    net = denoiser.Denoiser(sizes, width=8, blocks=1).double()
+    judge = refiner.Pairs(refiner.critic(sizes, width=8)).double()
     for p in [*net.parameters(), *judge.parameters()]:
         torch.nn.init.normal_(p, std=3.0)
     cells = torch.stack([torch.randint(size, (6 * rows,)) for size in sizes], dim=1)
     mask = torch.rand(cells.shape) < 0.5
-    fake = _refiner.one_hot(cells.flip(0), sizes).double()
+    fake = refiner.one_hot(cells.flip(0), sizes).double()
 
     def losses(keep: Any) -> Any:
-        real = _refiner.one_hot(cells[keep], sizes).double()
+        real = refiner.one_hot(cells[keep], sizes).double()
         return (
-            lambda: _denoiser.losses(net, cells[keep], mask[keep]),
-            lambda: _refiner.pair_loss(judge(torch.stack([real, fake[keep]], dim=1))),
+            lambda: denoiser.losses(net, cells[keep], mask[keep]),
+            lambda: refiner.pair_loss(judge(torch.stack([real, fake[keep]], dim=1))),
         )
 
     everyone = torch.arange(6 * rows)
@@ -178,7 +179,7 @@ def test_1_any_patient_moves_the_critic_and_the_denoiser_by_one_clip(rows: int) 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_loaded_model_draws_the_same_and_holds_no_record(name: str, tmp_path: Path) -> None:
-    from synthgen.models._model import load_model, save_model
+    from synthgen.generators.saved_model import load_model, save_model
 
     data, config = table(), config_of(name)
     plan = config.plan(data.schema, epsilon=2.0, delta=1e-6, patients=150)
@@ -217,8 +218,8 @@ def test_labels_drawn_evenly_keep_their_chances_and_vary_less_than_independent_o
     rng = np.random.default_rng(0)
     cells = rng.integers(0, 3, (600, 2))
     logits = np.stack([np.zeros(600), cells[:, 0] - 1.0 + 0.5 * cells[:, 1]], axis=1)
-    chance = _conditional.softmax(logits)[:, 1]
-    draws = np.stack([_conditional.draw_evenly(logits, cells, rng=rng) for _ in range(400)])
+    chance = conditional.softmax(logits)[:, 1]
+    draws = np.stack([conditional.draw_evenly(logits, cells, rng=rng) for _ in range(400)])
     assert np.abs(draws.mean(axis=0) - chance).max() < 5 * 0.5 / np.sqrt(400)
     group = (cells == [1, 2]).all(axis=1)
     independent = np.sqrt(np.sum(chance[group] * (1 - chance[group])))
@@ -228,7 +229,7 @@ def test_labels_drawn_evenly_keep_their_chances_and_vary_less_than_independent_o
 def test_a_shift_gives_the_wanted_marginal() -> None:
     logits = np.random.default_rng(0).normal(size=(500, 3)) * 2
     wanted = np.array([0.7, 0.25, 0.05])
-    moved = _conditional.softmax(logits + _conditional.shift_of(logits, wanted)).mean(axis=0)
+    moved = conditional.softmax(logits + conditional.shift_of(logits, wanted)).mean(axis=0)
     assert moved == pytest.approx(wanted, abs=1e-4)
 
 
@@ -254,11 +255,11 @@ def test_packages_that_are_not_there_are_named_before_anything_is_spent(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from synthgen.errors import ConfigError
-    from synthgen.models import _extras
+    from synthgen.generators import optional_packages
 
-    monkeypatch.setattr(_extras, "find_spec", lambda package: None)
+    monkeypatch.setattr(optional_packages, "find_spec", lambda package: None)
     schema = Schema.model_validate_json(json.dumps(SCHEMA))
-    config = plugins.load("synthgen.models", name, prefix="tabular_").Config()
+    config = plugins.load("synthgen.generators", name, prefix="tabular_").Config()
     with pytest.raises(ConfigError) as caught:
         config.plan(schema, epsilon=1.0, delta=1e-6, patients=100)
     assert "torch" in str(caught.value)
@@ -269,7 +270,7 @@ def test_a_device_that_is_not_there_is_named_before_anything_is_drawn() -> None:
     from synthgen.errors import ConfigError
 
     data, meter = table(), Meter(NoiseSource.for_tests(0))
-    config = plugins.load("synthgen.models", "network", prefix="tabular_").Config(device="cuda")
+    config = plugins.load("synthgen.generators", "network", prefix="tabular_").Config(device="cuda")
     plan = config.plan(data.schema, epsilon=1.0, delta=1e-6, patients=150)
     with pytest.raises(ConfigError):
         config.fit(data, plan, noise=meter)

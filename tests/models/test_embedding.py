@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from synthgen.data.images import RealImages, from_intensities, intensities
 from synthgen.errors import ConfigError
-from synthgen.image_records import RealImages, from_intensities, intensities
-from synthgen.models import _embedding_fit as fitting
-from synthgen.models import _merf, _moments
-from synthgen.models._basis import Basis
-from synthgen.models._model import load_model, save_model
-from synthgen.models.imaging_embedding import Config
+from synthgen.generators.embedding import dp_merf
+from synthgen.generators.embedding import mechanism as fitting
+from synthgen.generators.embedding.config import Config
+from synthgen.generators.image_statistics import noisy_moments
+from synthgen.generators.image_statistics.dct_basis import Basis
+from synthgen.generators.saved_model import load_model, save_model
+from synthgen.privacy.marginal_queries import RhoFilter
 from synthgen.privacy.noise import Integers, NoiseSource
-from synthgen.privacy.queries import RhoFilter
-from synthgen.sample import draw
+from synthgen.sampling.draw import draw
 from tests.phantoms import cohort, joined, schema_of, worst
 
 KINDS = [(1, "white"), (1, "stripes"), (40, "spread"), (40, "white"), (7, "spread")]
@@ -51,9 +52,9 @@ def frobenius(move: np.ndarray) -> float:
 def sums_of(data: RealImages, basis: Basis, radius: float = 0.3) -> np.ndarray:
     guides = fitting.Conditioning.of(data.schema)
     vectors = fitting._vectors(fitting._coefficients(data, basis), guides.guides_of(data.frame), radius)
-    whole = _moments.to_lattice(vectors, fitting.vector_bound(guides.n_guides))
-    weights = _moments.record_weights(*data.unit_codes())
-    return _moments.exact_sums(whole, weights, guides.class_of(data.frame), guides.n_classes)
+    whole = noisy_moments.to_lattice(vectors, fitting.vector_bound(guides.n_guides))
+    weights = noisy_moments.record_weights(*data.unit_codes())
+    return noisy_moments.exact_sums(whole, weights, guides.class_of(data.frame), guides.n_classes)
 
 
 @pytest.mark.parametrize(("n_images", "kind"), KINDS)
@@ -66,7 +67,7 @@ def test_a_patient_moves_the_moments_by_at_most_their_bound_however_rare_the_cla
     basis = Basis(1, 16, 40, 0.5)
     moved = sums_of(both, basis) - sums_of(base, basis)
     guides = fitting.Conditioning.of(base.schema).n_guides
-    most = _moments.UNIT * _moments.lattice_bound(fitting.vector_bound(guides))
+    most = noisy_moments.UNIT * noisy_moments.lattice_bound(fitting.vector_bound(guides))
     assert 0 < frobenius(moved) <= most
     if kind == "white":  # cut to length 1, so the bound is close
         assert frobenius(moved) > 0.8 * most
@@ -76,7 +77,7 @@ def test_one_weight_a_record_or_means_of_a_rare_class_would_break_that_bound() -
     base = cohort(60, ill=0.0)
     bad = worst(base.schema, 40, "white")
     basis = Basis(1, 16, 40, 0.5)
-    most = _moments.UNIT * _moments.lattice_bound(fitting.vector_bound(3))
+    most = noisy_moments.UNIT * noisy_moments.lattice_bound(fitting.vector_bound(3))
     lone = RealImages(
         bad.schema, bad.frame, np.array([f"w{i}" for i in range(40)], dtype=object), pixels=bad.pixels
     )
@@ -84,8 +85,8 @@ def test_one_weight_a_record_or_means_of_a_rare_class_would_break_that_bound() -
     # The published query divides by realised counts and adds noise for the mean count: a lone record of its
     # class moves that class's mean by its whole length, where that noise allows a 30th of it.
     plain = sums_of(joined(base, worst(base.schema, 1, "white")), basis) - sums_of(base, basis)
-    by_class = frobenius(plain) / _moments.UNIT
-    allowed = _moments.lattice_bound(fitting.vector_bound(3)) / (61 / 2)
+    by_class = frobenius(plain) / noisy_moments.UNIT
+    allowed = noisy_moments.lattice_bound(fitting.vector_bound(3)) / (61 / 2)
     assert by_class / 1 > 20 * allowed
 
 
@@ -137,7 +138,7 @@ def test_a_fit_spends_its_rho_and_not_more(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_noise_has_the_stated_scale_and_a_wrong_scale_is_rejected() -> None:  # fixed seed; false alarms 1e-4
     size, rho, bound = 60, 0.5, 1.74
-    noisy, above = _moments.noisy_sums(
+    noisy, above = noisy_moments.noisy_sums(
         np.zeros((3, size, size), dtype=np.int64), bound=bound, rho=rho, noise=NoiseSource.for_tests(0)
     )
     assert np.array_equal(noisy, noisy.transpose(0, 2, 1))
@@ -160,10 +161,10 @@ def test_vectors_on_the_lattice_are_never_longer_than_the_bound_and_always_numbe
     rng = np.random.default_rng(0)
     vectors = np.concatenate([rng.normal(0, 10.0 ** rng.integers(-3, 30), (200, 9)), np.full((1, 9), np.nan)])
     vectors = np.concatenate([vectors, np.full((1, 9), np.inf), np.zeros((1, 9)), np.full((1, 9), 1 / 3)])
-    whole = _moments.to_lattice(vectors, 1.0)
+    whole = noisy_moments.to_lattice(vectors, 1.0)
     assert whole.dtype == np.int64
-    assert ((whole**2).sum(axis=1) <= _moments.lattice_bound(1.0)).all()
-    assert (whole**2).sum(axis=1)[:100].min() > 0.95 * _moments.lattice_bound(1.0)
+    assert ((whole**2).sum(axis=1) <= noisy_moments.lattice_bound(1.0)).all()
+    assert (whole**2).sum(axis=1)[:100].min() > 0.95 * noisy_moments.lattice_bound(1.0)
 
 
 def test_exact_sums_are_the_naive_ones() -> None:
@@ -173,7 +174,7 @@ def test_exact_sums_are_the_naive_ones() -> None:
     naive = np.zeros((3, 4, 4), dtype=np.int64)
     for q, w, c in zip(vectors, weights, classes, strict=True):
         naive[c] += w * np.outer(q, q)
-    assert np.array_equal(_moments.exact_sums(vectors, weights, classes, 3), naive)
+    assert np.array_equal(noisy_moments.exact_sums(vectors, weights, classes, 3), naive)
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 16), (3, 12)])
@@ -331,7 +332,7 @@ def test_a_patient_moves_merfs_sums_by_at_most_what_they_cost(n_images: int, kin
     plan = Config(method="merf").plan(base.schema, epsilon=2.0, delta=1e-5, patients=80)
     spies = [Asked(), Asked()]
     for data, spy in zip((base, both), spies, strict=True):
-        _merf.embed(data, plan.parameters, noise=spy)
+        dp_merf.embed(data, plan.parameters, noise=spy)
     (rho, before), (_, after) = spies[0].queries[0], spies[1].queries[0]
     move = sum(float(((b - a) ** 2).sum()) for a, b in zip(before, after, strict=True))
     assert 0 < move / 2 <= rho * (1 + 1e-9)
@@ -342,7 +343,7 @@ def test_a_patient_moves_merfs_sums_by_at_most_what_they_cost(n_images: int, kin
 def test_merf_draws_images_of_each_class_and_is_saved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_merf, "STEPS", 60)
+    monkeypatch.setattr(dp_merf, "STEPS", 60)
     data = cohort(300)
     config = Config(method="merf")
     plan = config.plan(data.schema, epsilon=8.0, delta=1e-5, patients=300)

@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from synthgen.models import _given
-from synthgen.models._calibrate import Structure
-from synthgen.models._given import draw_given
+from synthgen.generators.graphical import conditional_sampling
+from synthgen.generators.graphical.belief_propagation import Structure
+from synthgen.generators.graphical.conditional_sampling import draw_given
 
 SIZES = {"a": 2, "b": 3, "c": 2, "d": 3, "e": 2, "f": 2}
 CLIQUES = [("a", "b", "c"), ("b", "c", "d"), ("d", "e")]  # f stands alone
@@ -32,10 +32,10 @@ def tree_and_joint(seed=0):
 
 
 @pytest.mark.parametrize("observed", [("d",), ("a", "e"), ("b", "f"), ("c", "d", "e"), ("f",), ()])
-@pytest.mark.parametrize("most", [_given.MOST_NUMBERS, 20])
+@pytest.mark.parametrize("most", [conditional_sampling.MOST_NUMBERS, 20])
 def test_draws_follow_the_joint_distribution_given_each_records_own_evidence(observed, most, monkeypatch):
     # 40,000 records a condition: a share is off by 4 of its standard deviations (.01) by chance in 1e-4.
-    monkeypatch.setattr(_given, "MOST_NUMBERS", most)
+    monkeypatch.setattr(conditional_sampling, "MOST_NUMBERS", most)
     tree, joint = tree_and_joint()
     assert joint.sum() == pytest.approx(1.0)
     names = list(SIZES)

@@ -9,14 +9,20 @@ import pandas as pd
 import pytest
 
 from synthgen import plugins
+from synthgen.data.tables import RealTable
 from synthgen.errors import ConfigError
-from synthgen.models import _select
-from synthgen.models._estimate import Measurement
-from synthgen.models._groups import Groups, group_pairs, shrink_groups, sizes_of, split_by_need
-from synthgen.models.tabular_marginal import Config
+from synthgen.generators.graphical.estimation import Measurement
+from synthgen.generators.marginal import measurement
+from synthgen.generators.marginal.config import Config
+from synthgen.generators.marginal.small_groups import (
+    Groups,
+    group_pairs,
+    shrink_groups,
+    sizes_of,
+    split_by_need,
+)
 from synthgen.privacy.noise import NoiseSource
-from synthgen.records import RealTable
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 
 FIELDS: list[dict[str, Any]] = [
     {"name": "patient", "type": "string", "role": "id"},
@@ -67,7 +73,7 @@ def test_without_the_setting_nothing_is_reserved_and_no_number_moves(schema: Sch
 def test_each_generators_plan_names_the_stage_and_costs_what_it_did(schema: Schema, name: str) -> None:
     if name != "marginal":
         pytest.importorskip("torch")
-    made = plugins.load("synthgen.models", name, prefix="tabular_").Config
+    made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
     asked = {"epsilon": 1.0, "delta": 1e-6, "patients": 2000}
     off, on = made().plan(schema, **asked), made(groups={"share": 0.2}).plan(schema, **asked)
     assert on.event == off.event
@@ -83,13 +89,13 @@ def test_every_pair_of_a_group_and_a_label_is_measured_once_with_all_that_was_re
     schema: Schema, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spent: dict[tuple[str, ...], list[float]] = {}
-    measure = _select.Records.measure
+    measure = measurement.Records.measure
 
     def spy(self: Any, attributes: tuple[str, ...], rho: float) -> Any:
         spent.setdefault(attributes, []).append(rho)
         return measure(self, attributes, rho)
 
-    monkeypatch.setattr(_select.Records, "measure", spy)
+    monkeypatch.setattr(measurement.Records, "measure", spy)
     config = Config(iterations=50, groups=Groups(share=0.25))
     plan = config.plan(schema, epsilon=1.0, delta=1e-6, patients=2000)
     config.fit(cohort(schema, 2000), plan, noise=NoiseSource.for_tests(0))
@@ -180,7 +186,7 @@ def test_groups_without_a_role_and_beside_a_papers_method_are_refused(schema: Sc
 
 def test_a_number_is_a_protected_group_of_the_evaluation_too(tmp_path: Any) -> None:
     """A schema with a protected age could not be run unless the config left it out."""
-    from synthgen.config import groups_of, load_config
+    from synthgen.config.run_config import groups_of, load_config
 
     fields = [{**field, "role": "protected"} if field["name"] == "age" else field for field in FIELDS]
     (tmp_path / "s.yaml").write_text(json.dumps({"unit": {"column": "patient"}, "fields": fields}))

@@ -61,7 +61,7 @@ def test_training_takes_the_free_cores_and_gives_the_threads_back(
 
     import torch
 
-    from synthgen.models._device import free_cores
+    from synthgen.generators.device import free_cores
 
     before = torch.get_num_threads()
     torch.set_num_threads(2)

@@ -13,13 +13,15 @@ from dp_accounting import dp_event
 from safetensors.torch import load_file
 
 from synthgen import phantoms, plugins
-from synthgen.image_records import RealImages
-from synthgen.models import _image_critic, _image_gan_fit, _image_warm, _spectrum, _votes
-from synthgen.models._image_warm import CLIP
+from synthgen.data.images import RealImages
+from synthgen.generators.image_statistics import power_spectrum, private_evolution
+from synthgen.generators.imaging.gan import critic, mechanism
+from synthgen.generators.two_stage import imaging
+from synthgen.generators.two_stage.imaging import CLIP
 from synthgen.privacy.accountant import epsilon_of
+from synthgen.privacy.marginal_queries import LATTICE
 from synthgen.privacy.noise import Integers, NoiseSource
-from synthgen.privacy.queries import LATTICE
-from synthgen.sample import draw
+from synthgen.sampling.draw import draw
 from tests.models.test_deep import Meter
 from tests.phantoms import cohort, joined, schema_of, worst
 
@@ -40,14 +42,14 @@ SMALL: dict[str, dict[str, Any]] = {
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
-        (_image_gan_fit, "DRAFTS"), (_image_gan_fit, "PHANTOMS"), (_image_gan_fit, "BATCH"),
-        (_image_critic, "MADE"), (_image_warm, "TRIAL"),
+        (mechanism, "DRAFTS"), (mechanism, "PHANTOMS"), (mechanism, "BATCH"),
+        (critic, "MADE"), (imaging, "TRIAL"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, 16 if name == "BATCH" else 60)
 
 
 def config_of(name: str, **settings: Any) -> Any:
-    module = plugins.load("synthgen.models", name, prefix="imaging_")
+    module = plugins.load("synthgen.generators", name, prefix="imaging_")
     return module.Config(**{**SMALL[name], **settings})
 
 
@@ -71,10 +73,10 @@ def test_a_patient_moves_each_vote_and_each_ring_by_one(n_images: int, kind: str
     """Whatever its images, and however rare their class: the noise is that of one patient's weight."""
     base = cohort(60, ill=0.02)
     both = joined(base, worst(base.schema, n_images, kind))
-    numbers = _votes.numbers_of(0.5, 60, 2, ["leaves"]) | {"rounds": 1}
+    numbers = private_evolution.numbers_of(0.5, 60, 2, ["leaves"]) | {"rounds": 1}
     for ask in (
-        lambda data, spy: _votes.vote(data, numbers, noise=spy, seed=0),
-        lambda data, spy: _spectrum.measure(data, rho=0.5, noise=spy),
+        lambda data, spy: private_evolution.vote(data, numbers, noise=spy, seed=0),
+        lambda data, spy: power_spectrum.measure(data, rho=0.5, noise=spy),
     ):
         spies = [Asked(), Asked()]
         for data, spy in zip((base, both), spies, strict=True):
@@ -125,8 +127,8 @@ def test_what_a_whole_fit_draws_costs_what_the_plan_books(name: str, declared: i
 
 def test_a_whole_vote_costs_its_rho() -> None:
     data, spy = cohort(40), Asked()
-    numbers = _votes.numbers_of(0.3, 40, 2, ["leaves", "chest"])
-    _votes.vote(data, numbers, noise=spy, seed=0)
+    numbers = private_evolution.numbers_of(0.3, 40, 2, ["leaves", "chest"])
+    private_evolution.vote(data, numbers, noise=spy, seed=0)
     assert len(spy.queries) == numbers["rounds"]
     assert sum(LATTICE**2 / (2 * sigma**2) for _, sigma in spy.queries) == pytest.approx(0.3)
 
@@ -183,7 +185,7 @@ def test_votes_find_the_family_that_a_cohort_was_drawn_from() -> None:
         )
         names = ["chest", "axial_ct"]
         numbers = {"rho": 10.0, "rounds": 3, "candidates": 60, "families": names}
-        voted = _votes.vote(data, numbers, noise=NoiseSource.for_tests(0), seed=0)
+        voted = private_evolution.vote(data, numbers, noise=NoiseSource.for_tests(0), seed=0)
         share = sum(
             float(w[c.family == names.index(name)].sum())
             for c, w in zip(voted.candidates, voted.weights, strict=True)
@@ -207,7 +209,7 @@ def test_a_family_draws_intensities_of_any_point(name: str, size: int) -> None:
 
 def test_gains_bring_the_spectrum_to_what_was_paid_for() -> None:
     rng = np.random.default_rng(0)
-    bands = _spectrum.Bands(16)
+    bands = power_spectrum.Bands(16)
     rough, smooth = rng.random((400, 1, 16, 16)), rng.random((400, 1, 16, 16))
     smooth = (4 * smooth + np.roll(smooth, 1, 2) + np.roll(smooth, 1, 3)) / 6
     wanted = bands.powers(rough).mean(axis=0)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from synthgen.models import imaging_auto
-from synthgen.models._conditioning import Conditioning
-from synthgen.schema import Schema
+from synthgen.generators.image_statistics.conditioning import Conditioning
+from synthgen.generators.imaging import auto
+from synthgen.schema.schema import Schema
 from tests.phantoms import schema_of
 
 
@@ -24,16 +24,16 @@ from tests.phantoms import schema_of
 def test_few_patients_little_budget_and_tiny_images_get_the_embedding(
     patients: int, epsilon: float, size: int, chosen: str
 ) -> None:
-    found = imaging_auto.choose(schema_of(size=size), epsilon=epsilon, delta=1e-5, patients=patients)
+    found = auto.choose(schema_of(size=size), epsilon=epsilon, delta=1e-5, patients=patients)
     assert found == chosen
 
 
 def test_many_classes_get_the_embedding(monkeypatch: pytest.MonkeyPatch) -> None:
     schema: Schema = schema_of(size=28)
     monkeypatch.setattr(Conditioning, "n_classes", property(lambda self: 10))
-    assert imaging_auto.choose(schema, epsilon=10.0, delta=1e-5, patients=4_000) == "embedding"
+    assert auto.choose(schema, epsilon=10.0, delta=1e-5, patients=4_000) == "embedding"
 
 
 def test_without_torch_the_embedding_is_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imaging_auto, "DEEP", ("no_such_package",))
-    assert imaging_auto.choose(schema_of(size=64), epsilon=10.0, delta=1e-5, patients=60_000) == "embedding"
+    monkeypatch.setattr(auto, "DEEP", ("no_such_package",))
+    assert auto.choose(schema_of(size=64), epsilon=10.0, delta=1e-5, patients=60_000) == "embedding"

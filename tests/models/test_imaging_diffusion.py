@@ -4,25 +4,27 @@ import numpy as np
 import torch
 from scipy import stats
 
-from synthgen.image_records import RealImages
-from synthgen.models import _image_denoiser as network
-from synthgen.models import _image_fit, _noised_steps, imaging_diffusion
-from synthgen.models._image_warm import CLIP
+from synthgen.data.images import RealImages
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.random_draws import KEYS, Draws, open_generator
+from synthgen.dpsgd.training_plan import TrainingPlan
+from synthgen.generators.imaging.diffusion import config as imaging_diffusion
+from synthgen.generators.imaging.diffusion import denoiser as network
+from synthgen.generators.imaging.diffusion import mechanism
+from synthgen.generators.two_stage import dpsgd_steps
+from synthgen.generators.two_stage.imaging import CLIP
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train.draws import KEYS, Draws, open_generator
-from synthgen.train.gradients import UnitGradients
-from synthgen.train.plan import TrainingPlan
 from tests.phantoms import cohort
 
 
 def test_1_a_patient_of_any_images_moves_a_step_by_one_clip() -> None:
     data = cohort(6, images=(1, 1))
     net = small_net(data)
-    _image_fit._frozen(net, "part")
+    mechanism._frozen(net, "part")
     plan = TrainingPlan(1.0, 1, 1.0, CLIP, 6.0, rows_per_unit=4, records_per_unit=1)
     module = network.ImageTraining(net, plan, learning_rate=1e-3, ema_decay=0.0, highest=1.0, dropout=0.1)
     engine = UnitGradients(net)
-    records = _noised_steps.records_of(data)
+    records = dpsgd_steps.records_of(data)
     sums = []
     for chosen in (np.arange(5), np.arange(6)):
         total = {name: torch.zeros_like(p) for name, p in engine.parameters.items()}

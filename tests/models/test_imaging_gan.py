@@ -7,18 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from synthgen.image_records import RealImages
-from synthgen.models import _image_critic as training
-from synthgen.models import _image_gan_fit, _image_warm, _noised_steps, _spectrum, imaging_embedding
-from synthgen.models._embedding_fit import basis_of
-from synthgen.models._image_critic import Kept, Shown
-from synthgen.models._image_refiner import Critic, Refiner, picked
-from synthgen.models._image_warm import CLIP
-from synthgen.models.imaging_gan import Config
+from synthgen.data.images import RealImages
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.random_draws import KEYS, Draws, open_generator
+from synthgen.dpsgd.training_plan import TrainingPlan
+from synthgen.generators.embedding import config as imaging_embedding
+from synthgen.generators.embedding.mechanism import basis_of
+from synthgen.generators.image_statistics import power_spectrum
+from synthgen.generators.imaging.gan import critic as training
+from synthgen.generators.imaging.gan import mechanism
+from synthgen.generators.imaging.gan.config import Config
+from synthgen.generators.imaging.gan.critic import Kept, Shown
+from synthgen.generators.imaging.gan.refiner import Critic, Refiner, picked
+from synthgen.generators.two_stage import dpsgd_steps, imaging
+from synthgen.generators.two_stage.imaging import CLIP
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train.draws import KEYS, Draws, open_generator
-from synthgen.train.gradients import UnitGradients
-from synthgen.train.plan import TrainingPlan
 from tests.phantoms import cohort, joined, worst
 
 SMALL: dict[str, Any] = {
@@ -29,8 +32,8 @@ SMALL: dict[str, Any] = {
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name in (
-        (_image_gan_fit, "DRAFTS"), (_image_gan_fit, "PHANTOMS"), (_image_gan_fit, "BATCH"),
-        (training, "MADE"), (_image_warm, "TRIAL"),
+        (mechanism, "DRAFTS"), (mechanism, "PHANTOMS"), (mechanism, "BATCH"),
+        (training, "MADE"), (imaging, "TRIAL"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, 16 if name == "BATCH" else 60)
 
@@ -57,7 +60,7 @@ def test_1_3_a_patient_of_any_images_and_draws_moves_a_step_by_one_clip(rows: in
     base = cohort(5, images=(1, 1))
     both = joined(base, worst(base.schema, rows, kind))
     module = module_of(base, rows=rows)
-    engine, records = UnitGradients(module.critic), _noised_steps.records_of(both)
+    engine, records = UnitGradients(module.critic), dpsgd_steps.records_of(both)
     sums = []
     for units in (range(5), range(6)):
         total = {name: torch.zeros_like(p) for name, p in engine.parameters.items()}
@@ -78,7 +81,7 @@ def test_1_3_a_patient_of_any_images_and_draws_moves_a_step_by_one_clip(rows: in
 def test_4_a_patients_loss_is_its_own_affair(unit: int) -> None:
     """Its image, and an image made for its class: whoever else is in the batch."""
     data = cohort(6, images=(1, 1))
-    module, records = module_of(data), _noised_steps.records_of(data)
+    module, records = module_of(data), dpsgd_steps.records_of(data)
     training.bounded(module.critic)  # scores that no sigmoid swallows
     batch, alone = dict(records.fetch(np.arange(6))), np.arange(6) == unit
     other = {name: tensor.clone() for name, tensor in batch.items()}
@@ -93,10 +96,8 @@ def test_12_patients_reach_what_was_bought_and_the_clipped_sum_only(monkeypatch:
     first, second = cohort(40, seed=1), cohort(40, seed=2)
     config = Config(**SMALL)
     plan = config.plan(first.schema, epsilon=2.0, delta=1e-5, patients=40)
-    bought = _image_gan_fit.buy(
-        config, first, plan, noise=NoiseSource.for_tests(0), tell=lambda what, done: None
-    )
-    monkeypatch.setattr(_image_gan_fit, "buy", lambda *a, **k: bought)
+    bought = mechanism.buy(config, first, plan, noise=NoiseSource.for_tests(0), tell=lambda what, done: None)
+    monkeypatch.setattr(mechanism, "buy", lambda *a, **k: bought)
     real = UnitGradients.clipped_sum
 
     def constant(self: UnitGradients, *args: Any, **kwargs: Any) -> Any:
@@ -149,7 +150,7 @@ def test_networks_take_any_size_and_refining_starts_as_the_identity(size: int, c
 
 
 def test_rings_are_those_that_were_paid_for_and_what_is_held_has_a_price() -> None:
-    images, bands = np.random.default_rng(0).random((30, 1, 16, 16)), _spectrum.Bands(16)
+    images, bands = np.random.default_rng(0).random((30, 1, 16, 16)), power_spectrum.Bands(16)
     x = torch.from_numpy(images * 2 - 1).float()
     wanted = bands.powers(images).mean(axis=0)
     assert np.allclose(training.rings(x).numpy(), wanted, atol=1e-3)
@@ -177,13 +178,13 @@ def test_phantoms_are_seen_as_drafts_hold_them() -> None:
     plain = replace(model, numbers={**model.numbers, "refill": 0.0})
     seen = plain.like_drafts(images, classes, rng=rng)
     assert np.allclose(basis.analyse(seen), basis.analyse(images))
-    bands = _spectrum.Bands(16)
+    bands = power_spectrum.Bands(16)
     top = [bands.powers(x).mean(axis=0)[-1] for x in (images, model.like_drafts(images, classes, rng=rng))]
     assert top[1] < top[0] - 1.0
 
 
 def test_the_critic_meets_images_of_the_paid_spectrum() -> None:
-    module, bands = module_of(cohort(1)), _spectrum.Bands(16)
+    module, bands = module_of(cohort(1)), power_spectrum.Bands(16)
     generator, drafts = module.generator, module._drafts
     wanted = training.rings(drafts.images).numpy() - 0.3  # noise on drafts makes it louder
 

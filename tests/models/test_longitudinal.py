@@ -8,20 +8,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthgen.data.tables import RealTable, SyntheticTable
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
-from synthgen.models import _select
-from synthgen.models._flat import GAP, POSITION, POSITIONS, ROWS, START, Layout
-from synthgen.models._longitudinal import LinkedModel, for_schema
-from synthgen.models._model import load_model, save_model
-from synthgen.models.tabular_marginal import Config
+from synthgen.generators.longitudinal.flattening import GAP, POSITION, POSITIONS, ROWS, START, Layout
+from synthgen.generators.longitudinal.model import LinkedModel, for_schema
+from synthgen.generators.marginal import measurement
+from synthgen.generators.marginal.config import Config
+from synthgen.generators.saved_model import load_model, save_model
+from synthgen.pipeline.public_metrics import fidelity
+from synthgen.privacy.marginal_queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
 from synthgen.privacy.noise import NoiseSource
-from synthgen.privacy.queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
-from synthgen.published import fidelity
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.release._checks import data_problems
-from synthgen.sample import draw, violations, write_shards, write_table
-from synthgen.schema import Schema
+from synthgen.release.bundle.data_checks import data_problems
+from synthgen.sampling.draw import draw, violations, write_shards, write_table
+from synthgen.schema.schema import Schema
 
 MOST = 6
 SCHEMA: dict[str, Any] = {
@@ -192,7 +192,7 @@ def test_each_vector_that_a_whole_linked_fit_measures_moves_by_at_most_one_patie
     both = Layout(schema).flatten(joined(base, extreme(schema, n_rows, kind)))
     asked: list[tuple[Any, tuple[str, ...], np.ndarray]] = []
     merged: list[Any] = []
-    measure, coarsen = _select.Records.measure, _select.Records.coarsen
+    measure, coarsen = measurement.Records.measure, measurement.Records.coarsen
 
     def spy(self: Any, attributes: tuple[str, ...], rho: float) -> Any:
         asked.append((merged[-1] if merged else None, attributes, self._exact(attributes).ravel()))
@@ -202,8 +202,8 @@ def test_each_vector_that_a_whole_linked_fit_measures_moves_by_at_most_one_patie
         merged.append(merging)
         coarsen(self, merging)
 
-    monkeypatch.setattr(_select.Records, "measure", spy)
-    monkeypatch.setattr(_select.Records, "coarsen", watch)
+    monkeypatch.setattr(measurement.Records, "measure", spy)
+    monkeypatch.setattr(measurement.Records, "coarsen", watch)
     config = for_schema(Config(iterations=50), schema)
     plan = config.plan(schema, epsilon=2.0, delta=1e-6, patients=200)
     config.fit(base, plan, noise=NoiseSource.none())
@@ -336,7 +336,7 @@ def test_conditions_and_balance_speak_of_patients(fitted: LinkedModel, schema: S
 def test_several_batches_hold_different_patients(
     fitted: LinkedModel, schema: Schema, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("synthgen.sample.BATCH", 40)
+    monkeypatch.setattr("synthgen.sampling.draw.BATCH", 40)
     table = draw(fitted, schema, 100, seed=0)
     assert np.unique(np.asarray(table.units)).tolist() == list(range(1, 101))
     assert (table.frame.groupby(table.units)["sex"].nunique() == 1).all()
@@ -356,9 +356,9 @@ def test_a_broken_rule_redraws_the_whole_patient(
     fitted: LinkedModel, schema: Schema, monkeypatch: Any
 ) -> None:
     """Without the row-wise redraw, the patients who break a rule are drawn anew, and others stay."""
-    from synthgen.models import _longitudinal
+    from synthgen.generators.longitudinal import model as longitudinal
 
-    monkeypatch.setattr(_longitudinal, "REDRAWS", 0)
+    monkeypatch.setattr(longitudinal, "REDRAWS", 0)
     hard = schema.model_copy(update={"rules": ("not died or ward == a",)})
     table = draw(LinkedModel(hard, fitted.inner), hard, 300, seed=3)
     assert not violations(table).any()
@@ -376,7 +376,7 @@ def test_a_generator_that_cannot_draw_given_evidence_is_refused_before_anything_
             raise NotImplementedError
 
     for name in ("Fitted", "FittedMarginal"):
-        monkeypatch.setattr(f"synthgen.models.tabular_marginal.{name}", Plain)
+        monkeypatch.setattr(f"synthgen.generators.marginal.config.{name}", Plain)
     with pytest.raises(ConfigError, match="row before"):
         for_schema(Config(), schema)
     with pytest.raises(ConfigError, match="row before"):

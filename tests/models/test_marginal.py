@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthgen.data.tables import RealTable
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
-from synthgen.models import _select
-from synthgen.models._groups import Groups
-from synthgen.models._junction import JunctionTree, Node
-from synthgen.models.tabular_marginal import Config, load
+from synthgen.generators.graphical.junction_tree import JunctionTree, Node
+from synthgen.generators.marginal import measurement
+from synthgen.generators.marginal.config import Config, load
+from synthgen.generators.marginal.small_groups import Groups
+from synthgen.privacy.marginal_queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
 from synthgen.privacy.noise import NoiseSource
-from synthgen.privacy.queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
-from synthgen.records import RealTable
-from synthgen.sample import draw, violations, write_table
-from synthgen.schema import Schema
+from synthgen.sampling.draw import draw, violations, write_table
+from synthgen.schema.schema import Schema
 
 SCHEMA = {
     "unit": {"column": "patient", "max_records": 40},
@@ -127,7 +127,7 @@ def test_each_vector_that_a_whole_fit_measures_moves_by_at_most_its_sensitivity(
     both = joined(base, extreme(schema, n_records, kind))
     asked: list[tuple[Any, tuple[str, ...], np.ndarray]] = []
     merged: list[Any] = []
-    measure, coarsen = _select.Records.measure, _select.Records.coarsen
+    measure, coarsen = measurement.Records.measure, measurement.Records.coarsen
 
     def spy(self: Any, attributes: tuple[str, ...], rho: float) -> Any:
         asked.append((merged[-1] if merged else None, attributes, self._exact(attributes).ravel()))
@@ -137,8 +137,8 @@ def test_each_vector_that_a_whole_fit_measures_moves_by_at_most_its_sensitivity(
         merged.append(merging)
         coarsen(self, merging)
 
-    monkeypatch.setattr(_select.Records, "measure", spy)
-    monkeypatch.setattr(_select.Records, "coarsen", watch)
+    monkeypatch.setattr(measurement.Records, "measure", spy)
+    monkeypatch.setattr(measurement.Records, "coarsen", watch)
     config = Config(iterations=50, groups=groups)
     plan = config.plan(schema, epsilon=1.0, delta=1e-6, patients=300)
     config.fit(base, plan, noise=NoiseSource.none())
@@ -256,7 +256,7 @@ def test_balance_leaves_missing_values_their_own_share(fitted: Any, schema: Sche
 
 
 def test_split_rho_spends_all_of_it() -> None:
-    assert sum(_select.split_rho(0.5, [2, 30, 700])) == pytest.approx(0.5)
+    assert sum(measurement.split_rho(0.5, [2, 30, 700])) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize(("n_patients", "epsilon"), [(1, 0.01), (20, 0.1), (100, 0.1), (200, 1.0), (5, 10.0)])

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen import pipeline
-from synthgen.config import load_config
+from synthgen.config.run_config import load_config
+from synthgen.data.tables import RealTable
 from synthgen.errors import ConfigError
-from synthgen.models import tabular_marginal
-from synthgen.models._missing import least_deviations, stand_out
+from synthgen.generators.marginal import config as tabular_marginal
+from synthgen.generators.marginal.missing_counts import least_deviations, stand_out
+from synthgen.pipeline import run as pipeline
 from synthgen.privacy.noise import NoiseSource
-from synthgen.records import RealTable
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 
 LABELS = list("abcd")
 

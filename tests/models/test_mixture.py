@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from synthgen.models._mixture import Mixture
+from synthgen.generators.graphical.mixture_of_products import Mixture
 
 SIZES = {"a": 2, "b": 3, "c": 4}
 

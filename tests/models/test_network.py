@@ -11,19 +11,20 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen import pipeline, plugins
-from synthgen.config import load_config
+from synthgen import plugins
+from synthgen.config.run_config import load_config
+from synthgen.data.tables import SyntheticTable
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
-from synthgen.models import _select
-from synthgen.models._longitudinal import for_schema
-from synthgen.models.tabular_network import Config, load
-from synthgen.privacy.ledger import Ledger
+from synthgen.generators.longitudinal.model import for_schema
+from synthgen.generators.marginal import measurement as select
+from synthgen.generators.tabular.network.config import Config, load
+from synthgen.pipeline import run as pipeline
+from synthgen.privacy.ledger.ledger import Ledger
+from synthgen.privacy.marginal_queries import LATTICE, lattice_weights, weighted_marginal
 from synthgen.privacy.noise import NoiseSource
-from synthgen.privacy.queries import LATTICE, lattice_weights, weighted_marginal
-from synthgen.records import SyntheticTable
-from synthgen.sample import draw, violations, write_table
-from synthgen.schema import Schema
+from synthgen.sampling.draw import draw, violations, write_table
+from synthgen.schema.schema import Schema
 from tests.models import test_longitudinal as longitudinal
 from tests.models.test_accounting import Meter
 from tests.models.test_marginal import SCHEMA, cohort, extreme, joined
@@ -60,7 +61,7 @@ def test_each_vector_and_score_that_a_whole_fit_asks_moves_by_at_most_its_sensit
     asked: list[tuple[Any, tuple[str, ...], np.ndarray]] = []
     scored: list[tuple[Any, ...]] = []
     merged: list[Any] = []
-    measure, coarsen, errors = _select.Records.measure, _select.Records.coarsen, _select.Records.errors
+    measure, coarsen, errors = select.Records.measure, select.Records.coarsen, select.Records.errors
 
     def spy(self: Any, attributes: tuple[str, ...], rho: float) -> Any:
         asked.append((merged[-1] if merged else None, attributes, self._exact(attributes).ravel()))
@@ -75,9 +76,9 @@ def test_each_vector_and_score_that_a_whole_fit_asks_moves_by_at_most_its_sensit
         scored.append((found, expected, sigma, scores))
         return scores
 
-    monkeypatch.setattr(_select.Records, "measure", spy)
-    monkeypatch.setattr(_select.Records, "coarsen", watch)
-    monkeypatch.setattr(_select.Records, "errors", listen)
+    monkeypatch.setattr(select.Records, "measure", spy)
+    monkeypatch.setattr(select.Records, "coarsen", watch)
+    monkeypatch.setattr(select.Records, "errors", listen)
     config = Config(**SMALL)
     plan = config.plan(schema, epsilon=1.0, delta=1e-6, patients=300)
     config.fit(base, plan, noise=NoiseSource.none())
@@ -91,7 +92,7 @@ def test_each_vector_and_score_that_a_whole_fit_asks_moves_by_at_most_its_sensit
         assert moved.sum() <= LATTICE
     coarse = {name: merged[0][name].coarse[values] for name, values in cells.items()}
     sizes_of = {name: merged[0][name].n_coarse for name in cells}
-    other = _select.Records(coarse, weights, sizes_of, spender=None, noise=NoiseSource.none())  # type: ignore[arg-type]
+    other = select.Records(coarse, weights, sizes_of, spender=None, noise=NoiseSource.none())  # type: ignore[arg-type]
     assert scored
     for found, expected, sigma, scores in scored:
         moved = np.abs(errors(other, found, expected, sigma=sigma) - scores)
@@ -125,7 +126,7 @@ def test_all_that_real_records_decide_is_what_the_noise_let_through(schema: Sche
         def _gaussian(self, values: Any, sigma: float) -> Any:
             return np.random.default_rng(values.size).integers(0, 10**7, values.size)
 
-        def _select(self, lattice: Any, epsilon: float, units: int) -> int:
+        def select(self, lattice: Any, epsilon: float, units: int) -> int:
             return 0
 
     config = Config(**SMALL)
@@ -195,7 +196,7 @@ def test_evidence_stays_and_draws_what_goes_with_it(fitted: Any, schema: Schema)
 
 
 def test_torch_is_not_imported_before_a_fit() -> None:
-    code = "import synthgen.models.tabular_network, sys; print('torch' in sys.modules)"
+    code = "import synthgen.generators.tabular.network.config, sys; print('torch' in sys.modules)"
     done = run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
@@ -203,7 +204,7 @@ def test_torch_is_not_imported_before_a_fit() -> None:
 @pytest.mark.parametrize("name", ["network", "pategan"])
 def test_linked_records_are_drawn_patient_by_patient(name: str) -> None:
     linked = Schema.model_validate_json(json.dumps(longitudinal.SCHEMA))
-    made = plugins.load("synthgen.models", name, prefix="tabular_").Config
+    made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
     wanted = {**SMALL, "generator_steps": 2, "votes": 20}
     config = for_schema(made(**{k: v for k, v in wanted.items() if k in made.model_fields}), linked)
     plan = config.plan(linked, epsilon=3.0, delta=1e-6, patients=150)
@@ -220,7 +221,7 @@ def test_the_line_books_the_event_of_its_plan_and_asks_each_answer_by_name(
 ) -> None:
     SyntheticTable(schema, cohort(schema, 150).frame).to_pandas().to_parquet(tmp_path / "t.parquet")
     (tmp_path / "s.yaml").write_text(json.dumps({**SCHEMA, "unit": {"column": "patient"}}))
-    made = plugins.load("synthgen.models", name, prefix="tabular_").Config
+    made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
     options = {
         k: v for k, v in {**SMALL, "generator_steps": 2, "votes": 20}.items() if k in made.model_fields
     }

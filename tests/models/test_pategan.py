@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.models import _teachers
-from synthgen.models._teachers import Features, Teachers, taught, teacher_of
-from synthgen.models.tabular_pategan import Config
+from synthgen.data.tables import RealTable
+from synthgen.generators.tabular.pategan import teachers as _teachers
+from synthgen.generators.tabular.pategan.config import Config
+from synthgen.generators.tabular.pategan.teachers import Features, Teachers, taught, teacher_of
 from synthgen.privacy.accountant import epsilon_of
+from synthgen.privacy.marginal_queries import LATTICE, RhoFilter
 from synthgen.privacy.noise import NoiseSource
-from synthgen.privacy.queries import LATTICE, RhoFilter
-from synthgen.records import RealTable
-from synthgen.sample import draw, violations
-from synthgen.schema import Schema
+from synthgen.sampling.draw import draw, violations
+from synthgen.schema.schema import Schema
 from tests.models.test_marginal import SCHEMA, cohort, extreme, joined
 
 SMALL: dict[str, Any] = {

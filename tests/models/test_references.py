@@ -7,13 +7,13 @@ import networkx
 import numpy as np
 import pytest
 
+from synthgen.data.tables import RealTable
 from synthgen.encode.simulate import simulate
-from synthgen.models import _references, _select
-from synthgen.models.tabular_marginal import Config
+from synthgen.generators.marginal import aim_mst, measurement
+from synthgen.generators.marginal.config import Config
+from synthgen.privacy.marginal_queries import RhoFilter
 from synthgen.privacy.noise import NoiseSource
-from synthgen.privacy.queries import RhoFilter
-from synthgen.records import RealTable
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 
 FIELDS: list[dict[str, Any]] = [
     {"name": "age", "type": "integer", "constraints": {"minimum": 18, "maximum": 100, "required": True}},
@@ -55,13 +55,13 @@ def test_a_reference_spends_its_rho_and_finds_the_dependence(
 
 def test_msts_pairs_are_a_spanning_tree(data: RealTable, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
-    measure = _select.Records.measure
+    measure = measurement.Records.measure
 
     def spy(self: Any, attributes: tuple[str, ...], rho: float) -> Any:
         asked.append(attributes)
         return measure(self, attributes, rho)
 
-    monkeypatch.setattr(_select.Records, "measure", spy)
+    monkeypatch.setattr(measurement.Records, "measure", spy)
     config = Config(method="mst", iterations=50)
     config.fit(
         data,
@@ -76,7 +76,7 @@ def test_msts_pairs_are_a_spanning_tree(data: RealTable, monkeypatch: pytest.Mon
 
 
 def test_aims_round_measures_with_nine_tenths() -> None:
-    assert _references.ALPHA == 0.9
+    assert aim_mst.ALPHA == 0.9
     plan = Config(method="aim").plan(
         Schema.model_validate_json(json.dumps({"unit": "row", "fields": FIELDS})),
         epsilon=1.0,

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.models._estimate import Measurement
-from synthgen.models._resample import exchanged, misfit
-from synthgen.models.tabular_network import Config, load
+from synthgen.generators.graphical.estimation import Measurement
+from synthgen.generators.tabular.network.config import Config, load
+from synthgen.generators.tabular.network.resampling import exchanged, misfit
 from synthgen.privacy.noise import NoiseSource
-from synthgen.sample import draw
-from synthgen.schema import Schema
+from synthgen.sampling.draw import draw
+from synthgen.schema.schema import Schema
 from tests.models.test_marginal import SCHEMA, cohort
 
 TRUTH = np.array([[0.30, 0.05, 0.05], [0.05, 0.25, 0.30]])

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from synthgen.encode.table import Grid, _edges
-from synthgen.models._cells import Merging
-from synthgen.models._shrink import Bands, shrink
-from synthgen.schema import Schema
+from synthgen.generators.marginal.compression import Merging
+from synthgen.generators.marginal.interaction_shrinkage import Bands, shrink
+from synthgen.schema.schema import Schema
 
 FIELDS = [
     {"name": "x", "type": "integer", "constraints": {"minimum": 0, "maximum": 7, "required": True}},

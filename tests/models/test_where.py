@@ -13,18 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen.drawing import sample
+from synthgen.cli.sample_command import sample
+from synthgen.data.tables import RealTable
 from synthgen.encode.simulate import simulate
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
-from synthgen.models._conditions import conditions
-from synthgen.models._longitudinal import for_schema
-from synthgen.models._model import save_model
-from synthgen.models._where import column_named, parse_where, quote, resolved
-from synthgen.models.tabular_marginal import Config
+from synthgen.generators.condition_text import column_named, parse_where, quote, resolved
+from synthgen.generators.conditions import conditions
+from synthgen.generators.longitudinal.model import for_schema
+from synthgen.generators.marginal.config import Config
+from synthgen.generators.saved_model import save_model
 from synthgen.privacy.noise import NoiseSource
-from synthgen.records import RealTable
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 
 
 def category(name: str, *labels: Any, kind: str = "string", **more: Any) -> dict[str, Any]:

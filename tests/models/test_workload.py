@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
-from synthgen.models._calibrate import tree_cells
-from synthgen.models._workload import Affordable, Candidate
+from synthgen.generators.graphical.belief_propagation import tree_cells
+from synthgen.generators.marginal.workload import Affordable, Candidate
 
 
 def test_what_is_called_affordable_is_and_the_rest_is_not():

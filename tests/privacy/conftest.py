@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger.ledger import Ledger
 
 SQLITE = "sqlite:///ledger.db"
 
@@ -32,7 +32,7 @@ class Place:
         return Ledger.connect(self.url, base=self.folder, create=create)
 
     def store(self, **options: Any) -> Any:
-        from synthgen.privacy._ledger_store import Store
+        from synthgen.privacy.ledger.store import Store
 
         return Store(self.url, base=self.folder, create=False, **options)
 

@@ -11,7 +11,7 @@ from dp_accounting import dp_event as e
 
 from synthgen import errors
 from synthgen.privacy.accountant import calibrate_rho
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger.ledger import Ledger
 
 DELTA = 1e-6
 RHO = calibrate_rho(1.0, DELTA)

@@ -14,7 +14,7 @@ from scipy import optimize
 from scipy.stats import norm
 
 from synthgen.privacy import accountant
-from synthgen.privacy._curves import ORDERS, Curve, booked, rdp_of
+from synthgen.privacy.privacy_curve import ORDERS, Curve, booked, rdp_of
 
 SGD = e.SelfComposedDpEvent(e.PoissonSampledDpEvent(0.02, e.GaussianDpEvent(1.0)), 1000)
 

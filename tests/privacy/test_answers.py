@@ -11,11 +11,11 @@ import pytest
 from dp_accounting import dp_event as e
 
 from synthgen.errors import BudgetExceeded, ConfigError, DataError, OperationError, SynthgenError
-from synthgen.privacy.answers import Journal
-from synthgen.privacy.ledger import Ledger, PaidFit, Position
+from synthgen.privacy.ledger.answer_journal import Journal
+from synthgen.privacy.ledger.ledger import Ledger, PaidFit, Position
+from synthgen.privacy.ledger.reservation import KeptNoise, Reservation
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
-from synthgen.privacy.reservation import KeptNoise, Reservation
 from tests.privacy.ledgers import DELTA, RHO, opened
 
 N = 5
@@ -195,7 +195,7 @@ def test_a_finished_fit_draws_neither_answers_nor_noise_that_is_not_kept(path):
 
 
 def test_a_disk_that_is_full_stops_before_the_draw(path, monkeypatch):
-    from synthgen.privacy import answers
+    from synthgen.privacy.ledger import answer_journal as answers
 
     journal, noise = kept(path, source := Counted(1))
     ask(noise, 1)

@@ -15,10 +15,10 @@ from scipy import stats
 from scipy.special import ndtri
 from torch import nn
 
-from synthgen.privacy import _continuous
+from synthgen.dpsgd.clipped_gradients import ClippedSum
+from synthgen.dpsgd.noisy_sum import NoisySum
+from synthgen.privacy import float_noise
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train.gradients import ClippedSum
-from synthgen.train.noisy import NoisySum
 
 BITS = 127
 
@@ -40,14 +40,14 @@ def scripted(integers, negative):
 
 
 def numbers_of(integers, negative):
-    return _continuous.gaussian(scripted(integers, negative), len(integers))
+    return float_noise.gaussian(scripted(integers, negative), len(integers))
 
 
 def equally_spaced(integers, negative):
     """The sampler that this one replaced, of the 52 leading bits: the control."""
     del negative
     words = np.array([int(i) >> (BITS - 64) for i in integers], np.uint64)
-    return ndtri(_continuous.uniforms(words))
+    return ndtri(float_noise.uniforms(words))
 
 
 def shares_below(sampler, bounds, negative, release):
@@ -66,7 +66,7 @@ def shares_below(sampler, bounds, negative, release):
 def worst_factor(sampler, sums, cells, *, sigma=1.5, one_side=True):
     """Return the largest relative error of the chance of a released multiple of the spacing."""
     mpmath.mp.dps = 50
-    spacing, worst = _continuous.spacing(sigma), 0.0
+    spacing, worst = float_noise.spacing(sigma), 0.0
     for total in sums:
         start = np.round(total / spacing)
         multiples = start + np.asarray(cells, dtype=float)  # below the sum: one side only
@@ -138,7 +138,7 @@ def test_words_beyond_the_first_are_drawn_where_few_bits_are_significant():
         taken.append(size)
         return np.full(size, 2**54 - 1 if len(taken) == 1 else 2**63, dtype=np.uint64)
 
-    assert _continuous.gaussian(words, 3) == pytest.approx(-ndtri((2.0**53 - 0.5) * 2.0**-64))
+    assert float_noise.gaussian(words, 3) == pytest.approx(-ndtri((2.0**53 - 0.5) * 2.0**-64))
     assert taken == [3, 3]
 
 
@@ -150,7 +150,7 @@ def test_what_a_step_releases_are_multiples_of_the_public_spacing(sigma, dtype):
     given = torch.linspace(-1, 1, 5000, dtype=torch.float64) * 3 * sigma
     sums.add(ClippedSum({"p": given}, 1, 0, torch.zeros(1)))
     sums.release()
-    in_spacings = parameter.grad.double() / _continuous.spacing(sigma)
+    in_spacings = parameter.grad.double() / float_noise.spacing(sigma)
     assert bool((in_spacings == in_spacings.round()).all())
     residual = (parameter.grad.double() - given).numpy() / sigma
     assert stats.kstest(residual, "norm").pvalue > 1e-3  # fixed seed

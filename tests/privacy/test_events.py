@@ -11,7 +11,7 @@ from dp_accounting import dp_event as e
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen.privacy import events
+from synthgen.privacy import event_json
 
 NUMBERS = st.floats(0, 1e12, allow_nan=False)
 RATES = st.floats(0, 1)
@@ -41,15 +41,15 @@ EVENTS = st.recursive(
 @settings(derandomize=True, deadline=None)
 @given(EVENTS)
 def test_every_allowed_event_survives_json(event):
-    text = json.dumps(events.to_json(event), allow_nan=False)
-    assert events.from_json(json.loads(text)) == event
-    assert events.canonical(events.from_json(json.loads(text))) == events.canonical(event)
+    text = json.dumps(event_json.to_json(event), allow_nan=False)
+    assert event_json.from_json(json.loads(text)) == event
+    assert event_json.canonical(event_json.from_json(json.loads(text))) == event_json.canonical(event)
 
 
 def test_numpy_numbers_become_plain_ones():
     event = e.SelfComposedDpEvent(e.ZCDpEvent(np.float64(0.5)), np.int64(3))
-    assert json.loads(events.canonical(event))["event"]["rho"] == 0.5
-    assert type(events.to_json(event)["count"]) is int
+    assert json.loads(event_json.canonical(event))["event"]["rho"] == 0.5
+    assert type(event_json.to_json(event)["count"]) is int
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_numpy_numbers_become_plain_ones():
 )
 def test_a_class_off_the_list_is_refused_when_written(event):
     with pytest.raises(ValueError, match="Expected a privacy event"):
-        events.to_json(event)
+        event_json.to_json(event)
 
 
 def test_a_subclass_that_pretends_to_be_cheaper_is_refused():
@@ -73,7 +73,7 @@ def test_a_subclass_that_pretends_to_be_cheaper_is_refused():
         pass
 
     with pytest.raises(ValueError, match="Expected a privacy event"):
-        events.to_json(GaussianDpEvent(1.0))
+        event_json.to_json(GaussianDpEvent(1.0))
 
 
 @pytest.mark.parametrize(
@@ -100,4 +100,4 @@ def test_a_subclass_that_pretends_to_be_cheaper_is_refused():
 )
 def test_what_would_pay_budget_back_or_is_unknown_is_refused_when_read(mapping):
     with pytest.raises(ValueError, match=r"Expected|expected"):
-        events.from_json(mapping)
+        event_json.from_json(mapping)

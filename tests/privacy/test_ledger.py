@@ -273,7 +273,7 @@ def test_what_may_have_been_drawn_can_never_be_voided(ledger, close):
 
 
 def test_a_forged_void_of_what_was_drawn_has_no_meaning(place):
-    from synthgen.privacy._ledger_chain import next_row
+    from synthgen.privacy.ledger.hash_chain import next_row
 
     ledger = opened(place.ledger(), "icu")
     number = book(ledger)
@@ -290,9 +290,9 @@ def test_a_reservation_among_100_entries_takes_less_than_a_second(ledger):
     for i in range(100):
         sgd = e.SelfComposedDpEvent(e.PoissonSampledDpEvent(0.001, e.GaussianDpEvent(4.0 + i / 1000)), 100)
         ledger.reserve("icu", sgd if i % 2 else e.ZCDpEvent(1e-4 + i * 1e-7), purpose="fit", run=str(i))
-    from synthgen.privacy import _curves
+    from synthgen.privacy import privacy_curve
 
-    _curves._rdp.cache_clear()
+    privacy_curve._rdp.cache_clear()
     start = time.perf_counter()
     book(ledger)
     cold = time.perf_counter() - start

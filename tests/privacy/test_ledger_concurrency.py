@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from synthgen.errors import BudgetExceeded, OperationError
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger.ledger import Ledger
 from tests.privacy.conftest import SQLITE, Place
 from tests.privacy.ledgers import RHO, book, in_process, opened
 
@@ -15,7 +15,7 @@ CRASH = """
 import os, sys
 from pathlib import Path
 from dp_accounting import dp_event
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger.ledger import Ledger
 ledger = Ledger.connect(sys.argv[4], base=Path(sys.argv[1]))
 ledger.reserve("icu", dp_event.ZCDpEvent(float(sys.argv[2])), purpose="fit", run="crash")
 os.kill(os.getpid(), 9)
@@ -37,7 +37,7 @@ import os, sys, time
 from pathlib import Path
 from dp_accounting import dp_event
 from synthgen.errors import BudgetExceeded
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger.ledger import Ledger
 
 def race(number):
     ledger, won = Ledger.connect(sys.argv[4], base=folder), 0
@@ -88,7 +88,7 @@ def test_processes_that_race_for_one_cap_never_exceed_it_and_use_it_up(place):
 OPEN = """
 import os, sys
 from pathlib import Path
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger.ledger import Ledger
 
 folder, children = Path(sys.argv[1]), []
 for number in range(4):

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from synthgen.errors import ConfigError, DataError, OperationError
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger.ledger import Ledger
 from tests.privacy.conftest import SQLITE as URL
 from tests.privacy.ledgers import book, opened
 

@@ -24,9 +24,9 @@ from dp_accounting import dp_event as e
 
 from synthgen import errors
 from synthgen.errors import SynthgenError
-from synthgen.privacy._ledger_chain import GENESIS, digest
-from synthgen.privacy._ledger_state import fingerprint
-from synthgen.privacy.ledger import Ledger, LedgerUnit, Position
+from synthgen.privacy.ledger.hash_chain import GENESIS, digest
+from synthgen.privacy.ledger.ledger import Ledger, LedgerUnit, Position
+from synthgen.privacy.ledger.state import fingerprint
 from tests.privacy.ledgers import RHO, opened
 
 SECONDS, MEMORY = 60, 6 * 2**30
@@ -329,7 +329,7 @@ def test_a_ledger_beyond_a_limit_is_refused_with_the_limit(tmp_path, monkeypatch
 
 
 def test_a_ledger_that_another_process_holds_is_refused_in_time(tmp_path):
-    from synthgen.privacy._ledger_store import Store
+    from synthgen.privacy.ledger.store import Store
 
     opened(Ledger.connect("sqlite:///ledger.db", base=tmp_path), "icu")
     holder = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from synthgen.errors import ConfigError, OperationError, SynthgenError
-from synthgen.privacy import _ledger_place as place
-from synthgen.privacy import _ledger_server as servers
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger import location as place
+from synthgen.privacy.ledger import server as servers
+from synthgen.privacy.ledger.ledger import Ledger
 from tests.privacy.false_servers import (
     Scram,
     asking,

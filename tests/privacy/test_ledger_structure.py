@@ -13,7 +13,7 @@ import pytest
 from dp_accounting import dp_event as e
 
 from synthgen.errors import ConfigError, DataError
-from synthgen.privacy.ledger import Ledger, Position
+from synthgen.privacy.ledger.ledger import Ledger, Position
 from tests.privacy.conftest import SQLITE, Place
 from tests.privacy.ledgers import DELTA, RHO, book, opened
 
@@ -208,8 +208,8 @@ def test_another_database_is_not_made_a_ledger(tmp_path):
 
 def test_what_is_lost_at_the_commit_is_found_by_reading_it_back(place, monkeypatch):
     """As by a connection pool in between, or an object of no known kind: rows vanish once committed."""
-    from synthgen.privacy._ledger_draws import DrawsRow
-    from synthgen.privacy._ledger_store import Store
+    from synthgen.privacy.ledger.draw_counter import DrawsRow
+    from synthgen.privacy.ledger.store import Store
 
     ledger = opened(place.ledger(), "icu")
     number = book(ledger, rho=RHO / 100)

@@ -103,7 +103,7 @@ def test_a_cut_off_tail_is_found_by_the_head_and_a_repaired_head_by_the_bundle(h
 
 
 def test_a_chain_rebuilt_after_an_edit_is_found_by_the_bundle(history):
-    from synthgen.privacy._ledger_chain import canonical, digest
+    from synthgen.privacy.ledger.hash_chain import canonical, digest
 
     bundle = history.ledger().head()
     rows = history.edit("SELECT * FROM entries ORDER BY seq")
@@ -149,7 +149,7 @@ def test_an_edited_missing_or_added_key_is_found(history, statement):
 
 
 def test_rows_well_chained_but_without_meaning_are_found(history):
-    from synthgen.privacy._ledger_chain import Row, next_row
+    from synthgen.privacy.ledger.hash_chain import Row, next_row
 
     store = history.store()
     with store.transaction(write=True) as connection:

@@ -10,11 +10,11 @@ from dp_accounting import dp_event as e
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synthgen import cli
+from synthgen.cli import app as cli
 from synthgen.errors import ConfigError
-from synthgen.privacy._ledger_units import same_unit
 from synthgen.privacy.accountant import epsilon_of
-from synthgen.privacy.ledger import Ledger, LedgerUnit
+from synthgen.privacy.ledger.ledger import Ledger, LedgerUnit
+from synthgen.privacy.ledger.units import same_unit
 from tests.privacy.ledgers import DELTA, RHO, opened
 
 ROW = LedgerUnit("row", None, 1)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from dp_accounting import dp_event
 
-from synthgen import cli
+from synthgen.cli import app as cli
 from synthgen.errors import ConfigError, DataError, OperationError
-from synthgen.privacy._ledger_chain import GENESIS, VERSION
 from synthgen.privacy.accountant import calibrate_rho
-from synthgen.privacy.ledger import Ledger, LedgerUnit, Position
+from synthgen.privacy.ledger.hash_chain import GENESIS, VERSION
+from synthgen.privacy.ledger.ledger import Ledger, LedgerUnit, Position
 from tests.privacy.conftest import Place
 from tests.privacy.ledgers import DELTA, book, opened
 
@@ -130,7 +130,7 @@ def test_an_edited_ledger_of_version_1_is_not_touched(place):
 
 
 def test_a_migration_without_a_backup_changes_nothing(tmp_path, monkeypatch):
-    from synthgen.privacy import _ledger_copy
+    from synthgen.privacy.ledger import migration
 
     def full(*_: object) -> None:
         raise OSError("no space")
@@ -138,7 +138,7 @@ def test_a_migration_without_a_backup_changes_nothing(tmp_path, monkeypatch):
     place = written_by_version_1(Place(tmp_path, "sqlite:///ledger.db"))
     before = (tmp_path / "ledger.db").read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(_ledger_copy.os, "close", full)
+        patch.setattr(migration.os, "close", full)
         with pytest.raises(OperationError, match="back the ledger up"):
             place.ledger()
     assert (tmp_path / "ledger.db").read_bytes() == before
@@ -158,7 +158,7 @@ def test_an_empty_ledger_of_version_1_is_brought_to_this_one(place):
 
 
 def test_a_ledger_of_a_newer_version_is_refused(place):
-    from synthgen.privacy._ledger_chain import next_row
+    from synthgen.privacy.ledger.hash_chain import next_row
 
     ledger = opened(place.ledger(), "icu")
     head = ledger.head()
@@ -194,7 +194,7 @@ def test_a_copy_verifies_and_restores_on_either_database(place, tmp_path):
     with pytest.raises(ConfigError, match="new file"):
         ledger.backup(str(copy))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("synthgen.privacy._ledger_store.Store.check", lambda _: ([], []))
+        patch.setattr("synthgen.privacy.ledger.store.Store.check", lambda _: ([], []))
         with pytest.raises(OperationError, match="the copy"):
             ledger.backup(str(tmp_path / "broken.db"))
     assert not (tmp_path / "broken.db").exists()

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import binom, norm
 
-from synthgen.privacy.bounds import noisy_range, public_edges, significant
-from synthgen.privacy.categories import stable_histogram, survival, threshold_for
+from synthgen.privacy.marginal_queries import LATTICE, lattice_weights
 from synthgen.privacy.noise import NoiseSource
-from synthgen.privacy.queries import LATTICE, lattice_weights
+from synthgen.privacy.partition_selection import stable_histogram, survival, threshold_for
+from synthgen.privacy.private_bounds import noisy_range, public_edges, significant
 
 ONE = np.int64(LATTICE)
 

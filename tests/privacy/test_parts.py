@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from synthgen.privacy.parts import keep_records, new_key, part_of
+from synthgen.privacy.splits import keep_records, new_key, part_of
 
 KEY = bytes(range(32))
 SHARES = {"train": 0.7, "reference": 0.1, "holdout": 0.2}

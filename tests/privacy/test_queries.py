@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from synthgen.errors import SynthgenError
-from synthgen.privacy.queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
+from synthgen.privacy.marginal_queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
 
 
 def naive(columns: list[np.ndarray], shape: list[int], weights: np.ndarray) -> list[int]:

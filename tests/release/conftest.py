@@ -13,14 +13,14 @@ import pandas as pd
 import pytest
 from dp_accounting import dp_event
 
-from synthgen.evaluate._base import Estimate, MetricResult
+from synthgen.data.tables import SyntheticTable
+from synthgen.evaluation.base import Estimate, MetricResult
 from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
 from synthgen.privacy.plan import PrivacyPlan, Stage
-from synthgen.records import SyntheticTable
-from synthgen.release.bundle import write_bundle
-from synthgen.release.record import Composition, Deployment, Judgement, privacy_record
+from synthgen.release.bundle.bundle import write_bundle
+from synthgen.release.record.record import Composition, Deployment, Judgement, privacy_record
 from synthgen.release.report import ReportContent, marginals
-from synthgen.schema import Schema, load_schema
+from synthgen.schema.schema import Schema, load_schema
 
 SCHEMA = """
 unit: {column: patient, max_records: 4}
@@ -76,7 +76,7 @@ def table(schema: Schema) -> SyntheticTable:
 
 
 def write_csv(table: SyntheticTable, path: Path) -> None:
-    """Write as `synthgen.sample.write_table` promises to, by other means."""
+    """Write as `synthgen.sampling.draw.write_table` promises to, by other means."""
     frame = table.to_pandas()
     for field in table.schema.fields:
         if field.type == "boolean":

@@ -15,13 +15,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from synthgen.data.tables import RealTable, SyntheticTable
 from synthgen.errors import ConfigError, DataError, GateRefused, OperationError
-from synthgen.records import RealTable, SyntheticTable
-from synthgen.release._checks import data_problems
-from synthgen.release._verify import REQUIRED, Problem
-from synthgen.release.bundle import schema_text, verify_bundle, write_bundle
-from synthgen.release.record import Judgement, Override, record_text
-from synthgen.schema import Schema, load_schema
+from synthgen.release.bundle.bundle import schema_text, verify_bundle, write_bundle
+from synthgen.release.bundle.data_checks import data_problems
+from synthgen.release.bundle.verify import REQUIRED, Problem
+from synthgen.release.record.record import Judgement, Override, record_text
+from synthgen.schema.schema import Schema, load_schema
 
 MakeRecord = Callable[..., dict[str, Any]]
 FILES = (*REQUIRED, "data/cohort.csv", "data/cohort.parquet")
@@ -323,7 +323,7 @@ def test_a_data_file_keeps_to_its_folder(
 def test_a_synthetic_table_is_written_by_the_sampler(
     case: Any, tmp_path: Path, table: SyntheticTable
 ) -> None:
-    pytest.importorskip("synthgen.sample", exc_type=ImportError)
+    pytest.importorskip("synthgen.sampling.draw", exc_type=ImportError)
     output = case.write(tmp_path / "out", data_files={"cohort.csv": table, "cohort.parquet": table})
     assert verify_bundle(output) == []
 

@@ -13,15 +13,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from synthgen.cli import main
-from synthgen.dialect import escaped, is_formula, unescaped
+from synthgen.cli.app import main
+from synthgen.data.table_files import write_text
+from synthgen.data.tables import SyntheticTable
 from synthgen.encode.simulate import simulate
-from synthgen.ingest.inspect import check
-from synthgen.records import SyntheticTable
-from synthgen.release._checks import checked
-from synthgen.release.bundle import verify_bundle, write_bundle
-from synthgen.schema import Schema, load_schema
-from synthgen.table_files import write_text
+from synthgen.ingest.tables.check import check
+from synthgen.release.bundle.bundle import verify_bundle, write_bundle
+from synthgen.release.bundle.data_checks import checked
+from synthgen.schema.file_dialect import escaped, is_formula, unescaped
+from synthgen.schema.schema import Schema, load_schema
 
 FORMULAS = [
     '=HYPERLINK("http://x","y")',

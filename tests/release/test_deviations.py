@@ -11,16 +11,16 @@ import pytest
 from pydantic import BaseModel
 
 from synthgen import plugins
-from synthgen.config import GENERATORS, Loaded, RunConfig, load_config
-from synthgen.judge import _overridden
-from synthgen.privacy._ledger_units import LedgerUnit
-from synthgen.privacy.ledger import Ledger
-from synthgen.release._deviations import SETTINGS, Facts, deviations, override_deviation
+from synthgen.config.run_config import GENERATORS, Loaded, RunConfig, load_config
+from synthgen.pipeline.evaluate import _overridden
+from synthgen.pipeline.fit import make_plan
+from synthgen.privacy.ledger.ledger import Ledger
+from synthgen.privacy.ledger.units import LedgerUnit
 from synthgen.release.card import data_card
-from synthgen.release.record import Judgement
+from synthgen.release.record.deviations import SETTINGS, Facts, deviations, override_deviation
+from synthgen.release.record.record import Judgement
 from synthgen.release.report import render_report
-from synthgen.schema import Schema
-from synthgen.spending import make_plan
+from synthgen.schema.schema import Schema
 from tests.release.conftest import DEPLOYMENT
 
 
@@ -56,7 +56,7 @@ def every_key() -> set[str]:
 
 
 def test_every_key_says_whether_it_weakens_the_claim_and_why():
-    """Who adds a key says here what it does to the guarantee: an entry in `release/_deviations.py`."""
+    """Who adds a key says here what it does to the guarantee: an entry in `release/record/deviations.py`."""
     known = {key for key in SETTINGS if not key.startswith("run.")}
     assert every_key() - known == set(), "say whether these keys weaken the claim"
     assert known - every_key() == set(), "these keys are no more"

@@ -18,10 +18,10 @@ import pandas as pd
 import pydicom
 import pytest
 
+from synthgen.data.images import SyntheticImages
 from synthgen.errors import ConfigError
-from synthgen.image_records import SyntheticImages
-from synthgen.image_spec import Dicom
 from synthgen.release.export.dicom import KINDS, uid, write_dicom
+from synthgen.schema.image_format import Dicom
 from tests.phantoms import synthetic
 
 ALLOWED = {

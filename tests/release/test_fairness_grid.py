@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from synthgen.evaluate._base import Estimate, MetricResult, result
-from synthgen.release.report._fairness import fairness_grid, word
+from synthgen.evaluation.base import Estimate, MetricResult, result
+from synthgen.release.report.fairness import fairness_grid, word
 
 FEW = Estimate(math.nan, math.nan, math.nan, n=3, status="insufficient")
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from synthgen.errors import ConfigError, DataError
-from synthgen.evaluate._base import HEADS, Estimate, Head, MetricResult, Status
-from synthgen.release._levels import false_discovery, holm, tail_of
-from synthgen.release.gate import Policy, Rule, Verdict, decide, load_policy, verdict_from_json
+from synthgen.evaluation.base import HEADS, Estimate, Head, MetricResult, Status
+from synthgen.release.gate.confidence_levels import false_discovery, holm, tail_of
+from synthgen.release.gate.gate import Policy, Rule, Verdict, decide, load_policy, verdict_from_json
 
 NONE = Estimate(math.nan, math.nan, math.nan, 3, "insufficient")
 Estimates = dict[str, Estimate]
@@ -492,7 +492,7 @@ WRONG = [
 def test_a_wrong_policy_file_is_refused_with_its_place(
     tmp_path: Path, policy: Policy, old: str, new: str, named: str
 ) -> None:
-    from synthgen.release import policy as module
+    from synthgen.release.gate import policy as module
 
     text = (Path(module.__file__).parent / "policies" / "default.yaml").read_text(encoding="utf-8")
     path = tmp_path / "mine.yaml"

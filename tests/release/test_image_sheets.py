@@ -8,11 +8,11 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from synthgen.image_records import SyntheticImages
-from synthgen.records import Cohort
-from synthgen.release._nearest import real_sheets
+from synthgen.data.images import SyntheticImages
+from synthgen.data.tables import Cohort
 from synthgen.release.report import ReportContent, render_report
-from synthgen.release.report._sheets import COLUMNS
+from synthgen.release.report.contact_sheets import COLUMNS
+from synthgen.release.report.nearest_pairs import real_sheets
 from tests.phantoms import cohort, synthetic
 
 SIZE = 28

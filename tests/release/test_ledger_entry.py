@@ -9,8 +9,8 @@ import pytest
 
 from synthgen.errors import DataError
 from synthgen.privacy.accountant import to_json
-from synthgen.privacy.ledger import Ledger
-from synthgen.release.record import record_digest
+from synthgen.privacy.ledger.ledger import Ledger
+from synthgen.release.record.record import record_digest
 from tests.test_messages import call, make_run
 
 

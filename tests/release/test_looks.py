@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from synthgen import judge
-from synthgen.accesses import Basis
 from synthgen.errors import GateRefused
-from synthgen.privacy.ledger import Ledger
-from synthgen.release.policy import Policy, load_policy
+from synthgen.pipeline import evaluate as judge
+from synthgen.pipeline.holdout_accesses import Basis
+from synthgen.privacy.ledger.ledger import Ledger
+from synthgen.release.gate.policy import Policy, load_policy
 
 LOADED: Any = SimpleNamespace(config=SimpleNamespace(cohort="icu"), digest="0123456789abcdef0")
 

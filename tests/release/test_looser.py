@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from synthgen.release._looser import looser
-from synthgen.release.policy import Policy, is_shipped, load_policy
+from synthgen.release.gate.looser_policy import looser
+from synthgen.release.gate.policy import Policy, is_shipped, load_policy
 
 
 def changed(name: str, **update: Any) -> Policy:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from synthgen.privacy.accountant import calibrate_rho
-from synthgen.release._power import TOLERATED, few_patients, typical_noise, warnings_of
+from synthgen.release.sample_size import TOLERATED, few_patients, typical_noise, warnings_of
 
 
 def test_noise_beyond_the_tolerated_half_width_is_said_and_less_is_not():

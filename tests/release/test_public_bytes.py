@@ -18,12 +18,12 @@ from PIL import Image
 from ruamel.yaml import YAML
 
 import synthgen
-from synthgen import cli
-from synthgen.fields import Constraints, Field
-from synthgen.pipeline import reload
-from synthgen.privacy.ledger import Ledger
-from synthgen.schema import Schema
-from synthgen.spending import read_cohort
+from synthgen.cli import app as cli
+from synthgen.pipeline.fit import read_cohort
+from synthgen.pipeline.run import reload
+from synthgen.privacy.ledger.ledger import Ledger
+from synthgen.schema.fields import Constraints, Field
+from synthgen.schema.schema import Schema
 from tests.phantoms import cohort
 
 MARK = "mArKeD"
@@ -220,7 +220,7 @@ def tabular(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         "release: {formats: [csv, parquet]}\n"
     )
     with pytest.MonkeyPatch.context() as patch:  # one split for good: its sizes are looked for
-        patch.setattr("synthgen.privacy.ledger.new_key", lambda: bytes(range(32)))
+        patch.setattr("synthgen.privacy.ledger.ledger.new_key", lambda: bytes(range(32)))
         Ledger.connect(f"sqlite:///{MARK}.db", base=place).open_cohort("shown", epsilon=9.0, delta=1e-6)
     run = place / "run"
     assert end("run", place / "run.yaml", "--output", run) in (0, 5)

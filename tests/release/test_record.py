@@ -17,14 +17,13 @@ from dp_accounting import dp_event
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synthgen.data.tables import SyntheticTable
 from synthgen.privacy.accountant import epsilon_of, to_json
 from synthgen.privacy.plan import PrivacyPlan
-from synthgen.records import SyntheticTable
-from synthgen.release._claims import claim_problems
-from synthgen.release._wording import randomness
-from synthgen.release._words import at_most, plain_mu, plain_odds
 from synthgen.release.card import data_card
-from synthgen.release.record import (
+from synthgen.release.plain_language import at_most, plain_mu, plain_odds
+from synthgen.release.record.recompute_claims import claim_problems
+from synthgen.release.record.record import (
     Audit,
     Composition,
     Deployment,
@@ -36,8 +35,9 @@ from synthgen.release.record import (
     record_text,
     replace_one_epsilon,
 )
+from synthgen.release.record.statements import randomness
 from synthgen.release.report import PublicContent, render_public
-from synthgen.schema import Schema
+from synthgen.schema.schema import Schema
 from tests.release.conftest import composition
 
 MakeRecord = Callable[..., dict[str, Any]]

@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen.evaluate._base import Estimate, MetricResult
-from synthgen.records import SyntheticTable
+from synthgen.data.tables import SyntheticTable
+from synthgen.evaluation.base import Estimate, MetricResult
 from synthgen.release.report import (
     PublicContent,
     ReportContent,

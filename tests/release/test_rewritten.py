@@ -19,17 +19,17 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from synthgen.cli import main
-from synthgen.image_records import SyntheticImages
+from synthgen.cli.app import main
+from synthgen.data.images import SyntheticImages
+from synthgen.data.tables import SyntheticTable
 from synthgen.privacy.accountant import epsilon_of, from_json, to_json
-from synthgen.privacy.ledger import Ledger, LedgerUnit
-from synthgen.records import SyntheticTable
-from synthgen.release._made import difference, first_table, made
-from synthgen.release._verify import RECORD, checksums, file_digest, record_of, verify_bundle
-from synthgen.release.bundle import write_bundle
-from synthgen.release.entered import ledger_problems
-from synthgen.release.record import Judgement, Override, record_text, with_digests
-from synthgen.schema import Schema, load_schema
+from synthgen.privacy.ledger.ledger import Ledger, LedgerUnit
+from synthgen.release.bundle.bundle import write_bundle
+from synthgen.release.bundle.ledger_entry import ledger_problems
+from synthgen.release.bundle.regenerate import difference, first_table, made
+from synthgen.release.bundle.verify import RECORD, checksums, file_digest, record_of, verify_bundle
+from synthgen.release.record.record import Judgement, Override, record_text, with_digests
+from synthgen.schema.schema import Schema, load_schema
 from tests.phantoms import synthetic
 from tests.release.conftest import EVENT, composition
 from tests.release.test_bundle import named, reseal
@@ -95,7 +95,7 @@ def rewrite(folder: Path, change: Callable[[dict[str, Any]], None]) -> None:
     record = with_digests(record, {name: file_digest(path) for name, path in data.items()})
     (folder / RECORD).write_text(record_text(record), encoding="utf-8")
     schema = load_schema(folder / "schema.yaml")
-    from synthgen.release._checks import checked
+    from synthgen.release.bundle.data_checks import checked
 
     name = str(first_table(data))
     table = checked(data[name], schema, records=record["data"]["files"][name])[1]

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen.evaluate._base import Inputs
-from synthgen.ingest.table import read_table
-from synthgen.records import SyntheticTable
-from synthgen.schema import Schema
+from synthgen.data.tables import SyntheticTable
+from synthgen.evaluation.base import Inputs
+from synthgen.ingest.tables.table import read_table
+from synthgen.schema.schema import Schema
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 

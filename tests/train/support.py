@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from synthgen.dpsgd import module as module_file
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.module import PrivateModule, fit
+from synthgen.dpsgd.patient_sampling import Patients, TensorRecords
+from synthgen.dpsgd.step_accounting import MemoryBook
+from synthgen.dpsgd.training_plan import TrainingPlan
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train import module as module_file
-from synthgen.train.gradients import UnitGradients
-from synthgen.train.module import PrivateModule, fit
-from synthgen.train.plan import TrainingPlan
-from synthgen.train.steps import MemoryBook
-from synthgen.train.units import Patients, TensorRecords
 
 torch.set_num_threads(1)  # test processes share the cores
 C = 0.5
@@ -465,8 +465,8 @@ def check_10_rollback() -> None:
     import tempfile
     from pathlib import Path
 
-    from synthgen.privacy.ledger import Ledger
-    from synthgen.train.steps import LedgerBook
+    from synthgen.dpsgd.step_accounting import LedgerBook
+    from synthgen.privacy.ledger.ledger import Ledger
 
     plan = TrainingPlan(0.5, 20, 2.0, C, 5.0)
     with tempfile.TemporaryDirectory() as folder:

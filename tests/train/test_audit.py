@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.patient_sampling import PatientSampler
+from synthgen.dpsgd.training_plan import TrainingPlan
 from synthgen.privacy.accountant import tradeoff
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train.gradients import UnitGradients
-from synthgen.train.plan import TrainingPlan
-from synthgen.train.units import PatientSampler
 from tests.faults.engine_table import noise_times, rows_as_units, swap
 from tests.train.support import C, Linear, patients, released
 

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import synthgen
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.module import PrivateModule, fit
+from synthgen.dpsgd.patient_sampling import Patients, TensorRecords
+from synthgen.dpsgd.random_draws import KEYS, Draws, drawing_from, no_shared_draws, open_generator
+from synthgen.dpsgd.step_accounting import MemoryBook
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train.draws import KEYS, Draws, drawing_from, no_shared_draws, open_generator
-from synthgen.train.gradients import UnitGradients
-from synthgen.train.module import PrivateModule, fit
-from synthgen.train.steps import MemoryBook
-from synthgen.train.units import Patients, TensorRecords
 from tests.models import coupling
 from tests.train.support import Gan, Linear, gan_plan, patients
 

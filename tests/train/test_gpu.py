@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.noisy_sum import NoisySum
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train.gradients import UnitGradients
-from synthgen.train.noisy import NoisySum
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no CUDA device")
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from synthgen.train.gradients import UnitGradients
+from synthgen.dpsgd.clipped_gradients import UnitGradients
 from tests.train import support
 from tests.train.support import NETWORKS, C, clipped, far, images, naive, network
 
@@ -203,13 +203,13 @@ def test_each_layer_equals_the_naive_loop(name, rows):
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_gradients_that_are_not_kept_equal_the_naive_loop(rows, monkeypatch):
-    from synthgen.train import _convolution
+    from synthgen.dpsgd.kernels import convolution
 
-    monkeypatch.setattr(_convolution, "_STORED_BYTES", 0)
-    monkeypatch.setattr(_convolution, "_BLOCK_BYTES", 2000)
+    monkeypatch.setattr(convolution, "_STORED_BYTES", 0)
+    monkeypatch.setattr(convolution, "_BLOCK_BYTES", 2000)
     made = []
-    norms = _convolution.Passing.norms
-    monkeypatch.setattr(_convolution.Passing, "norms", lambda self: made.append(1) or norms(self))
+    norms = convolution.Passing.norms
+    monkeypatch.setattr(convolution.Passing, "norms", lambda self: made.append(1) or norms(self))
     torch.manual_seed(1)
     model = nn.Sequential(nn.Conv2d(2, 16, 4, 4, bias=False), nn.Tanh(), nn.Conv2d(16, 8, 2, padding=1))
     agrees(model, rows, torch.float64, 1e-10)
@@ -219,10 +219,10 @@ def test_gradients_that_are_not_kept_equal_the_naive_loop(rows, monkeypatch):
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_norms_from_patches_equal_the_naive_loop(rows, monkeypatch):
-    from synthgen.train import _convolution
+    from synthgen.dpsgd.kernels import convolution
 
-    patched = lambda self: _convolution.Patched(**vars(self))  # noqa: E731
-    monkeypatch.setattr(_convolution.Convolved, "cheapest", patched)
+    patched = lambda self: convolution.Patched(**vars(self))  # noqa: E731
+    monkeypatch.setattr(convolution.Convolved, "cheapest", patched)
     torch.manual_seed(1)
     model = nn.Sequential(
         nn.Conv2d(2, 4, (3, 4), (2, 1), (1, 2), (1, 2), bias=False), nn.Tanh(), nn.Conv2d(4, 6, 4, 2, 1)
@@ -293,7 +293,7 @@ def test_2_random_architectures_equal_opacus_where_opacus_is_right(model, seed):
 
 
 def test_nothing_of_a_batch_is_left_in_memory():
-    from synthgen.train._backward import Book
+    from synthgen.dpsgd.kernels.backward import Book
 
     def held() -> int:
         gc.collect()

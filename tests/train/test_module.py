@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
+from synthgen.dpsgd.module import fit
+from synthgen.dpsgd.patient_sampling import Patients, PatientSampler, TensorRecords
+from synthgen.dpsgd.step_accounting import MemoryBook
+from synthgen.dpsgd.training_plan import TrainingPlan
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train.module import fit
-from synthgen.train.plan import TrainingPlan
-from synthgen.train.steps import MemoryBook
-from synthgen.train.units import Patients, PatientSampler, TensorRecords
 from tests.train import support
 from tests.train.support import C, Gan, Linear, gan_plan, patients, released
 

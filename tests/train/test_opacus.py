@@ -8,15 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from synthgen.train import opacus
-from synthgen.train.gradients import UnitGradients
+from synthgen.dpsgd import opacus_kernels
+from synthgen.dpsgd.clipped_gradients import UnitGradients
 from tests.train.support import C, far, images, naive, network
 
 
 def theirs(model, losses, x) -> torch.Tensor:
     """Opacus' hooks, its optimizer without noise: its clipped sum."""
-    from opacus.grad_sample import GradSampleModule
-    from opacus.optimizers import DPOptimizer
+    from opacus_kernels.grad_sample import GradSampleModule
+    from opacus_kernels.optimizers import DPOptimizer
 
     wrapped = GradSampleModule(model, loss_reduction="sum")
     try:
@@ -42,7 +42,7 @@ def test_opacus_with_our_kernels_is_right_where_its_own_are_wrong(name):
         model[1].inplace = False
     x = images(3)
     oracle = naive(model, losses, x)
-    undo = opacus.register()
+    undo = opacus_kernels.register()
     try:
         assert far(theirs(model, losses, x), oracle) < 1e-5
     finally:
@@ -52,14 +52,14 @@ def test_opacus_with_our_kernels_is_right_where_its_own_are_wrong(name):
 
 
 def test_opacus_optimizer_takes_our_gradients_of_units_with_several_rows():
-    from opacus.optimizers import DPOptimizer
+    from opacus_kernels.optimizers import DPOptimizer
 
     model, losses = network("mlp")
     x = images(12)
     optimizer = DPOptimizer(
         torch.optim.SGD(model.parameters(), 1.0), noise_multiplier=0.0, max_grad_norm=C, expected_batch_size=1
     )
-    opacus.write(UnitGradients(model), lambda: losses(model, x), n_units=3, rows_per_unit=4)
+    opacus_kernels.write(UnitGradients(model), lambda: losses(model, x), n_units=3, rows_per_unit=4)
     optimizer.pre_step()
     found = torch.cat([p.grad.double().flatten() for p in model.parameters()])
     assert far(found, naive(model, losses, x, rows=4)) < 1e-5
@@ -69,10 +69,10 @@ def test_opacus_optimizer_takes_our_gradients_of_units_with_several_rows():
 
 
 def test_every_layer_that_we_know_is_registered_and_put_back():
-    from opacus.grad_sample import GradSampleModule
+    from opacus_kernels.grad_sample import GradSampleModule
 
     before = dict(GradSampleModule.GRAD_SAMPLERS)
-    undo = opacus.register()
-    assert GradSampleModule.GRAD_SAMPLERS[nn.Conv2d] is opacus.grad_sampler
+    undo = opacus_kernels.register()
+    assert GradSampleModule.GRAD_SAMPLERS[nn.Conv2d] is opacus_kernels.grad_sampler
     undo()
     assert GradSampleModule.GRAD_SAMPLERS == before

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from synthgen.train._double import in_double
-from synthgen.train._refuse import check_rows
-from synthgen.train.gradients import UnitGradients
+from synthgen.dpsgd.clipped_gradients import UnitGradients
+from synthgen.dpsgd.double_precision import in_double
+from synthgen.dpsgd.validator import check_rows
 
 
 class HandMadeBatchNorm(nn.Module):

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from synthgen.train import _convolution, _records
-from synthgen.train._layout import Layout
-from synthgen.train.gradients import UnitGradients, clip_weights
+from synthgen.dpsgd.clipped_gradients import UnitGradients, clip_weights
+from synthgen.dpsgd.kernels import convolution, gradient_factors
+from synthgen.dpsgd.kernels.layout import Layout
 from tests.train.test_gradients import LAYERS
 
 MATES = 3
@@ -32,7 +32,7 @@ def nearly_cancelling(
     return left * scales[0], right * scales[1]
 
 
-def convolved(kind: type[_convolution.Convolved], left: Tensor, right: Tensor) -> _convolution.Convolved:
+def convolved(kind: type[convolution.Convolved], left: Tensor, right: Tensor) -> convolution.Convolved:
     """Return a convolution in this form: each token is a row of its unit, an image of one patch."""
     units, tokens, dim = left.shape
     shape, numbers = torch.Size((dim, dim // 2, 1, 2)), ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)
@@ -42,17 +42,19 @@ def convolved(kind: type[_convolution.Convolved], left: Tensor, right: Tensor) -
     return kind(*images, shape, numbers, Layout(units, tokens))
 
 
-def rows_of_a_table(left: Tensor, right: Tensor) -> _records.Rows:
-    return _records.Rows(left, (right[..., 0] > 0).long(), torch.Size((2, left.shape[2])))
+def rows_of_a_table(left: Tensor, right: Tensor) -> gradient_factors.Rows:
+    return gradient_factors.Rows(left, (right[..., 0] > 0).long(), torch.Size((2, left.shape[2])))
 
 
 RECORDS = {
-    "linear": lambda a, b: _records.Outer(a, b, torch.Size((a.shape[2], b.shape[2]))),
-    "stored": lambda a, b: _records.Stored(_records.Outer(a, b, torch.Size((a.shape[2],) * 2)).per_unit()),
+    "linear": lambda a, b: gradient_factors.Outer(a, b, torch.Size((a.shape[2], b.shape[2]))),
+    "stored": lambda a, b: gradient_factors.Stored(
+        gradient_factors.Outer(a, b, torch.Size((a.shape[2],) * 2)).per_unit()
+    ),
     "embedding": rows_of_a_table,
-    "convolution, pixels": lambda a, b: convolved(_convolution.Convolved, a, b),
-    "convolution, patches": lambda a, b: convolved(_convolution.Patched, a, b),
-    "convolution, twice": lambda a, b: convolved(_convolution.Passing, a, b),
+    "convolution, pixels": lambda a, b: convolved(convolution.Convolved, a, b),
+    "convolution, patches": lambda a, b: convolved(convolution.Patched, a, b),
+    "convolution, twice": lambda a, b: convolved(convolution.Passing, a, b),
 }
 
 
@@ -79,7 +81,7 @@ def test_a_record_moves_the_sum_by_at_most_the_clipping_norm(
     with_, others = RECORDS[kind](left, right), without_first(RECORDS[kind], left, right)
     sums = []
     for record in (with_, others):
-        norms = record.norms().sqrt() * _records.margin(torch.float32)
+        norms = record.norms().sqrt() * gradient_factors.margin(torch.float32)
         drop = ~torch.isfinite(norms)
         sums.append(record.weighted(clip_weights(norms, bound), drop if bool(drop.any()) else None))
     assert bool(torch.isfinite(sums[0]).all())
@@ -144,8 +146,8 @@ def test_equal_numbers_of_any_length_are_clipped_to_the_bound():
     # Squares that all round the same way: float32 sums of them lose a part in 10,000.
     for n in (100, 4096, 300_000):
         for value in (0.1, 0.3, 1e-25, 1e25):
-            record = _records.Stored(torch.full((2, n), value))
-            weights = clip_weights(record.norms().sqrt() * _records.margin(torch.float32), 1e-3)
+            record = gradient_factors.Stored(torch.full((2, n), value))
+            weights = clip_weights(record.norms().sqrt() * gradient_factors.margin(torch.float32), 1e-3)
             total = float(record.weighted(weights[:1].repeat(2) * torch.tensor([1.0, 0.0]), None).norm())
             exact = float(torch.tensor(value).double() * n**0.5)
             assert total <= 1e-3
@@ -155,7 +157,7 @@ def test_equal_numbers_of_any_length_are_clipped_to_the_bound():
 def test_a_small_factor_does_not_hide_a_large_one():
     # 1e-25 squared is 0 in float32, though its product with 1e30 is not.
     left, right = torch.full((1, 1, 4), 1e-25), torch.full((1, 1, 4), 1e30)
-    record = _records.Outer(left, right, torch.Size((4, 4)))
+    record = gradient_factors.Outer(left, right, torch.Size((4, 4)))
     assert float(record.norms().sqrt()) == pytest.approx(4e5, rel=1e-5)
 
 

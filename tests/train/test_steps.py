@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from synthgen.dpsgd import module as module_file
+from synthgen.dpsgd.module import Checkpoints, fit
+from synthgen.dpsgd.step_accounting import LedgerBook
+from synthgen.dpsgd.training_plan import TrainingPlan
 from synthgen.errors import BudgetExceeded, DataError
 from synthgen.privacy.accountant import epsilon_of, from_json
-from synthgen.privacy.ledger import Ledger
+from synthgen.privacy.ledger.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train import module as module_file
-from synthgen.train.module import Checkpoints, fit
-from synthgen.train.plan import TrainingPlan
-from synthgen.train.steps import LedgerBook
 from tests.train.support import C, Linear, patients
 
 PLAN = TrainingPlan(0.5, 20, 2.0, C, 5.0)

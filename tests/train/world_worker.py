@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from synthgen.dpsgd import distributed, noisy_sum, patient_sampling
+from synthgen.dpsgd.module import fit
+from synthgen.dpsgd.patient_sampling import LogicalBatch, Patients, PatientSampler, TensorRecords
+from synthgen.dpsgd.step_accounting import MemoryBook
+from synthgen.dpsgd.training_plan import TrainingPlan
 from synthgen.privacy.noise import NoiseSource
-from synthgen.train import _world, noisy, units
-from synthgen.train.module import fit
-from synthgen.train.plan import TrainingPlan
-from synthgen.train.steps import MemoryBook
-from synthgen.train.units import LogicalBatch, Patients, PatientSampler, TensorRecords
 from tests.train import support
 from tests.train.support import C, Gan, Linear
 
@@ -63,7 +63,7 @@ def trained(
     **options: Any,
 ) -> dict[str, Any]:
     plan = TrainingPlan(rate, steps, sigma, C, 5.0)
-    torch.manual_seed(100 + _world.rank())  # different first weights: the first process's must win
+    torch.manual_seed(100 + distributed.rank())  # different first weights: the first process's must win
     module = Watched(plan)
     torch.nn.init.normal_(module.net.weight)
     held = support.patients(n, value=0.0) if zero else data(n)
@@ -103,28 +103,28 @@ def seeded(values: Any) -> Any:
 
 def skipping(self: PatientSampler) -> Any:
     for step in range(self.reached, self.steps):
-        share = _world.shard(self.draw())
+        share = distributed.shard(self.draw())
         if len(share):
             yield LogicalBatch(step, share, self)
 
 
-def own_noise(self: noisy.NoisySum) -> None:
-    with mock.patch.object(_world, "rank", return_value=0):
+def own_noise(self: noisy_sum.NoisySum) -> None:
+    with mock.patch.object(distributed, "rank", return_value=0):
         self._worker = None
         noisy_release(self)
 
 
-noisy_release = noisy.NoisySum.release
+noisy_release = noisy_sum.NoisySum.release
 
 
 @contextmanager
 def planted(name: str) -> Any:
     with {
-        "5 no sum over processes": lambda: mock.patch.object(_world, "sum_", lambda t: t),
-        "6 shared shards": lambda: mock.patch.object(units._world, "shard", lambda v: v),
-        "7 equal seeds": lambda: mock.patch.object(units._world, "from_first", seeded),
+        "5 no sum over processes": lambda: mock.patch.object(distributed, "sum_", lambda t: t),
+        "6 shared shards": lambda: mock.patch.object(patient_sampling._world, "shard", lambda v: v),
+        "7 equal seeds": lambda: mock.patch.object(patient_sampling._world, "from_first", seeded),
         "8 empty shards dropped": lambda: mock.patch.object(PatientSampler, "__iter__", skipping),
-        "noise of every process": lambda: mock.patch.object(noisy.NoisySum, "release", own_noise),
+        "noise of every process": lambda: mock.patch.object(noisy_sum.NoisySum, "release", own_noise),
     }[name]():
         yield
 
@@ -151,7 +151,7 @@ def main(out: Path) -> None:
     for name, run in FAULTS.items():
         with planted(name):
             found[name] = run(DDP)
-    (out / f"{_world.rank()}.json").write_text(json.dumps(found))
+    (out / f"{distributed.rank()}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     OUTPUT/attributes.csv                   the drawn table; its ids are the files' PatientID
     OUTPUT/<id>/<study>/<series>/1.dcm      one image
 
-Headers are built from an allow-list (see `synthgen.release.export._dicom_iods`) and say in several ways that
+Headers are built from an allow-list (see `synthgen.release.export.dicom_iods`) and say in several ways that
 they are synthetic. UIDs follow from what was drawn and its place, never from a source's.
 """
 
@@ -19,14 +19,14 @@ from typing import Any, get_args
 import numpy as np
 import pandas as pd
 
-from synthgen.burned_in import has_text
+from synthgen.burned_in_text import has_text
+from synthgen.data.images import SyntheticImages, intensities
+from synthgen.data.tables import SyntheticTable
 from synthgen.errors import ConfigError, OperationError
-from synthgen.image_records import SyntheticImages, intensities
-from synthgen.image_spec import Dicom
-from synthgen.records import SyntheticTable
-from synthgen.safe_files import make_folders, sync_disk, write_bytes
-from synthgen.sample import write_table
-from synthgen.schema import Schema
+from synthgen.files.safe_files import make_folders, sync_disk, write_bytes
+from synthgen.sampling.draw import write_table
+from synthgen.schema.image_format import Dicom
+from synthgen.schema.schema import Schema
 
 TABLE = "attributes.csv"
 KINDS = ("CR", "DX", "CT", "MR", "SC")
@@ -164,13 +164,13 @@ def _instance(
     digest: str,
     source: str,
 ) -> Any:
-    from synthgen.release.export import _dicom_iods
+    from synthgen.release.export import dicom_iods
 
     number = images.first_id + place
     dicom = None if images.schema.images is None else images.schema.images.dicom
     planes = list(intensities(images.pixels[place], images.schema))
-    return _dicom_iods.Instance(
-        modality=next(one for one in get_args(_dicom_iods.Modality) if one == kind),
+    return dicom_iods.Instance(
+        modality=next(one for one in get_args(dicom_iods.Modality) if one == kind),
         patient=patient,
         uids={name: uid(digest, name, number) for name in ("study", "series", "instance", "frame")},
         told=told,
@@ -186,9 +186,9 @@ def _write(one: Any, pixels: np.ndarray, bits: int, output: Path) -> None:
     from pydicom.filewriter import dcmwrite
     from pydicom.uid import UID, ExplicitVRLittleEndian
 
-    from synthgen.release.export import _dicom_iods
+    from synthgen.release.export import dicom_iods
 
-    dataset = _dicom_iods.build(one, pixels, bits=bits)
+    dataset = dicom_iods.build(one, pixels, bits=bits)
     dataset.file_meta = FileMetaDataset()
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID

@@ -11,14 +11,14 @@ import hashlib
 from importlib import resources
 from pathlib import Path
 
-from synthgen.release._words import rounded
-from synthgen.release.record import record_digest
-from synthgen.release.report._content import Edition, PublicContent, ReportContent
-from synthgen.release.report._html import Html, element, join, paragraph
-from synthgen.release.report._internal import internal_band, internal_sections
-from synthgen.release.report._marginals import Marginal, marginals
-from synthgen.release.report._public import Section, edition_badge, public_band, public_sections
-from synthgen.safe_files import write_bytes
+from synthgen.files.safe_files import write_bytes
+from synthgen.release.plain_language import rounded
+from synthgen.release.record.record import record_digest
+from synthgen.release.report.content import Edition, PublicContent, ReportContent
+from synthgen.release.report.html import Html, element, join, paragraph
+from synthgen.release.report.internal_edition import internal_band, internal_sections
+from synthgen.release.report.marginals import Marginal, marginals
+from synthgen.release.report.public_edition import Section, edition_badge, public_band, public_sections
 
 __all__ = [
     "Marginal",

@@ -1,0 +1,1 @@
+"""Per-patient gradients of single layers, computed without materialising them where possible."""

@@ -1,0 +1,1 @@
+"""What membership attacks share: scores, rates at fixed false positives, evidence."""

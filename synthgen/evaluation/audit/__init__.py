@@ -1,0 +1,1 @@
+"""Empirical lower bounds of epsilon from canaries in surrogate fits."""

@@ -1,0 +1,1 @@
+"""Numbers that metrics compute from records and images before they compare them."""

@@ -1,0 +1,1 @@
+"""Attacks on parts of records: single values, combinations, links between halves."""

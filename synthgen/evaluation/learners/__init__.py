@@ -1,0 +1,1 @@
+"""Models that metrics train on real and synthetic records."""

@@ -1,0 +1,1 @@
+"""Intervals, discrepancies and tests, each on arrays alone."""

@@ -1,0 +1,1 @@
+"""Read and write files within declared limits, wherever they come from."""

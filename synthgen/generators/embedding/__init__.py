@@ -1,0 +1,1 @@
+"""The base model of images: DP statistics of a fixed public embedding."""

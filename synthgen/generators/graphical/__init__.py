@@ -1,0 +1,1 @@
+"""Graphical models over discrete columns: junction trees, inference, conditional sampling."""

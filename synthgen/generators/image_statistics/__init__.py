@@ -1,0 +1,1 @@
+"""DP statistics of images: cosine moments, histograms, spectra, nearest-neighbour votes."""

@@ -1,0 +1,1 @@
+"""The generator `diffusion` of images: a DP base model refined by DP-SGD diffusion."""

@@ -1,0 +1,1 @@
+"""The base model of tables: select, measure and estimate marginals under DP."""

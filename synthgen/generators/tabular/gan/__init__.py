@@ -1,0 +1,1 @@
+"""The generator `gan` of tables: a DP marginal model refined against a private critic."""

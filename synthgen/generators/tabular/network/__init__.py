@@ -1,0 +1,1 @@
+"""The generator `network`: marginals measured with DP, fitted by a neural network."""

@@ -1,0 +1,1 @@
+"""The generator `pategan`: teachers on disjoint patients, a student on their noisy votes."""

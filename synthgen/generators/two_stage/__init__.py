@@ -1,0 +1,1 @@
+"""Two-stage generators: a DP base model, then a refiner trained with DP-SGD."""

@@ -1,0 +1,1 @@
+"""Read DICOM files in a separate process and select what the schema allows."""

@@ -1,0 +1,1 @@
+"""Read folders of images and array files."""

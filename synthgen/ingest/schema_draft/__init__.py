@@ -1,0 +1,1 @@
+"""Draft a schema from a table, a folder of images or a REDCap dictionary; nothing is confirmed."""

@@ -1,0 +1,1 @@
+"""Read tables of a hospital into canonical columns."""

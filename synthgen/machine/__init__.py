@@ -1,0 +1,1 @@
+"""What the operating system gives: child processes, memory and disk, the start of the program."""

@@ -1,0 +1,1 @@
+"""The folder that leaves the building, and its verification on another machine."""

@@ -1,0 +1,1 @@
+"""The decision: a policy's rules on the metrics' results."""

@@ -1,0 +1,1 @@
+"""The privacy record of a release, and how its statements are worded."""

@@ -1,0 +1,1 @@
+"""Draw synthetic records from a fitted model and write them."""
