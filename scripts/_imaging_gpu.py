@@ -82,7 +82,7 @@ def one(
     import _imaging_learner as learner
     from bench_imaging import figures
 
-    config = generator_settings(options, prefix="imaging_")
+    config = generator_settings(options, modality="imaging")
     plan = config.plan(train.schema, epsilon=epsilon, delta=DELTA, patients=len(train))
     start = time.perf_counter()
     model = config.fit(train, plan, noise=NoiseSource.for_tests(seed))

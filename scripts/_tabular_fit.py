@@ -78,7 +78,7 @@ def _fit(generator: str, name: str, epsilon: float, seed: int, options: Row, ben
     schema = schema_of(tables, name)
     data = table_of(tables, name, schema)
     start, worked = time.perf_counter(), time.process_time()
-    config = plugins.load("synthgen.generators", generator, prefix="tabular_").Config(**options)
+    config = plugins.load("synthgen.generators.tabular", generator).Config(**options)
     plan = config.plan(schema, epsilon=epsilon, delta=DELTA, patients=len(data))
     model = config.fit(data, plan, noise=NoiseSource.system())
     drawn = draw(model, schema, len(data), seed=seed).to_pandas()

@@ -102,7 +102,7 @@ def one_run(task: tuple[str, float]) -> dict[str, Any]:
     images = name.startswith("images: ")
     key = name.removeprefix("images: ")
     schema = phantoms.schema_of(size=16) if images else make_schema(FIELDS)
-    config = plugins.load("synthgen.generators", key, prefix="imaging_" if images else "tabular_").Config(
+    config = plugins.load(f"synthgen.generators.{'imaging' if images else 'tabular'}", key).Config(
         **OWN.get(name, {})
     )
     plan = config.plan(schema, epsilon=epsilon, delta=DELTA, patients=PATIENTS)

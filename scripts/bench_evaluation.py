@@ -31,9 +31,9 @@ import numpy as np
 from _peers import ONE_THREAD
 from _tabular_fit import load
 
-from synthgen import plugins
 from synthgen.evaluation.attacks.rates import true_positive_rates
 from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.catalogue import load_metric
 from synthgen.evaluation.statistics.auc import delong
 
 KEPT = Path(__file__).parent / "results" / "evaluation_rivals.json"
@@ -60,7 +60,7 @@ def measure(inputs: Inputs, name: str, seed: int) -> Row:
 
 
 def _measured(inputs: Inputs, name: str, seed: int) -> Row:
-    metric = plugins.load("synthgen.evaluation", name)
+    metric = load_metric(name)
     start, worked = time.perf_counter(), time.process_time()
     found = metric.evaluate(inputs, rng=np.random.default_rng(seed))
     row: Row = {"seconds": time.perf_counter() - start, "cpu_seconds": time.process_time() - worked}

@@ -76,7 +76,7 @@ def fitted(data: str, generator: str, epsilon: float, share: float, patients: in
     )
     n_train = train.unit_codes()[1]
     options = {"groups": {"share": share}} if share else {}
-    config = plugins.load("synthgen.generators", generator, prefix="tabular_").Config(**options)
+    config = plugins.load("synthgen.generators.tabular", generator).Config(**options)
     plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=n_train)
     model = config.fit(train, plan, noise=NoiseSource.system())
     target, groups = schema.with_role("label")[0], schema.with_role("protected")
@@ -96,11 +96,11 @@ def judged(inputs: Any) -> list[Row]:
     """Return by group each metric's figure and the half width of its interval; None where insufficient."""
     import numpy as np
 
-    from synthgen import plugins
+    from synthgen.evaluation.catalogue import load_metric
 
     found: dict[str, Row] = {}
     for metric, key in METRICS.items():
-        result = plugins.load("synthgen.evaluation", metric).evaluate(inputs, rng=np.random.default_rng(0))
+        result = load_metric(metric).evaluate(inputs, rng=np.random.default_rng(0))
         for group, estimate in result.groups.get(key, {}).items():
             known = estimate.status == "ok"
             half = (estimate.high - estimate.low) / 2

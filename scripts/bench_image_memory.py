@@ -40,7 +40,7 @@ def measure(generator: str, size: int, n_images: int) -> dict[str, Any]:
     frame = attributes(patients * 4, rng)
     pixels = rng.integers(0, 256, (patients * 4, 1, size, size), dtype=np.uint8)
     data = RealImages(schema, frame, np.repeat([f"p{i}" for i in range(patients)], 4), pixels=pixels)
-    settings = plugins.load("synthgen.generators", generator, prefix="imaging_").Config(**SHORT[generator])
+    settings = plugins.load("synthgen.generators.imaging", generator).Config(**SHORT[generator])
     start = peak()
     plan = settings.plan(schema, epsilon=8.0, delta=1e-5, patients=patients)
     at: dict[str, float] = {}

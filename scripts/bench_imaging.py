@@ -181,7 +181,7 @@ def _drawn(
     start, cpu = time.perf_counter(), time.process_time()
     drawn: Any = train
     if epsilon is not None:
-        config = generator_settings(options, prefix="imaging_")
+        config = generator_settings(options, modality="imaging")
         plan = config.plan(train.schema, epsilon=epsilon, delta=DELTA, patients=len(train))
         model = config.fit(train, plan, noise=NoiseSource.for_tests(seed))
         fitted, cpu_fitted = time.perf_counter() - start, time.process_time() - cpu

@@ -83,7 +83,7 @@ def measure(
 ) -> dict[str, float | str]:
     """Fit once and return a row."""
     schema, n_patients = train.schema, train.unit_codes()[1]
-    config = for_schema(plugins.load("synthgen.generators", name, prefix="tabular_").Config(), schema)
+    config = for_schema(plugins.load("synthgen.generators.tabular", name).Config(), schema)
     plan = config.plan(schema, epsilon=epsilon, delta=DELTA, patients=n_patients)
     started = time.perf_counter()
     model = config.fit(train, plan, noise=NoiseSource.system())

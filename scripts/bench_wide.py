@@ -127,7 +127,7 @@ def measure(generator: str, bench: Path, n_columns: int, n_rows: int) -> Row:
     """Fit, sample and score one generator in this process."""
     schema, train, holdout = wide(bench, n_columns, n_rows)
     data = RealTable(schema, train, np.array([str(i) for i in range(n_rows)], dtype=object))
-    config = plugins.load("synthgen.generators", generator, prefix="tabular_").Config()
+    config = plugins.load("synthgen.generators.tabular", generator).Config()
     start = time.perf_counter()
     plan = config.plan(schema, epsilon=EPSILON, delta=DELTA, patients=n_rows)
     model = config.fit(data, plan, noise=NoiseSource.system())

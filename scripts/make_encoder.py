@@ -146,7 +146,7 @@ def _correlation(embedding: torch.Tensor) -> torch.Tensor:
 
 
 def exported(net: Network, images: torch.Tensor) -> dict[str, np.ndarray]:
-    """Return what `synthgen.evaluation.features.phantom_encoder` reads: folded weights in the order that it uses."""
+    """Return the folded weights in the order in which `phantom_encoder` reads them."""
     tensors: dict[str, Any] = {}
     for i, (conv, norm, _) in enumerate(net.blocks):
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)

@@ -131,7 +131,7 @@ def fit(
         config=config,
         path=Path.cwd() / "python",
         schema=described,
-        generator=generator_settings(options, prefix="tabular_" if size is None else "imaging_"),
+        generator=generator_settings(options, modality="tabular" if size is None else "imaging"),
         table=table,
         policy="default",
         digest="python",

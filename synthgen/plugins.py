@@ -1,7 +1,7 @@
-"""Find generators and metrics by file name: adding one is adding one file.
+"""Find generators, phantoms and metrics by place: adding one is adding a file or a folder.
 
-There is no registry to edit. The public files of a package (no leading underscore) are its
-plug-ins, and a file's name is its key in the config.
+There is no registry to edit. The files and folders of a package are its plug-ins, and their name is their key
+in the config.
 """
 
 from __future__ import annotations
@@ -13,31 +13,27 @@ from types import ModuleType
 from synthgen.errors import ConfigError
 
 
-def names(package: str, *, prefix: str = "") -> list[str]:
+def names(package: str) -> list[str]:
     """Return the plug-ins of a package in alphabetical order, without importing them.
 
     Args:
-        package: dotted name, such as ``synthgen.generators``.
-        prefix: keep the names that start with it, and cut it off, such as ``tabular_``.
+        package: dotted name, such as ``synthgen.generators.tabular``.
     """
     root = importlib.import_module(package)
-    found = (module.name for module in pkgutil.iter_modules(root.__path__))
-    return sorted(
-        name.removeprefix(prefix) for name in found if not name.startswith("_") and name.startswith(prefix)
-    )
+    return sorted(module.name for module in pkgutil.iter_modules(root.__path__))
 
 
-def load(package: str, name: str, *, prefix: str = "") -> ModuleType:
+def load(package: str, name: str) -> ModuleType:
     """Import the plug-in of that name.
 
     Raises:
-        ConfigError: no public file of that name exists; the known names are listed.
+        ConfigError: no file or folder of that name exists; the known names are listed.
     """
-    known = names(package, prefix=prefix)
+    known = names(package)
     if name not in known:
         raise ConfigError(
             f"Expected one of {known}, got {name!r}.",
             where=package,
             next_step="Correct the name in the config.",
         )
-    return importlib.import_module(f"{package}.{prefix}{name}")
+    return importlib.import_module(f"{package}.{name}")

@@ -61,7 +61,7 @@ def fitted(cohort: str, generator: str, epsilon: float, train: int | None, holdo
     }
     n = len(parts["train"])
     start = time.process_time()
-    config = plugins.load("synthgen.generators", generator, prefix="tabular_").Config()
+    config = plugins.load("synthgen.generators.tabular", generator).Config()
     plan = config.plan(schema, epsilon=epsilon, delta=DELTA, patients=n)
     model = config.fit(parts["train"], plan, noise=NoiseSource.system())
     drawn = draw(model, schema, n, seed=SEED).frame

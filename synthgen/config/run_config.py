@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from synthgen.privacy.ledger.ledger import Ledger
 
 GENERATORS = "synthgen.generators"
-Kind = Literal["tabular_", "imaging_"]
+Kind = Literal["tabular", "imaging"]
 Format = Literal["csv", "parquet", "dicom"]
 AUTO = {"name": "auto"}
 CONFIG, SCHEMA, POLICY = "config.yaml", "schema.yaml", "policy."
@@ -233,8 +233,8 @@ def load_config(
         files[name] = path.parent / policy if copies is None else copies / name
         policy = str(files[name])
     policy = "images" if policy == "default" and schema.images is not None else policy
-    kind: Kind = "tabular_" if schema.images is None else "imaging_"
-    generator = generator_settings(document.get("generator", config.generator), path=path, prefix=kind)
+    kind: Kind = "tabular" if schema.images is None else "imaging"
+    generator = generator_settings(document.get("generator", config.generator), path=path, modality=kind)
     digest = _digest(config, schema, generator)
     table = path.parent / config.data.source.path
     if ledger_is_named is None:
@@ -268,19 +268,19 @@ def own_ledger(cohort: str) -> str:
 
 
 def generator_settings(
-    options: Mapping[str, Any], *, path: Path = Path("generator"), prefix: Kind = "tabular_"
+    options: Mapping[str, Any], *, path: Path = Path("generator"), modality: Kind = "tabular"
 ) -> Any:
     """Return the settings of the generator that ``options`` names.
 
     Args:
         options: its section of the config.
         path: the config, for messages.
-        prefix: of the generator's file: what it generates.
+        modality: what it generates.
 
     Raises:
         ConfigError: unknown generator or option.
     """
-    name, known = options.get("name"), plugins.names(GENERATORS, prefix=prefix)
+    name, known = options.get("name"), plugins.names(f"{GENERATORS}.{modality}")
     if name not in known:
         line = yaml_file.line_of(options, ("name",))
         raise ConfigError(
@@ -288,7 +288,7 @@ def generator_settings(
             where=f"{path}:{line}" if line else str(path),
             next_step="Correct the name.",
         )
-    module = plugins.load(GENERATORS, name, prefix=prefix)
+    module = plugins.load(f"{GENERATORS}.{modality}", name)
     return yaml_file.parse(module.Config, options, path=path, at=("generator",))
 
 

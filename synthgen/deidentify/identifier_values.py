@@ -1,4 +1,4 @@
-"""Which columns hold a person's identifiers, judged by their cells; `synthgen.deidentify.identifier_names` judges names.
+"""Find columns that hold a person's identifiers by their cells; `identifier_names` judges their names.
 
 Each pattern is precise rather than complete: a reminder, not proof. It fires on a share of the cells
 and on a number of different values, so that a shared web address or one odd code is no alarm. Numbers

@@ -9,18 +9,11 @@ from types import ModuleType
 
 import numpy as np
 
-from synthgen import plugins
 from synthgen.data.images import SyntheticImages
-from synthgen.evaluation.base import HEADS, Inputs, MetricResult
+from synthgen.evaluation.base import Inputs, MetricResult
 from synthgen.evaluation.canonical_order import canonical, ordered
+from synthgen.evaluation.catalogue import load_metric, metric_names
 from synthgen.evaluation.statistics.patients import one_row_each, together
-
-PACKAGE = "synthgen.evaluation"
-
-
-def metric_names() -> list[str]:
-    """Return the metrics that exist: the public files that start with a head's name."""
-    return [name for name in plugins.names(PACKAGE) if name.partition("_")[0] in HEADS]
 
 
 def is_of_images(name: str) -> bool:
@@ -63,7 +56,7 @@ def evaluate_all(
         if progress is not None:
             progress(name, i / len(names))
         rng = np.random.default_rng([seed, zlib.crc32(name.encode())])
-        metric = plugins.load(PACKAGE, name)
+        metric = load_metric(name)
         mine = seen[name.startswith("leakage"), bool(getattr(metric, "ALL_ROWS", False))]
         found = metric.evaluate(mine, rng=rng)
         results.append(with_caps(found, metric))

@@ -27,7 +27,7 @@ from synthgen.privacy.plan import PrivacyPlan
 from synthgen.schema.schema import Schema
 from synthgen.settings import Settings
 
-PACKAGE, TABLES = "synthgen.generators", "tabular_"
+TABLES = "synthgen.generators.tabular"
 SHARE_COLUMN, SHARE_MOST = 0.03, 0.2
 KEY, NAME = "attributes", "generator.json"
 
@@ -47,7 +47,7 @@ class ImagingSettings(Settings):
         share = self.attributes.get("share", SHARE_MOST)
         if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
             raise ValueError("attributes.share: expected a number above 0 and below 1")
-        known = plugins.names(PACKAGE, prefix=TABLES)
+        known = plugins.names(TABLES)
         if self.attributes.get("name") not in known:
             raise ValueError(f"attributes.name: expected one of {known}, got another name")
         try:
@@ -61,7 +61,7 @@ class ImagingSettings(Settings):
     def table_config(self) -> TableConfig:
         """Return the settings of the table generator."""
         options = {key: value for key, value in self.attributes.items() if key != "share"}
-        module = plugins.load(PACKAGE, str(options["name"]), prefix=TABLES)
+        module = plugins.load(TABLES, str(options["name"]))
         return cast(TableConfig, module.Config.model_validate_json(json.dumps(options)))
 
     def share(self, schema: Schema) -> float:
@@ -164,5 +164,5 @@ def load_attributes(folder: Path, schema: Schema) -> tuple[TableModel, str]:
     place = folder / KEY
     with model_files.reading(folder, "a saved model of attributes"):
         name = str(model_files.meta(place, "generator.json")["generator"])
-    module = plugins.load(PACKAGE, name, prefix=TABLES)
+    module = plugins.load(TABLES, name)
     return cast(TableModel, module.load(place, schema)), name

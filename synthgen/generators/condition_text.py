@@ -25,7 +25,7 @@ _COMMA = re.compile(r"[+-]?\d*,\d+(?:[eE][+-]?\d+)?")
 
 
 def parse_where(where: str | Sequence[str], schema: Schema) -> dict[str, Any]:
-    """Return conditions by column from their texts, as `synthgen.generators.conditions.conditions` takes them.
+    """Return conditions by column from their texts, as `generators.conditions` takes them.
 
     Args:
         where: one text, or several for different columns.

@@ -58,8 +58,8 @@ def load_model(folder: Path) -> tuple[TableModel, Schema, str]:
         limits.require("schema_fields", len(content["fields"]), where=str(folder))
         schema = Schema.model_validate_json(json.dumps(content))
         generator = read_name(folder / KIND_FILE)
-        prefix = "tabular_" if schema.images is None else "imaging_"
-        module = plugins.load("synthgen.generators", generator, prefix=prefix)
+        modality = "tabular" if schema.images is None else "imaging"
+        module = plugins.load(f"synthgen.generators.{modality}", generator)
         model = cast(TableModel, module.load(folder, fitted_schema(schema)))
         return with_schema(model, schema), schema, generator
 

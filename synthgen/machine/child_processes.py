@@ -64,7 +64,7 @@ def environment() -> dict[str, str]:
 
 def module_path() -> list[str]:
     """Return where this process finds modules, without the current folder, unless this package lies in it."""
-    own = Path(__file__).resolve().parent.parent
+    own = Path(__file__).resolve().parents[2]
     try:
         here = Path.cwd()
     except OSError:  # it was removed

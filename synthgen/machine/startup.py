@@ -34,7 +34,7 @@ def prepare() -> None:
     if not _is_program():
         return
     os.environ.setdefault(OFFLINE, "1")
-    own = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    own = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
     unsafe = {"", os.curdir}
     if _relative_parts(os.environ.get("PYTHONPATH", "")):
         unsafe.add(_current())

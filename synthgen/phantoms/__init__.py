@@ -27,10 +27,10 @@ class Family(Protocol):
 
 def names() -> list[str]:
     """Return the names of the families."""
-    return plugins.names(PACKAGE, prefix="")
+    return plugins.names(PACKAGE)
 
 
 def family(name: str) -> Family:
     """Return a family by name."""
-    found: Family = plugins.load(PACKAGE, name, prefix="")
+    found: Family = plugins.load(PACKAGE, name)
     return found

@@ -246,10 +246,10 @@ def _machine(loaded: Loaded, plan: PrivacyPlan, memory: float | None, output: Pa
 
 def _smaller(loaded: Loaded, plan: PrivacyPlan, most: float) -> list[str]:
     """Return the generators that would fit, with their default settings."""
-    prefix = "tabular_" if loaded.schema.images is None else "imaging_"
+    package = f"synthgen.generators.{'tabular' if loaded.schema.images is None else 'imaging'}"
     fitting = []
-    for name in plugins.names("synthgen.generators", prefix=prefix):
-        module = plugins.load("synthgen.generators", name, prefix=prefix)
+    for name in plugins.names(package):
+        module = plugins.load(package, name)
         memory = memory_of(module.Config(), loaded.schema, loaded.config.budget.patients or plan.patients)
         if name != "auto" and memory is not None and memory <= most:
             fitting.append(name)

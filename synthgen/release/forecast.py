@@ -15,8 +15,8 @@ from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
-from synthgen import plugins
 from synthgen.evaluation.base import HEADS, Estimate, MetricResult, result
+from synthgen.evaluation.catalogue import load_metric
 from synthgen.evaluation.expected_power import Declared
 from synthgen.evaluation.statistics.intervals import Z, exactly, insufficient
 from synthgen.release.gate.confidence_levels import depth, is_compared
@@ -210,7 +210,7 @@ def _together(unproven: Sequence[tuple[float, Rule, Estimate]]) -> float:
 
 def _expected(name: str, policy: Policy, declared: Declared) -> MetricResult:
     """Return what a metric would find: what it says itself, else that it passes if it has its patients."""
-    metric = plugins.load("synthgen.evaluation", name)
+    metric = load_metric(name)
     declared = _tested(name, declared)
     found: MetricResult | None = metric.expect(declared) if hasattr(metric, "expect") else None
     if found is not None:

@@ -20,7 +20,7 @@ from synthgen.privacy.noise import NoiseSource
 from synthgen.sampling.draw import draw
 from synthgen.schema.schema import Schema
 
-NAMES = plugins.names("synthgen.generators", prefix="tabular_")
+NAMES = plugins.names("synthgen.generators.tabular")
 QUICK = {"pretraining": 30, "steps": 5}  # settings of generators that train; the contract holds for any
 GIVEN = [name for name in NAMES if can_link(name)]
 SCHEMA: dict[str, Any] = {
@@ -53,7 +53,7 @@ def fitted(schema: Schema) -> dict[str, Any]:
     data = RealTable(schema, frame, np.array([f"p{i // 3}" for i in range(n)], dtype=object))
     models = {}
     for name in NAMES:
-        made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
+        made = plugins.load("synthgen.generators.tabular", name).Config
         config = made(**{key: value for key, value in QUICK.items() if key in made.model_fields})
         assert isinstance(config, TableConfig)
         plan = config.plan(schema, epsilon=2.0, delta=1e-6, patients=300)
@@ -63,7 +63,7 @@ def fitted(schema: Schema) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_plan_keeps_to_its_epsilon_and_is_the_same_each_time(name: str, schema: Schema) -> None:
-    config = plugins.load("synthgen.generators", name, prefix="tabular_").Config()
+    config = plugins.load("synthgen.generators.tabular", name).Config()
     plans = [config.plan(schema, epsilon=0.7, delta=1e-6, patients=300) for _ in range(2)]
     assert plans[0] == plans[1]
     assert epsilon_of([plans[0].event], 1e-6, adaptive=True) <= 0.7
@@ -118,7 +118,7 @@ def test_linked_rows_stay_together_or_the_generator_is_refused(
     unit = {"column": "patient", "max_records": 3, "records": "linked", "order": "day"}
     text = json.dumps({"unit": unit, "fields": [*SCHEMA["fields"], time]})
     linked = Schema.model_validate_json(text)
-    made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
+    made = plugins.load("synthgen.generators.tabular", name).Config
     config = made(**{key: value for key, value in QUICK.items() if key in made.model_fields})
     if name not in GIVEN:
         with pytest.raises(ConfigError, match="row before"):
@@ -153,7 +153,7 @@ def test_a_plan_never_promises_a_count_less_noise_than_all_its_budget_could_buy(
     name: str, schema: Schema
 ) -> None:
     """`plan` and the report tell from these numbers what error a rate has."""
-    config = plugins.load("synthgen.generators", name, prefix="tabular_").Config()
+    config = plugins.load("synthgen.generators.tabular", name).Config()
     plan = config.plan(schema, epsilon=1.0, delta=1e-6, patients=300)
     told = [stage.noise for stage in plan.stages if stage.noise is not None]
     assert told

@@ -16,7 +16,7 @@ from synthgen.privacy.noise import NoiseSource
 from synthgen.sampling.draw import draw
 from tests.phantoms import cohort, schema_of
 
-NAMES = plugins.names("synthgen.generators", prefix="imaging_")
+NAMES = plugins.names("synthgen.generators.imaging")
 
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -34,7 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 def config_of(name: str) -> Any:
     """Return a generator's settings, with less training where its defaults take minutes."""
-    return plugins.load("synthgen.generators", name, prefix="imaging_").Config(**SMALL.get(name, {}))
+    return plugins.load("synthgen.generators.imaging", name).Config(**SMALL.get(name, {}))
 
 
 @pytest.fixture(scope="module")

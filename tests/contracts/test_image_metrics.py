@@ -9,12 +9,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from synthgen import plugins
 from synthgen.data.images import SyntheticImages
 from synthgen.evaluation.base import Claim, Inputs, MetricResult
+from synthgen.evaluation.catalogue import load_metric, metric_names
 from synthgen.evaluation.learners import imaging
 from synthgen.evaluation.results_json import results_from_json, results_to_json
-from synthgen.evaluation.run import PACKAGE, evaluate_all, is_of_images, metric_names
+from synthgen.evaluation.run import evaluate_all, is_of_images
 from synthgen.release.gate.gate import decide, load_policy
 from tests.phantoms import cohort, synthetic
 
@@ -33,7 +33,7 @@ def inputs() -> Inputs:
 
 
 def run(name: str, inputs: Inputs) -> MetricResult:
-    result: MetricResult = plugins.load(PACKAGE, name).evaluate(inputs, rng=np.random.default_rng(0))
+    result: MetricResult = load_metric(name).evaluate(inputs, rng=np.random.default_rng(0))
     return result
 
 

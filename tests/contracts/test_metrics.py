@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen import plugins
 from synthgen.data.tables import RealTable, SyntheticTable
 from synthgen.evaluation.audit.bounds import OneRun
 from synthgen.evaluation.audit.twin import TwinAudit
 from synthgen.evaluation.audit.twin_inference import TwinInference
 from synthgen.evaluation.base import HEADS, Claim, Inputs, MetricResult
+from synthgen.evaluation.catalogue import load_metric, metric_names
 from synthgen.evaluation.results_json import results_from_json, results_to_json
-from synthgen.evaluation.run import PACKAGE, evaluate_all, is_of_images, metric_names
+from synthgen.evaluation.run import evaluate_all, is_of_images
 from synthgen.schema.schema import Schema
 
 FIELDS: list[dict[str, Any]] = [
@@ -87,18 +87,16 @@ def linked(inputs: Inputs) -> Inputs:
 
 
 def run(name: str, inputs: Inputs, seed: int = 0) -> MetricResult:
-    metric = plugins.load(PACKAGE, name)
+    metric = load_metric(name)
     if getattr(metric, "LINKED_ONLY", False) and len(inputs.schema.columns) > 1:
         inputs = linked(inputs)
     result: MetricResult = metric.evaluate(inputs, rng=np.random.default_rng(seed))
     return result
 
 
-@pytest.mark.parametrize(
-    "name", [n for n in NAMES if getattr(plugins.load(PACKAGE, n), "LINKED_ONLY", False)]
-)
+@pytest.mark.parametrize("name", [n for n in NAMES if getattr(load_metric(n), "LINKED_ONLY", False)])
 def test_a_metric_of_linked_records_does_not_judge_single_ones(name: str, inputs: Inputs) -> None:
-    result: MetricResult = plugins.load(PACKAGE, name).evaluate(inputs, rng=np.random.default_rng(0))
+    result: MetricResult = load_metric(name).evaluate(inputs, rng=np.random.default_rng(0))
     assert (result.status, result.estimates) == ("not-applicable", {})
     assert result.note
 

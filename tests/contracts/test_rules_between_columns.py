@@ -14,7 +14,7 @@ from synthgen.privacy.noise import NoiseSource
 from synthgen.sampling.draw import draw, violations
 from synthgen.schema.schema import Schema
 
-NAMES = plugins.names("synthgen.generators", prefix="tabular_")
+NAMES = plugins.names("synthgen.generators.tabular")
 QUICK = {"pretraining": 30, "steps": 5, "components": 50, "generator_steps": 5, "rounds": 2}
 N = 600
 RULES = [
@@ -90,7 +90,7 @@ def distance(one: pd.Series, other: pd.Series, n_bins: int = 10) -> float:
 @pytest.mark.parametrize("name", NAMES)
 def test_all_rules_hold_in_all_records_and_marginals_stay(name: str) -> None:
     schema, frame = schema_of(RULES), cohort()
-    made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
+    made = plugins.load("synthgen.generators.tabular", name).Config
     config = made(**{key: value for key, value in QUICK.items() if key in made.model_fields})
     plan = config.plan(schema, epsilon=8.0, delta=1e-6, patients=N)
     data = RealTable(schema, frame, np.array([f"p{i}" for i in range(N)], dtype=object))
@@ -133,7 +133,7 @@ def test_rules_between_time_static_and_other_columns_hold_in_linked_rows(name: s
     born = pd.Series(frame["admitted"]).groupby(units).transform("min") - 1000
     stay = frame["discharged"] + DAY_2010 - frame["admitted"]
     linked = frame[["admitted", "discharged", "died"]].assign(born=born, stay=stay)
-    made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
+    made = plugins.load("synthgen.generators.tabular", name).Config
     config = for_schema(
         made(**{key: value for key, value in QUICK.items() if key in made.model_fields}), schema
     )

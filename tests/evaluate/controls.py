@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from synthgen import plugins
 from synthgen.data.tables import RealTable, SyntheticTable
 from synthgen.evaluation.base import Claim, Inputs
-from synthgen.evaluation.run import PACKAGE, evaluate_all
+from synthgen.evaluation.catalogue import load_metric
+from synthgen.evaluation.run import evaluate_all
 from synthgen.evaluation.statistics.patients import one_record_each
 from synthgen.release.gate.gate import Verdict, decide, load_policy
 from synthgen.release.gate.policy import Policy
@@ -139,9 +139,7 @@ def judge(inputs: Inputs, seed: int = 0) -> Verdict:
 
 def judge_by(inputs: Inputs, metrics: Sequence[str], seed: int = 0) -> Verdict:
     """Return the verdict of some metrics, at a level as strict as among all of them."""
-    results = [
-        plugins.load(PACKAGE, name).evaluate(inputs, rng=np.random.default_rng(seed)) for name in metrics
-    ]
+    results = [load_metric(name).evaluate(inputs, rng=np.random.default_rng(seed)) for name in metrics]
     policy = load_policy("default")
     strict: Policy = policy.model_copy(update={"wrongful_refusal": policy.wrongful_refusal / COMPARISONS})
     return decide(results, strict)

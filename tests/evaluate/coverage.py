@@ -26,15 +26,14 @@ import pandas as pd
 from scipy.stats import norm
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 
-from synthgen import plugins
 from synthgen.evaluation.attacks import attack as _attack
 from synthgen.evaluation.attacks import rates as _rates
 from synthgen.evaluation.base import Claim, Estimate, Inputs, MetricResult
+from synthgen.evaluation.catalogue import load_metric
 from synthgen.evaluation.features import radiomics_encoder
 from synthgen.evaluation.features.design import ordinal
 from synthgen.evaluation.fidelity import discriminator as fidelity_discriminator
 from synthgen.evaluation.learners import expected_labels, imaging, regressions, tabular
-from synthgen.evaluation.run import PACKAGE
 from synthgen.evaluation.statistics.auc import delong
 from synthgen.schema.schema import Schema
 from tests.evaluate import worlds
@@ -190,7 +189,7 @@ def repetition(name: str, seed: int) -> dict[str, Row]:
             inputs = replace(inputs, groups=("sex",))
         many = replace(inputs, holdout=large_holdout(case.draw)) if case.conditional else inputs
         for metric in case.metrics:
-            module = plugins.load(PACKAGE, metric)
+            module = load_metric(metric)
             result = module.evaluate(inputs, rng=np.random.default_rng(seed))
             truths = held_out(module, many) if metric in case.conditional else {}
             for key, estimate in figures(result).items():
@@ -233,7 +232,7 @@ def figures(result: MetricResult) -> dict[str, Estimate]:
 
 def held_out(module: ModuleType, many: Inputs) -> dict[str, float]:
     """Return the metric's values for the same fitted models on a large holdout: learners have fixed seeds."""
-    gap = plugins.load(PACKAGE, "fairness_utility_gap")
+    gap = load_metric("fairness_utility_gap")
     with changed(module, "DRAWS", 1), changed(gap, "DRAWS", 1):
         result = module.evaluate(many, rng=np.random.default_rng(0))
     return {key: estimate.value for key, estimate in figures(result).items()}
@@ -310,7 +309,7 @@ def cheap(name: str) -> Iterator[None]:
     Cases named ``learners`` keep the learners of the package, and are run less often.
     """
     names = (*IMAGES, *IMAGE_LEAKS, *LEARNT, *HELD, *ATTACKS)
-    modules = {metric: plugins.load(PACKAGE, metric) for metric in names}
+    modules = {metric: load_metric(metric) for metric in names}
     with ExitStack() as stack:
         stack.enter_context(changed(imaging, "encode", _pixels))
         for metric in (*IMAGES, "leakage_image_encoder"):

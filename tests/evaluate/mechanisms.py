@@ -93,7 +93,7 @@ def tabular(
     """Return a table generator; the patient is alone in every cell, with ``copies`` equal records."""
     unit = {"column": "pid", "max_records": copies}
     schema = Schema.model_validate_json(json.dumps({"unit": unit, "fields": FIELDS}))
-    config = plugins.load("synthgen.generators", name, prefix="tabular_").Config(**options)
+    config = plugins.load("synthgen.generators.tabular", name).Config(**options)
     plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=CROWD)
 
     def data(k: int) -> RealTable:
@@ -123,7 +123,7 @@ def pictures(name: str, epsilon: float, *, kind: type[Mechanism] = Mechanism, **
     keep = np.arange(len(crowd)) > 0
     pixels = crowd.pixels.copy()
     pixels[0] = 255
-    config = plugins.load("synthgen.generators", name, prefix="imaging_").Config(**options)
+    config = plugins.load("synthgen.generators.imaging", name).Config(**options)
     plan = config.plan(schema, epsilon=epsilon, delta=1e-6, patients=CROWD)
     everyone = RealImages(schema, crowd.frame, crowd.units, pixels=pixels)
     return kind(config, plan, everyone, everyone.select(keep))

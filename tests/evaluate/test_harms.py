@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen import plugins
 from synthgen.data.tables import RealTable, SyntheticTable
 from synthgen.evaluation.base import HEADS, Inputs, MetricResult
+from synthgen.evaluation.catalogue import load_metric
 from synthgen.evaluation.fidelity import associations, categories
-from synthgen.evaluation.run import PACKAGE, evaluate_all
+from synthgen.evaluation.run import evaluate_all
 from synthgen.evaluation.statistics.pooled_samples import cells, ranks
 from synthgen.evaluation.statistics.subgroup_search import slices_of, worst
 from synthgen.evaluation.utility.labels import difference
@@ -34,7 +34,7 @@ CHEAP = ("fidelity_associations", "fidelity_categories", "fidelity_row_checks", 
 
 
 def measured(inputs: Inputs, name: str, seed: int = 0) -> MetricResult:
-    found: MetricResult = plugins.load(PACKAGE, name).evaluate(inputs, rng=np.random.default_rng(seed))
+    found: MetricResult = load_metric(name).evaluate(inputs, rng=np.random.default_rng(seed))
     return found
 
 

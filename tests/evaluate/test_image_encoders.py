@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from synthgen import plugins
 from synthgen.data.images import RealImages, SyntheticImages
 from synthgen.errors import OperationError
 from synthgen.evaluation.base import Inputs
@@ -208,7 +207,7 @@ def test_moved_and_noised_copies_are_caught_and_independent_images_are_not(
     assert fair.estimates["advantage"].low < 0.09
     assert fair.estimates["advantage"].value < 0.15
     both = ["leakage_image_encoder", "leakage_image_nearest"]
-    monkeypatch.setattr(plugins, "names", lambda package, prefix="": both)
+    monkeypatch.setattr(leakage_strongest, "metric_names", lambda: both)
     strongest = judged(leakage_strongest, stolen)
     assert set(strongest.details["attacks"]) == set(both)
     assert strongest.estimates["advantage"].low > 0.09

@@ -11,17 +11,16 @@ import pandas as pd
 import pytest
 from scipy.stats import hypergeom
 
-from synthgen import plugins
 from synthgen.data.tables import RealTable, SyntheticTable
 from synthgen.evaluation.attacks.exact_counts import Exact
 from synthgen.evaluation.attacks.nonmembers import non_members
 from synthgen.evaluation.base import Inputs
+from synthgen.evaluation.catalogue import load_metric
 from synthgen.evaluation.features import chunked_neighbours
 from synthgen.evaluation.features.design import euclidean
 from synthgen.evaluation.leakage import near_copies
 from synthgen.evaluation.leakage.partial_records import decimals, singling_out
 from synthgen.evaluation.leakage.partial_records.attribute_inference import Sides, _all_others_known
-from synthgen.evaluation.run import PACKAGE
 from synthgen.evaluation.statistics.shares import Compared, most_significant
 from synthgen.release.gate.gate import Verdict, decide, load_policy
 from synthgen.schema.schema import Schema
@@ -156,9 +155,7 @@ def judge(inputs: Inputs, names: Sequence[str], seed: int) -> Verdict:
     """Return the verdict of these metrics and of the rules about them, so that no other head is asked for."""
     policy = load_policy("default")
     rules = tuple(rule for rule in policy.rules if rule.metric in names)
-    results = [
-        plugins.load(PACKAGE, name).evaluate(inputs, rng=np.random.default_rng(seed)) for name in names
-    ]
+    results = [load_metric(name).evaluate(inputs, rng=np.random.default_rng(seed)) for name in names]
     return decide(results, policy.model_copy(update={"rules": rules}))
 
 

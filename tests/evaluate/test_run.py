@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from synthgen import plugins
 from synthgen.errors import DataError
 from synthgen.evaluation.base import HEADS, Inputs, MetricResult
+from synthgen.evaluation.catalogue import load_metric, metric_names
 from synthgen.evaluation.fidelity import tvd
 from synthgen.evaluation.results_json import results_from_json, results_to_json
-from synthgen.evaluation.run import PACKAGE, evaluate_all, is_of_images, metric_names
+from synthgen.evaluation.run import evaluate_all, is_of_images
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_all_metrics_run_in_order_and_progress_ends_at_one(evaluation: Evaluatio
 def test_each_result_states_the_caps_by_sampling_of_its_metric(evaluation: Evaluation) -> None:
     stated = {result.name: result.details.get("caps", {}) for result in evaluation[0]}
     for name in stated:
-        text = Path(plugins.load(PACKAGE, name).__file__).read_text(encoding="utf-8")
+        text = Path(load_metric(name).__file__).read_text(encoding="utf-8")
         for constant, number in re.findall(r"^MAX_(\w+) = ([\d_]+)$", text, flags=re.MULTILINE):
             assert stated[name][constant.lower()] == int(number), name
     assert stated["leakage_near_copies"] == {"holdout": 4_000, "rivals": 20_000, "patients": 20_000}

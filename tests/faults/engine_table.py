@@ -145,7 +145,8 @@ def noise_times(factor: float) -> Any:
 FAULTS = [
     Fault(1, "a loss that is not one a row: nothing is clipped", "planted",
           "test_gradients::test_1_any_patient_moves_the_sum_by_at_most_the_clipping_norm",
-          support.check_1_sensitivity, swap(clipped_gradients, "clip_weights", lambda n, c: torch.ones_like(n))),
+          support.check_1_sensitivity,
+          swap(clipped_gradients, "clip_weights", lambda n, c: torch.ones_like(n))),
     Fault(2, "noise draws and records of a patient are clipped apart", "planted",
           "test_gradients::test_3_many_draws_and_records_of_a_patient_move_the_sum_by_one_clipping_norm",
           support.check_3_multiplicity, swap(UnitGradients, "clipped_sum", rows_as_units)),

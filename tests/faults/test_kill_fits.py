@@ -33,9 +33,9 @@ SETTINGS: dict[str, str] = {
     "imaging_gan": "width: 8, critic_width: 4, pretraining: 3, steps: 2, candidates: 2, prior: [leaves]",
 }
 KINDS = [
-    f"{prefix}{name}"
-    for prefix in ("tabular_", "imaging_")
-    for name in plugins.names("synthgen.generators", prefix=prefix)
+    f"{modality}_{name}"
+    for modality in ("tabular", "imaging")
+    for name in plugins.names(f"synthgen.generators.{modality}")
     if name != "auto"  # one of the others, by public facts
 ]
 TABLE = """

@@ -37,7 +37,7 @@ QUICK: dict[str, Any] = {
     "generator_steps": 2,
 }
 QUICK |= {"components": 8, "latent": 4, "hidden": 8, "features": 8}
-TABLES = plugins.names("synthgen.generators", prefix="tabular_")
+TABLES = plugins.names("synthgen.generators.tabular")
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {name: (name, {}) for name in TABLES}
 VARIANTS |= {
     "marginal, groups": ("marginal", {"groups": {"share": 0.3}}),
@@ -103,7 +103,7 @@ def contrary(n_patients: int, seed: int, *, linked: bool = False) -> RealTable:
 
 def config(variant: str) -> Any:
     name, options = VARIANTS[variant]
-    made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
+    made = plugins.load("synthgen.generators.tabular", name).Config
     quick = {key: value for key, value in QUICK.items() if key in made.model_fields}
     return made.model_validate({**quick, **options})
 
@@ -241,13 +241,13 @@ OPTIONS = {"attributes": {"name": "marginal", "share": 0.2, "iterations": 50}}
 
 
 def image_config(variant: str) -> Any:
-    made = plugins.load("synthgen.generators", variant.partition(",")[0], prefix="imaging_").Config
+    made = plugins.load("synthgen.generators.imaging", variant.partition(",")[0]).Config
     return made.model_validate({**OPTIONS, **SMALL[variant]})
 
 
 def test_every_generator_of_images_is_among_these():
     assert {variant.partition(",")[0] for variant in SMALL} == set(
-        plugins.names("synthgen.generators", prefix="imaging_")
+        plugins.names("synthgen.generators.imaging")
     )
 
 

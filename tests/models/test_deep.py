@@ -80,7 +80,7 @@ def table(n: int = 300, seed: int = 0) -> RealTable:
 
 
 def config_of(name: str, **settings: Any) -> Any:
-    return plugins.load("synthgen.generators", name, prefix="tabular_").Config(**{**SMALL, **settings})
+    return plugins.load("synthgen.generators.tabular", name).Config(**{**SMALL, **settings})
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -259,7 +259,7 @@ def test_packages_that_are_not_there_are_named_before_anything_is_spent(
 
     monkeypatch.setattr(optional_packages, "find_spec", lambda package: None)
     schema = Schema.model_validate_json(json.dumps(SCHEMA))
-    config = plugins.load("synthgen.generators", name, prefix="tabular_").Config()
+    config = plugins.load("synthgen.generators.tabular", name).Config()
     with pytest.raises(ConfigError) as caught:
         config.plan(schema, epsilon=1.0, delta=1e-6, patients=100)
     assert "torch" in str(caught.value)
@@ -270,7 +270,7 @@ def test_a_device_that_is_not_there_is_named_before_anything_is_drawn() -> None:
     from synthgen.errors import ConfigError
 
     data, meter = table(), Meter(NoiseSource.for_tests(0))
-    config = plugins.load("synthgen.generators", "network", prefix="tabular_").Config(device="cuda")
+    config = plugins.load("synthgen.generators.tabular", "network").Config(device="cuda")
     plan = config.plan(data.schema, epsilon=1.0, delta=1e-6, patients=150)
     with pytest.raises(ConfigError):
         config.fit(data, plan, noise=meter)

@@ -73,7 +73,7 @@ def test_without_the_setting_nothing_is_reserved_and_no_number_moves(schema: Sch
 def test_each_generators_plan_names_the_stage_and_costs_what_it_did(schema: Schema, name: str) -> None:
     if name != "marginal":
         pytest.importorskip("torch")
-    made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
+    made = plugins.load("synthgen.generators.tabular", name).Config
     asked = {"epsilon": 1.0, "delta": 1e-6, "patients": 2000}
     off, on = made().plan(schema, **asked), made(groups={"share": 0.2}).plan(schema, **asked)
     assert on.event == off.event

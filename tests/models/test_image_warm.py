@@ -49,7 +49,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config_of(name: str, **settings: Any) -> Any:
-    module = plugins.load("synthgen.generators", name, prefix="imaging_")
+    module = plugins.load("synthgen.generators.imaging", name)
     return module.Config(**{**SMALL[name], **settings})
 
 

@@ -204,7 +204,7 @@ def test_torch_is_not_imported_before_a_fit() -> None:
 @pytest.mark.parametrize("name", ["network", "pategan"])
 def test_linked_records_are_drawn_patient_by_patient(name: str) -> None:
     linked = Schema.model_validate_json(json.dumps(longitudinal.SCHEMA))
-    made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
+    made = plugins.load("synthgen.generators.tabular", name).Config
     wanted = {**SMALL, "generator_steps": 2, "votes": 20}
     config = for_schema(made(**{k: v for k, v in wanted.items() if k in made.model_fields}), linked)
     plan = config.plan(linked, epsilon=3.0, delta=1e-6, patients=150)
@@ -221,7 +221,7 @@ def test_the_line_books_the_event_of_its_plan_and_asks_each_answer_by_name(
 ) -> None:
     SyntheticTable(schema, cohort(schema, 150).frame).to_pandas().to_parquet(tmp_path / "t.parquet")
     (tmp_path / "s.yaml").write_text(json.dumps({**SCHEMA, "unit": {"column": "patient"}}))
-    made = plugins.load("synthgen.generators", name, prefix="tabular_").Config
+    made = plugins.load("synthgen.generators.tabular", name).Config
     options = {
         k: v for k, v in {**SMALL, "generator_steps": 2, "votes": 20}.items() if k in made.model_fields
     }

@@ -49,9 +49,9 @@ def every_key() -> set[str]:
     found = keys(RunConfig, "") - {"generator"}
     found |= {"evaluate"}  # it may be left out, which weakens
     found |= keys(Schema, "schema.")
-    for prefix in ("tabular_", "imaging_"):
-        for name in plugins.names(GENERATORS, prefix=prefix):
-            found |= keys(plugins.load(GENERATORS, name, prefix=prefix).Config, "generator.")
+    for modality in ("tabular", "imaging"):
+        for name in plugins.names(f"{GENERATORS}.{modality}"):
+            found |= keys(plugins.load(f"{GENERATORS}.{modality}", name).Config, "generator.")
     return found
 
 

@@ -25,6 +25,7 @@ class Book:
     inside: bool = False
 
     def add(self, given: Given) -> None:
+        """Keep the records of one layer's call, by parameter."""
         for parameter, record in given:
             self.found.setdefault(parameter, []).append(record)
 
@@ -48,6 +49,7 @@ def plan(module: nn.Module, seen: set[nn.Module] | None = None) -> Iterator[tupl
 
 
 def replacement(module: nn.Module, layer: Layer | None, book: Book) -> Callable[..., Any]:
+    """Return a module's forward function that also records what per-patient gradients need."""
     original = module.forward
 
     def known(x: Tensor) -> Tensor:

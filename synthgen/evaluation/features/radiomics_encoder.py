@@ -34,10 +34,12 @@ class Pictures(Protocol):
     """
 
     @property
-    def schema(self) -> Schema: ...
+    def schema(self) -> Schema:
+        """The images' public description."""
 
     @property
-    def pixels(self) -> np.ndarray: ...
+    def pixels(self) -> np.ndarray:
+        """Grey values, ``(record, channel, row, column)``."""
 
 
 def encode(images: Pictures) -> np.ndarray:

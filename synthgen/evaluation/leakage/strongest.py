@@ -11,10 +11,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from synthgen import plugins
 from synthgen.evaluation.attacks.attack import Scores, by_groups, expected, expected_rates
 from synthgen.evaluation.attacks.rates import advantage, needed, true_positive_rates
 from synthgen.evaluation.base import Estimate, Inputs, MetricResult, Status, result
+from synthgen.evaluation.catalogue import load_metric, metric_names
 from synthgen.evaluation.expected_power import Declared, largest_of
 from synthgen.evaluation.statistics.auc import delong
 from synthgen.evaluation.statistics.intervals import insufficient, largest
@@ -72,8 +72,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
 
 def expect(declared: Declared) -> MetricResult:
     """Return the largest advantage that all attacks would find at a perfect generator, by chance alone."""
-    names = [name for name in plugins.names("synthgen.evaluation") if name.startswith("leakage_")]
-    modules = {name: plugins.load("synthgen.evaluation", name) for name in names}
+    names = [name for name in metric_names() if name.startswith("leakage_")]
+    modules = {name: load_metric(name) for name in names}
     tried = [n for n, module in modules.items() if hasattr(module, "scores")]
     tried = [name for name in tried if declared.of_images or name.split("_")[1] != "image"]
     one = expected(declared)
@@ -86,8 +86,8 @@ def expect(declared: Declared) -> MetricResult:
 
 def attacks(inputs: Inputs) -> dict[str, Scores]:
     """Return the scores of every attack of the package that has an answer: a file with ``scores``."""
-    names = [name for name in plugins.names("synthgen.evaluation") if name.startswith("leakage_")]
-    modules = {name: plugins.load("synthgen.evaluation", name) for name in names}
+    names = [name for name in metric_names() if name.startswith("leakage_")]
+    modules = {name: load_metric(name) for name in names}
     found = {name: module.scores(inputs) for name, module in modules.items() if hasattr(module, "scores")}
     return {name: scores for name, scores in found.items() if scores is not None}
 

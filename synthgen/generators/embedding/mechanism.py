@@ -114,7 +114,7 @@ class _Release:
     noise: NoiseSource
 
     def __call__(self, classes: np.ndarray, n_classes: int, *, rho: float) -> Gaussians:
-        """Return the Gaussians of each part. ``rho``-zCDP, see `synthgen.generators.image_statistics.noisy_moments`."""
+        """Return the Gaussians of each part. ``rho``-zCDP, see `noisy_moments`."""
         bound = vector_bound(self.n_guides)
         whole = noisy_moments.to_lattice(self.vectors, bound)
         sums = noisy_moments.exact_sums(whole, self.weights, classes, n_classes)

@@ -19,7 +19,7 @@ import numpy as np
 
 from synthgen import plugins
 from synthgen.data.images import RealImages, SyntheticImages
-from synthgen.generators.attributes import PACKAGE, ImagingSettings
+from synthgen.generators.attributes import ImagingSettings
 from synthgen.generators.base import (
     ImageConfig,
     ImageModel,
@@ -68,7 +68,7 @@ def choose(schema: Schema, *, epsilon: float, delta: float, patients: int) -> st
 
 
 def _module(name: str) -> Any:
-    return plugins.load(PACKAGE, name, prefix="imaging_")
+    return plugins.load("synthgen.generators.imaging", name)
 
 
 class Config(ImagingSettings):

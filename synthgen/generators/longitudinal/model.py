@@ -227,7 +227,7 @@ def for_schema(config: Any, schema: Schema) -> TableConfig:
 
 def can_link(generator: str) -> bool:
     """Return whether a generator's ``Fitted`` class draws given evidence."""
-    module = plugins.load("synthgen.generators", generator, prefix="tabular_")
+    module = plugins.load("synthgen.generators.tabular", generator)
     return hasattr(module.Fitted, "sample_given")
 
 

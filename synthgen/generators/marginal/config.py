@@ -146,7 +146,7 @@ class Config(Settings):
         return fitting.fit(data, plan.parameters, noise=noise, iterations=self.iterations, progress=progress)
 
     def twin_columns(self, plan: PrivacyPlan) -> int:
-        """Return the number of columns up to which a small fit takes seconds: see `synthgen.pipeline.audit`."""
+        """Return the number of columns up to which a small fit takes seconds: see `pipeline.audit`."""
         return TWIN_COLUMNS if self.method == "roles" else 0
 
     def _share_one(self, rho: float, patients: int, n_columns: int) -> float:

@@ -57,7 +57,7 @@ def choose(schema: Schema, *, epsilon: float, delta: float, patients: int) -> st
 
 
 def _module(name: str) -> Any:
-    return plugins.load("synthgen.generators", name, prefix="tabular_")
+    return plugins.load("synthgen.generators.tabular", name)
 
 
 class Config(Settings):

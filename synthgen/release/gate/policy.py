@@ -18,8 +18,8 @@ from typing import Literal
 from pydantic import Field as Key
 from pydantic import model_validator
 
-from synthgen import plugins
 from synthgen.errors import ConfigError
+from synthgen.evaluation.catalogue import metric_names
 from synthgen.files import yaml_file
 from synthgen.settings import Settings
 
@@ -140,7 +140,7 @@ class Policy(Settings):
 
     @model_validator(mode="after")
     def _known(self) -> Policy:
-        known = plugins.names("synthgen.evaluation")
+        known = metric_names()
         unknown = sorted({rule.metric for rule in self.rules} - set(known))
         if unknown:
             raise ValueError(f"rules name the metrics {unknown}, expected some of {known}")

@@ -1,1 +1,7 @@
 """The generator `diffusion` of images: a DP base model refined by DP-SGD diffusion."""
+
+from __future__ import annotations
+
+from synthgen.generators.imaging.diffusion.config import Config, Fitted, load
+
+__all__ = ["Config", "Fitted", "load"]
