@@ -404,7 +404,7 @@ def read_cohort(
 
 
 def _written_as(loaded: Loaded) -> Schema:
-    """Return the schema with the dialect of its table, or of the images' table (`ingest.tables.file_form`)."""
+    """Return the schema with the dialect of its table, or of the images' table (`tables.file_form`)."""
     source, images = loaded.config.data.source, loaded.config.data.images
     named = None if images is None or images.table is None else loaded.base / images.table
     return written_as(

@@ -28,7 +28,8 @@ FLOOR = 0.02
 DEFINITION = (
     "Score = log of the distance to the nearest reference image over that to the nearest synthetic"
     f" image, Euclidean on {SIDE}x{SIDE} pixels and the features {radiomics_encoder.NAME}; a patient's score"
-    " is the largest of the images'. Advantage by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by Wilson."
+    " is the largest of the images'. Advantage by cross-fitted threshold (Newcombe), AUROC by DeLong, TPR by"
+    " Wilson."
 )
 
 
