@@ -331,8 +331,8 @@ def test_a_rehearsal_is_free_and_cannot_be_released(
 
 
 def test_real_records_cannot_pass_for_simulated_ones(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from synthgen.ingest.fingerprint import file_digest
     from synthgen.pipeline.rehearsal import note_of
-    from synthgen.pipeline.run_folder import file_digest
 
     (place / "run.yaml").write_text(REHEARSAL)
     real = (place / "tiny.csv").read_text()

@@ -22,8 +22,8 @@ from synthgen.cli.app import main
 from synthgen.cli.output import Progress, show
 from synthgen.cli.terminal import guarded
 from synthgen.errors import ConfigError
+from synthgen.ingest.schema_draft.from_file import init
 from synthgen.ingest.schema_draft.table_draft import Named
-from synthgen.ingest.tables.check import init
 from synthgen.printable import code, html, json_text, markdown, printable, printable_lines, shell
 from synthgen.release.bundle.bundle import schema_text
 from synthgen.schema.schema import load_schema

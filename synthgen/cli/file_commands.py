@@ -48,7 +48,7 @@ def schema_init(
     Args:
         table: the table's file, or a folder or array file of images.
         output: the schema to write.
-        suggest: read the values too, see `synthgen.ingest.tables.check.init`.
+        suggest: read the values too, see `synthgen.ingest.schema_draft.from_file.init`.
         dialect: how the table is written.
         named: the columns whose part a person names.
         force: overwrite a file that is there.
@@ -58,8 +58,8 @@ def schema_init(
         DataError: the table cannot be read.
     """
     from synthgen.ingest.schema_draft import image_draft
+    from synthgen.ingest.schema_draft.from_file import init
     from synthgen.ingest.schema_draft.table_draft import NOTHING
-    from synthgen.ingest.tables.check import init
 
     _require_new(output, force=force)
     if image_draft.holds_dicom(table):

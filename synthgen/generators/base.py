@@ -15,16 +15,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 import pandas as pd
 
-from synthgen.data.images import RealImages, SyntheticImages
 from synthgen.data.tables import RealTable, SyntheticTable
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.schema.schema import Schema
+
+if TYPE_CHECKING:
+    from synthgen.data.images import RealImages, SyntheticImages
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the part done, from 0 to 1. Never sees a record."""

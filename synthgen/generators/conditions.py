@@ -11,7 +11,7 @@ import pandas as pd
 
 from synthgen.encode.table import Encoder, Grid
 from synthgen.errors import ConfigError
-from synthgen.generators.marginal.compression import Merging
+from synthgen.generators.compression import Merging
 from synthgen.schema.schema import Column, Schema
 
 

@@ -19,7 +19,7 @@ from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError, SynthgenError
 from synthgen.files import json_file, limits
 from synthgen.files.safe_files import write_bytes
-from synthgen.generators.marginal.compression import Merging, require_cells, stored_merging
+from synthgen.generators.compression import Merging, require_cells, stored_merging
 
 if TYPE_CHECKING:
     import torch

@@ -17,9 +17,9 @@ from synthgen.data.images import RealImages
 from synthgen.data.tables import Cohort, RealTable
 from synthgen.deidentify import table as deidentify
 from synthgen.errors import ConfigError, SynthgenError
+from synthgen.ingest.fingerprint import source_digest
 from synthgen.ingest.images.read import RawImages, read_images, require_enough
 from synthgen.ingest.tables import table as ingest
-from synthgen.pipeline.run_folder import source_digest
 from synthgen.privacy.splits import keep_records, part_of
 from synthgen.schema.schema import Schema
 

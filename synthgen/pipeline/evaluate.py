@@ -26,11 +26,12 @@ from synthgen.evaluation.base import Claim, Inputs, MetricResult
 from synthgen.evaluation.results_json import results_to_json
 from synthgen.evaluation.run import evaluate_all
 from synthgen.generators.base import Progress
+from synthgen.ingest.fingerprint import saved_digest
 from synthgen.pipeline import audit as audits
 from synthgen.pipeline import holdout_accesses
 from synthgen.pipeline.holdout_accesses import Accesses, Basis
 from synthgen.pipeline.rehearsal import NOTICE
-from synthgen.pipeline.run_folder import RunFolder, saved_digest
+from synthgen.pipeline.run_folder import RunFolder
 from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
 from synthgen.privacy.ledger.ledger import Ledger
 from synthgen.privacy.plan import PrivacyPlan

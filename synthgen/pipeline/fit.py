@@ -24,10 +24,10 @@ from synthgen.generators.device import device_of
 from synthgen.generators.longitudinal.model import for_schema
 from synthgen.generators.saved_model import load_model, save_model
 from synthgen.ingest import image_cohort, private_domains
+from synthgen.ingest.fingerprint import saved_digest, source_digest
 from synthgen.ingest.tables import table as ingest
 from synthgen.ingest.tables.file_form import written_as
 from synthgen.ingest.tables.linked import kept_in_order
-from synthgen.pipeline.run_folder import saved_digest, source_digest
 from synthgen.privacy.ledger.answer_journal import Journal
 from synthgen.privacy.ledger.caps import cap_of
 from synthgen.privacy.ledger.ledger import Ledger, LedgerUnit

@@ -18,7 +18,8 @@ from synthgen.config.run_config import Loaded
 from synthgen.encode.simulate import simulate
 from synthgen.errors import ConfigError
 from synthgen.files import json_file
-from synthgen.pipeline.run_folder import RunFolder, file_digest
+from synthgen.ingest.fingerprint import file_digest
+from synthgen.pipeline.run_folder import RunFolder
 from synthgen.printable import shell
 from synthgen.sampling.draw import write_table
 from synthgen.schema.schema import load_schema

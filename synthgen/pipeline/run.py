@@ -22,6 +22,7 @@ from synthgen.files.safe_files import write_bytes
 from synthgen.generators.base import Progress
 from synthgen.generators.marginal.missing_counts import empty_cell_warning
 from synthgen.generators.saved_model import load_model
+from synthgen.ingest.fingerprint import source_digest
 from synthgen.ingest.private_domains import provisional
 from synthgen.pipeline.audit import canaries_of
 from synthgen.pipeline.fit import (
@@ -36,7 +37,7 @@ from synthgen.pipeline.fit import (
 )
 from synthgen.pipeline.prechecks import outlook, over_the_cap, require_signable
 from synthgen.pipeline.rehearsal import NOTICE, rehearsing, require_simulated
-from synthgen.pipeline.run_folder import RunFolder, source_digest
+from synthgen.pipeline.run_folder import RunFolder
 from synthgen.privacy.ledger.location import absolute, without_password
 from synthgen.privacy.ledger.reservation import Reservation
 from synthgen.privacy.noise import NoiseSource

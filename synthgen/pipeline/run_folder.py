@@ -14,11 +14,9 @@ fit may draw is in the ledger alone (`synthgen.privacy.ledger.reservation`).
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -381,37 +379,3 @@ def _sealed(digest: str, source: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run's state says of its origin, with this user's seal."""
     content = {"digest": digest, "source": dict(source)}
     return {**content, "seal": own_runs.seal(content)}
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hex."""
-    with safe_files.open_plain(path) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def saved_digest(folder: Path | None) -> str:
-    """Return the digest of a saved model: of all its files' names and contents; empty if there is none."""
-    return source_digest((folder,)) if folder is not None and folder.is_dir() else ""
-
-
-def source_digest(paths: Sequence[Path]) -> str:
-    """Return the SHA-256 of what a run reads: of one file its own, else of all files' names and contents."""
-    if len(paths) == 1 and paths[0].is_file():
-        return file_digest(paths[0])
-    whole = hashlib.sha256()
-    for number, root in enumerate(paths):
-        files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-        for path in files:
-            name = path.relative_to(root).as_posix()
-            content = file_digest(path) if path == root else _digest_inside(root, name)
-            whole.update(json.dumps([number, name, content]).encode())
-    return whole.hexdigest()
-
-
-def _digest_inside(root: Path, name: str) -> str:
-    """Return the SHA-256 of a folder's file; empty for a link out of the folder, which is not read."""
-    try:
-        with safe_files.open_beneath(root, name) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except DataError:
-        return ""

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.printable import code, markdown
-from synthgen.release.bundle.data_checks import format_of
 from synthgen.release.plain_language import (
     COUNTED,
     audit_sentences,
@@ -26,7 +25,7 @@ from synthgen.release.plain_language import (
 from synthgen.release.record.record import NOT_STATED, record_digest
 from synthgen.release.sample_size import warnings_of
 from synthgen.schema.fields import Column, Field, labels_of
-from synthgen.schema.file_dialect import ESCAPED, is_formula
+from synthgen.schema.file_dialect import ESCAPED, format_of, is_formula
 from synthgen.schema.schema import Schema
 
 LICENCE = "To be stated by the curator. Until then no licence is granted."

@@ -211,3 +211,8 @@ def arrow_type(text: str) -> Any:
     if signed.startswith("int") and signed[3:].isdigit():
         return getattr(pa, text)()
     return None
+
+
+def format_of(path: Path) -> str:
+    """Return the format of a data file: ``csv`` for text, compressed or not, ``parquet``, or its ending."""
+    return "csv" if is_text(path) else "parquet" if is_parquet(path) else path.suffix.removeprefix(".")

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 from synthgen import plugins
-from synthgen.pipeline.run_folder import saved_digest, source_digest
+from synthgen.ingest.fingerprint import saved_digest, source_digest
 from synthgen.privacy.ledger.ledger import Ledger
 
 pytest.importorskip("pytorch_lightning", reason="torch is not installed (synthgen-medical[torch])")

@@ -85,14 +85,14 @@ def read_schema(path: Path, rng: random.Random) -> None:
 
 def read_table(path: Path, rng: random.Random) -> None:
     """Check a table against its schema, or draft a schema from it."""
+    from synthgen.ingest.schema_draft import from_file
     from synthgen.ingest.schema_draft.table_draft import NOTHING
-    from synthgen.ingest.tables import check
     from synthgen.ingest.tables.file_form import written_as
     from synthgen.ingest.tables.table import read_table as read
     from synthgen.schema.schema import load_schema
 
     if rng.random() < 0.5:
-        check.init(
+        from_file.init(
             path, suggest=True, named=NOTHING, delimiter=",", encoding="utf-8", decimal=".", date_format=None
         )
         return

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from synthgen.errors import DataError
+from synthgen.ingest.fingerprint import source_digest
 from synthgen.ingest.images.read import only_table, read_images
-from synthgen.pipeline.run_folder import source_digest
 from synthgen.schema.image_format import Dicom
 from synthgen.schema.schema import load_schema
 from tests.hostile import line

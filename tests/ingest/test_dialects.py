@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from synthgen.errors import SynthgenError
-from synthgen.ingest.tables import check as inspect
+from synthgen.ingest.schema_draft import from_file
 from synthgen.ingest.tables.check import check
 from synthgen.ingest.tables.table import read_raw, read_table
 from synthgen.schema.schema import Schema
@@ -53,8 +53,8 @@ def test_another_delimiter_is_named_by_each_reader(tmp_path, sign, shown):
     path = written(tmp_path, sign)
     wrong = RIGHT | {"delimiter": "," if sign == ";" else ";"}
     for call in (
-        lambda: inspect.init(path, **wrong),
-        lambda: inspect.init(path, suggest=True, **wrong),
+        lambda: from_file.init(path, **wrong),
+        lambda: from_file.init(path, suggest=True, **wrong),
         lambda: check(path, SCHEMA, **wrong),
         lambda: read_table(path, SCHEMA, **wrong),
     ):
@@ -66,7 +66,7 @@ def test_another_delimiter_is_named_by_each_reader(tmp_path, sign, shown):
 def test_a_table_of_one_column_is_no_mistake(tmp_path):
     (tmp_path / "t.csv").write_text("a\n1\n2\n")
     assert read_raw(tmp_path / "t.csv").shape == (2, 1)
-    assert "name: a" in inspect.init(tmp_path / "t.csv").text
+    assert "name: a" in from_file.init(tmp_path / "t.csv").text
 
 
 @pytest.mark.parametrize(

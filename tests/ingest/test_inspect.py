@@ -13,7 +13,7 @@ import pytest
 from synthgen import datasets
 from synthgen.deidentify.identifier_values import Found
 from synthgen.errors import ConfigError, DataError
-from synthgen.ingest.tables import check as inspect
+from synthgen.ingest.schema_draft import from_file
 from synthgen.ingest.tables import files
 from synthgen.ingest.tables.check import Violation, check
 from synthgen.ingest.tables.table import read_table
@@ -23,7 +23,7 @@ DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", Path(__file__).resolve().parent
 
 
 def init(path, **options):
-    return inspect.init(path, **options).text
+    return from_file.init(path, **options).text
 
 
 def loaded(tmp_path, text):
@@ -332,7 +332,7 @@ def contacts(tmp_path, n=40):
 
 
 def test_a_suggestion_drops_a_column_of_identifiers_and_lists_none(tmp_path):
-    draft = inspect.init(contacts(tmp_path), suggest=True)
+    draft = from_file.init(contacts(tmp_path), suggest=True)
     assert draft.identifiers == (Found("contact", "e-mail address", 40),)
     assert "zebra" not in draft.text
     assert {f.name: f.role for f in loaded(tmp_path, draft.text).fields}["contact"] == "drop"

@@ -12,8 +12,8 @@ import pytest
 from synthgen.encode.table import Encoder
 from synthgen.files import parquet
 from synthgen.ingest.schema_draft import image_draft
+from synthgen.ingest.schema_draft.from_file import init
 from synthgen.ingest.schema_draft.table_draft import NOTHING
-from synthgen.ingest.tables.check import init
 from synthgen.schema.schema import load_schema
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from synthgen.cli import file_commands as files
 from synthgen.data.tables import SyntheticTable
 from synthgen.errors import ConfigError, DataError
+from synthgen.ingest.schema_draft import from_file
 from synthgen.ingest.schema_draft.table_draft import Named
 from synthgen.ingest.tables import check
 from synthgen.ingest.tables.table import read_raw, read_table
@@ -36,7 +37,7 @@ def table(tmp_path, columns, delimiter=","):
 
 def confirmed(tmp_path, path, **options):
     """Return the draft's text, and its schema with every column confirmed."""
-    draft = check.init(path, suggest=True, **options)
+    draft = from_file.init(path, suggest=True, **options)
     place = tmp_path / "s.yaml"
     place.write_text(draft.text, encoding="utf-8")
     confirm(place, None)
@@ -205,7 +206,7 @@ def test_a_boolean_keeps_its_spelling(tmp_path, pair, words):
 def test_a_column_of_missing_signs_alone_is_a_category(tmp_path, cells):
     rows = [f"P{i},{cells[i % len(cells)]},{i % 3}" for i in range(40)]
     (tmp_path / "t.csv").write_text("id,x,y\n" + "\n".join(rows) + "\n")
-    text = check.init(tmp_path / "t.csv", suggest=True, named=Named("id")).text
+    text = from_file.init(tmp_path / "t.csv", suggest=True, named=Named("id")).text
     (tmp_path / "s.yaml").write_text(text.replace("confirmed: false", "confirmed: true"))
     schema = load_schema(tmp_path / "s.yaml")
     assert schema.column("x").labels
@@ -276,7 +277,7 @@ def test_comparisons_and_sums_that_always_hold_are_shown_as_comments(tmp_path):
         "height cm": rng.integers(185, 210, 400),
     }
     path = table(tmp_path, columns)
-    text = check.init(path, suggest=True).text
+    text = from_file.init(path, suggest=True).text
     head, lines = text.split("# rules:\n")
     (tmp_path / "s.yaml").write_text(head + "rules:\n" + lines.replace("#   - ", "  - "))
     confirm(tmp_path / "s.yaml", None)
@@ -286,26 +287,26 @@ def test_comparisons_and_sums_that_always_hold_are_shown_as_comments(tmp_path):
     assert rules == ["total = ward + theatre", "diastolic < systolic"]
     columns["total"] = columns["total"].copy()
     columns["total"][7] += 1
-    assert "total =" not in check.init(table(tmp_path, columns), suggest=True).text
+    assert "total =" not in from_file.init(table(tmp_path, columns), suggest=True).text
 
 
 def test_a_total_of_three_parts_is_seen(tmp_path):
     rng = np.random.default_rng(5)
     parts = {name: rng.integers(0, 50, 300) for name in "abc"}
     path = table(tmp_path, {**parts, "other": rng.integers(0, 50, 300), "sum": sum(parts.values())})
-    assert '"sum = a + b + c"' in check.init(path, suggest=True).text
+    assert '"sum = a + b + c"' in from_file.init(path, suggest=True).text
 
 
 def test_a_score_of_few_points_adds_up_too(tmp_path):
     rng = np.random.default_rng(6)
     motor, verbal = rng.integers(0, 5, 400), rng.integers(0, 4, 400)
     path = table(tmp_path, {"motor": motor, "verbal": verbal, "score": motor + verbal})
-    assert '"score = motor + verbal"' in check.init(path, suggest=True).text
+    assert '"score = motor + verbal"' in from_file.init(path, suggest=True).text
 
 
 def test_numbers_with_decimal_commas_that_hardly_come_back_are_no_ids(tmp_path):
     cells = [f"{20 + i // 9},{i % 100:02d}" for i in range(300)]
-    draft = check.init(table(tmp_path, {"crea": cells, "sex": ["F", "M"] * 150}), suggest=True)
+    draft = from_file.init(table(tmp_path, {"crea": cells, "sex": ["F", "M"] * 150}), suggest=True)
     assert draft.notes == ("Columns ['crea'] seem to hold decimal commas: draft anew with --decimal ,",)
 
 
@@ -361,10 +362,10 @@ def test_roles_follow_from_names_and_identifying_names_are_dropped(tmp_path):
 
 def test_a_decimal_comma_is_said(tmp_path):
     path = table(tmp_path, {"dose": spread(["1,5", "2,25", "3"]), "sex": spread("FM")}, delimiter=";")
-    draft = check.init(path, suggest=True, delimiter=";")
+    draft = from_file.init(path, suggest=True, delimiter=";")
     assert "--decimal ," in draft.notes[0]
     assert "decimal comma" in draft.text
-    draft = check.init(path, suggest=True, delimiter=";", decimal=",")
+    draft = from_file.init(path, suggest=True, delimiter=";", decimal=",")
     assert draft.notes == ()
     assert "decimals: 2" in draft.text
 
@@ -386,9 +387,9 @@ def test_a_person_names_outcomes_and_groups(tmp_path):
     assert files.schema_check(tmp_path / "s.yaml", path, dialect={})["valid"]
     for wrong in (Named(unit="x"), Named(labels=("x",)), Named(labels=("sex",), protected=("sex",))):
         with pytest.raises(ConfigError):
-            check.init(path, suggest=True, named=wrong)
+            from_file.init(path, suggest=True, named=wrong)
         with pytest.raises(ConfigError):
-            check.init(path, named=wrong)
+            from_file.init(path, named=wrong)
 
 
 def test_a_table_of_ids_and_texts_alone_is_refused(tmp_path):
@@ -396,7 +397,7 @@ def test_a_table_of_ids_and_texts_alone_is_refused(tmp_path):
         tmp_path, {"a": [f"k{i}" for i in range(N)], "b": [f"seen on day {i} of the study" for i in range(N)]}
     )
     with pytest.raises(DataError, match="modelled"):
-        check.init(path, suggest=True)
+        from_file.init(path, suggest=True)
 
 
 # Any table
@@ -505,7 +506,7 @@ def test_any_column_name_survives_comments_and_rules(tmp_path_factory, names):
     pd.DataFrame(
         {"group": spread(["ward a", "ward b"]), "above": [v + v % 3 for v in low], **columns}
     ).to_parquet(path)
-    draft = check.init(path, suggest=True)
+    draft = from_file.init(path, suggest=True)
     (tmp_path / "s.yaml").write_text(draft.text, encoding="utf-8")
     assert [one.name for one in load_schema(tmp_path / "s.yaml", complete=False).fields][2:] == names
 

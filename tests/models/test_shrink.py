@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from synthgen.encode.table import Grid, _edges
-from synthgen.generators.marginal.compression import Merging
+from synthgen.generators.compression import Merging
 from synthgen.generators.marginal.interaction_shrinkage import Bands, shrink
 from synthgen.schema.schema import Schema
 

@@ -15,10 +15,10 @@ import numpy as np
 
 from synthgen.encode.table import Encoder
 from synthgen.generators.base import Progress
+from synthgen.generators.compression import Merging
 from synthgen.generators.graphical.belief_propagation import Structure
 from synthgen.generators.graphical.estimation import Measurement, Model, estimate, total_of
 from synthgen.generators.graphical.junction_tree import Attributes
-from synthgen.generators.marginal.compression import Merging
 from synthgen.generators.marginal.measurement import Records, expected_counts
 from synthgen.generators.marginal.missing_counts import joined, without_noise
 from synthgen.generators.marginal.workload import Candidate

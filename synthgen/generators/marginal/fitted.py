@@ -14,10 +14,10 @@ from synthgen.data.tables import RealTable, SyntheticTable
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.generators import model_files
+from synthgen.generators.compression import Merging
 from synthgen.generators.conditions import Condition, chance_of, conditions
 from synthgen.generators.graphical.conditional_sampling import draw_given
 from synthgen.generators.graphical.junction_tree import Attributes, JunctionTree, stored_tree
-from synthgen.generators.marginal.compression import Merging
 from synthgen.generators.model_files import write_arrays, write_settings
 from synthgen.schema.schema import Schema
 

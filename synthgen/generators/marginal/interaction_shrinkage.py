@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthgen.encode.table import Grid
-from synthgen.generators.marginal.compression import Merging
+from synthgen.generators.compression import Merging
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from synthgen.generators.compression import Merging
 from synthgen.generators.graphical.estimation import Measurement
 from synthgen.generators.graphical.junction_tree import Attributes, JunctionTree
-from synthgen.generators.marginal.compression import Merging
 from synthgen.generators.marginal.marginal_cache import Counts
 from synthgen.generators.marginal.workload import Candidate
 from synthgen.privacy.marginal_queries import LATTICE, RhoFilter, weighted_marginal

@@ -12,13 +12,13 @@ from pydantic import Field
 from synthgen.data.tables import RealTable
 from synthgen.encode.table import Encoder
 from synthgen.generators.base import Progress
+from synthgen.generators.compression import Merging, merge
 from synthgen.generators.graphical.belief_propagation import tree_cells
 from synthgen.generators.graphical.estimation import Measurement, Model, estimate, total_of
 from synthgen.generators.graphical.junction_tree import Attributes
 from synthgen.generators.longitudinal.flattening import given_of, links_of
 from synthgen.generators.marginal import structural_zeros
 from synthgen.generators.marginal.aim_mst import aim, mst
-from synthgen.generators.marginal.compression import Merging, merge
 from synthgen.generators.marginal.fitted import FittedMarginal
 from synthgen.generators.marginal.interaction_shrinkage import Bands, shrink
 from synthgen.generators.marginal.measurement import Records, expected_counts, split_rho

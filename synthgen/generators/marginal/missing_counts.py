@@ -15,8 +15,8 @@ import numpy as np
 from scipy.stats import norm
 
 from synthgen.encode.table import Encoder, Grid
+from synthgen.generators.compression import Merging
 from synthgen.generators.graphical.estimation import Measurement
-from synthgen.generators.marginal.compression import Merging
 from synthgen.generators.marginal.measurement import split_rho
 from synthgen.schema.schema import Schema
 

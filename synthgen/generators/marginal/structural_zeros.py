@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from synthgen.encode.table import Encoder, Grid
+from synthgen.generators.compression import Merging
 from synthgen.generators.graphical.junction_tree import Attributes
-from synthgen.generators.marginal.compression import Merging
 from synthgen.schema.rules import Rule
 from synthgen.schema.schema import Schema
 

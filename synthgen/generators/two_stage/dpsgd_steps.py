@@ -11,12 +11,10 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
-from synthgen.data.images import RealImages, intensities
 from synthgen.data.tables import RealTable
 from synthgen.dpsgd.module import PrivateModule, fit
-from synthgen.dpsgd.patient_sampling import Batch, Integers, Patients, TensorRecords
+from synthgen.dpsgd.patient_sampling import Batch, Integers, Patients
 from synthgen.dpsgd.step_accounting import MemoryBook
-from synthgen.generators.image_statistics.conditioning import Conditioning
 from synthgen.generators.marginal.fitted import FittedMarginal
 from synthgen.privacy.noise import NoiseSource
 
@@ -92,35 +90,3 @@ def spend(
         for name, parameter in module.named_parameters():
             parameter.copy_(module.average.get(name, parameter))
     module.eval()
-
-
-@dataclass(frozen=True)
-class ImageRecords:
-    """Images with classes and guides, as they were read: numbers of 4 bytes a value are made by the batch.
-
-    Attributes:
-        data: the images. Sensitive.
-        others: tensors of their classes and guides. Sensitive.
-    """
-
-    data: RealImages = field(repr=False)
-    others: TensorRecords
-
-    def fetch(self, index: Integers) -> Batch:
-        """Return records by number: intensities from -1 to 1, classes and guides."""
-        images = torch.from_numpy(intensities(self.data.pixels[index], self.data.schema) * 2 - 1)
-        return {"images": images, **self.others.fetch(index)}
-
-    def made_up(self, n_rows: int, seed: int) -> Batch:
-        """Return rows of the same shapes and types that no patient has."""
-        generator = torch.Generator().manual_seed(seed)
-        images = torch.randn(n_rows, *self.data.pixels.shape[1:], generator=generator)
-        return {"images": images, **self.others.made_up(n_rows, seed + 1)}
-
-
-def records_of(data: RealImages) -> ImageRecords:
-    """Return images from -1 to 1 with classes and guides. Sensitive."""
-    conditioning = Conditioning.of(data.schema)
-    classes = torch.from_numpy(conditioning.class_of(data.frame))
-    guides = torch.from_numpy(conditioning.guides_of(data.frame)).float()
-    return ImageRecords(data, TensorRecords({"classes": classes, "guides": guides}))

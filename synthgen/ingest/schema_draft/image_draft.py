@@ -18,8 +18,8 @@ from synthgen.errors import ConfigError, DataError
 from synthgen.ingest.images import decode, npz
 from synthgen.ingest.images.read import index_of, names_in, only_table
 from synthgen.ingest.schema_draft import draft as _draft
+from synthgen.ingest.schema_draft.from_file import init
 from synthgen.ingest.schema_draft.table_draft import Draft, Named, suggested, unit_of
-from synthgen.ingest.tables.check import init
 from synthgen.ingest.tables.table import read_raw
 from synthgen.printable import yaml as escape
 
@@ -66,7 +66,7 @@ def draft(path: Path, *, suggest: bool, named: Named, **dialect: Any) -> Draft:
         path: a folder of pictures with one table, or an ``.npz`` file.
         suggest: read values too; each field is then written with ``confirmed: false``.
         named: the columns whose part a person names.
-        dialect: how the table is written, see `synthgen.ingest.tables.check.init`.
+        dialect: how the table is written, see `synthgen.ingest.schema_draft.from_file.init`.
 
     Raises:
         ConfigError: a folder has not one table, or a person names a column that is not there.

@@ -33,7 +33,7 @@ from synthgen.files.safe_files import (
 )
 from synthgen.printable import seen
 from synthgen.printable import yaml as escape
-from synthgen.release.bundle.data_checks import FORMATS, checked, format_of
+from synthgen.release.bundle.data_checks import FORMATS, checked
 from synthgen.release.bundle.regenerate import first_table, made
 from synthgen.release.bundle.verify import (
     CHECKSUMS,
@@ -45,6 +45,7 @@ from synthgen.release.bundle.verify import (
     verify_bundle,
 )
 from synthgen.release.record.record import check_record, record_digest, record_text, with_digests
+from synthgen.schema.file_dialect import format_of
 from synthgen.schema.schema import Schema, load_schema
 
 __all__ = ["Problem", "verify_bundle", "write_bundle"]

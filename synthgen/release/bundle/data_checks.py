@@ -27,7 +27,7 @@ from synthgen.errors import DataError
 from synthgen.files import limits, parquet
 from synthgen.release.bundle.image_archive import archive_problems
 from synthgen.schema.fields import Column, Field
-from synthgen.schema.file_dialect import Dialect, is_parquet, is_text, reading, unescaped
+from synthgen.schema.file_dialect import Dialect, format_of, is_parquet, reading, unescaped
 from synthgen.schema.schema import Schema
 from synthgen.schema.time_formats import is_native
 
@@ -184,11 +184,6 @@ def read_frame(path: Path, dialect: Dialect | None = None) -> pd.DataFrame:
 def _plain(cells: pd.Series) -> pd.Series:
     codes, distinct = pd.factorize(cells)
     return pd.Series(np.array([unescaped(text) for text in distinct], dtype=object)[codes], dtype=object)
-
-
-def format_of(path: Path) -> str:
-    """Return the format of a data file: ``csv`` for text, compressed or not, ``parquet``, or its ending."""
-    return "csv" if is_text(path) else "parquet" if is_parquet(path) else path.suffix.removeprefix(".")
 
 
 def _read_csv(path: Path, dialect: Dialect) -> tuple[list[str], pd.DataFrame]:

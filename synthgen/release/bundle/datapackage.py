@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.printable import json_text
-from synthgen.release.bundle.data_checks import format_of
 from synthgen.schema.fields import Field, labels_of
-from synthgen.schema.file_dialect import ESCAPED, TEXT_ENDINGS, Dialect
+from synthgen.schema.file_dialect import ESCAPED, TEXT_ENDINGS, Dialect, format_of
 from synthgen.schema.schema import Schema
 
 PROFILE = "https://datapackage.org/profiles/2.0/datapackage.json"

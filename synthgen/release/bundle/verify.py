@@ -21,11 +21,12 @@ from synthgen.errors import ConfigError, DataError
 from synthgen.files import json_file, limits
 from synthgen.files.json_file import read_bytes
 from synthgen.files.safe_files import folder_problems, open_without_links
-from synthgen.release.bundle.data_checks import FORMATS, checked, format_of
+from synthgen.release.bundle.data_checks import FORMATS, checked
 from synthgen.release.bundle.regenerate import CARD, PACKAGE, REPORT, difference, first_table, made
 from synthgen.release.record.fields import FORMAT, OLDER
 from synthgen.release.record.recompute_claims import claim_problems
 from synthgen.release.record.record import PRODUCT, check_record, record_text, software_versions
+from synthgen.schema.file_dialect import format_of
 from synthgen.schema.schema import Schema, load_schema
 
 CHECKSUMS, RECORD, SCHEMA = "checksums.sha256", "privacy_record.json", "schema.yaml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from synthgen.generators.imaging.diffusion.config import Config, Fitted, load
+from synthgen.generators.imaging.diffusion.config import Config
+from synthgen.generators.imaging.diffusion.fitted import Fitted, load
 
 __all__ = ["Config", "Fitted", "load"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,11 +18,15 @@ from synthgen.generators.device import device_of, free_cores
 from synthgen.generators.image_statistics import private_evolution
 from synthgen.generators.image_statistics.conditioning import Conditioning
 from synthgen.generators.imaging.diffusion import denoiser as network
-from synthgen.generators.imaging.diffusion.config import Config, FittedDiffusion
-from synthgen.generators.two_stage.dpsgd_steps import records_of, spend
+from synthgen.generators.imaging.diffusion.fitted import FittedDiffusion
+from synthgen.generators.two_stage.dpsgd_steps import spend
+from synthgen.generators.two_stage.image_records import records_of
 from synthgen.generators.two_stage.imaging import buy, counted
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
+
+if TYPE_CHECKING:
+    from synthgen.generators.imaging.diffusion.config import Config
 
 DRAFTS, POOL = 4000, 3000
 PHANTOMS = 3  # parts of a pretraining batch that are phantoms, of four

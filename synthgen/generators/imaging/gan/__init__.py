@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from synthgen.generators.imaging.gan.config import Config, Fitted, load
+from synthgen.generators.imaging.gan.config import Config
+from synthgen.generators.imaging.gan.fitted import Fitted, load
 
 __all__ = ["Config", "Fitted", "load"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,13 +15,17 @@ from synthgen.generators.base import Progress
 from synthgen.generators.device import device_of
 from synthgen.generators.image_statistics.conditioning import Conditioning
 from synthgen.generators.imaging.gan import critic as training
-from synthgen.generators.imaging.gan.config import Config, FittedGan
 from synthgen.generators.imaging.gan.critic import Shown
+from synthgen.generators.imaging.gan.fitted import FittedGan
 from synthgen.generators.imaging.gan.refiner import Critic, Refiner
-from synthgen.generators.two_stage.dpsgd_steps import records_of, spend
+from synthgen.generators.two_stage.dpsgd_steps import spend
+from synthgen.generators.two_stage.image_records import records_of
 from synthgen.generators.two_stage.imaging import Bought, buy, counted
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
+
+if TYPE_CHECKING:
+    from synthgen.generators.imaging.gan.config import Config
 
 DRAFTS, PHANTOMS, SHARPENED = 4000, 4000, 512
 BATCH = 64

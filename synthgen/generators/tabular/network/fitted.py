@@ -13,10 +13,10 @@ from synthgen.data.tables import SyntheticTable
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.generators import model_files
+from synthgen.generators.compression import Merging
 from synthgen.generators.conditions import chance_of, conditions
 from synthgen.generators.graphical.estimation import Measurement
 from synthgen.generators.graphical.mixture_of_products import Mixture, stored_mixture
-from synthgen.generators.marginal.compression import Merging
 from synthgen.generators.model_files import write_arrays, write_settings
 from synthgen.generators.tabular.network.resampling import exchanged
 from synthgen.schema.schema import Schema

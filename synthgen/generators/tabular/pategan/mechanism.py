@@ -10,9 +10,9 @@ import numpy as np
 from synthgen.data.tables import RealTable
 from synthgen.encode.table import Encoder
 from synthgen.generators.base import Progress
+from synthgen.generators.compression import Merging
 from synthgen.generators.marginal import mechanism as marginal
 from synthgen.generators.marginal import structural_zeros
-from synthgen.generators.marginal.compression import Merging
 from synthgen.generators.tabular.network import mechanism as networks
 from synthgen.generators.tabular.network.fitted import FittedNetwork
 from synthgen.generators.tabular.pategan.teachers import Features, Teachers
