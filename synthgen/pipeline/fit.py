@@ -29,9 +29,9 @@ from synthgen.ingest.tables import table as ingest
 from synthgen.ingest.tables.file_form import written_as
 from synthgen.ingest.tables.linked import kept_in_order
 from synthgen.privacy.ledger.answer_journal import Journal
-from synthgen.privacy.ledger.caps import cap_of
 from synthgen.privacy.ledger.ledger import Ledger, LedgerUnit
 from synthgen.privacy.ledger.reservation import Reservation
+from synthgen.privacy.ledger.state import cap_of
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.privacy.splits import keep_records, part_of

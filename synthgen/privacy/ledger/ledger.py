@@ -15,13 +15,23 @@ from typing import TYPE_CHECKING, Any
 from dp_accounting.dp_event import DpEvent
 
 from synthgen.errors import ConfigError, DataError
-from synthgen.privacy.ledger.caps import cap_content, cap_of, check_reason, exceeded
 from synthgen.privacy.ledger.draw_counter import DrawsRow
 from synthgen.privacy.ledger.draw_counter import Position as Position
 from synthgen.privacy.ledger.hash_chain import Entry as Entry
 from synthgen.privacy.ledger.hash_chain import Problem as Problem
 from synthgen.privacy.ledger.hash_chain import Row, entry_of, head_of, missing_head, next_row
-from synthgen.privacy.ledger.state import ACCESS, NAME, SPENDING, State, fingerprint, replay
+from synthgen.privacy.ledger.state import (
+    ACCESS,
+    NAME,
+    SPENDING,
+    State,
+    cap_content,
+    cap_of,
+    check_reason,
+    exceeded,
+    fingerprint,
+    replay,
+)
 from synthgen.privacy.ledger.state import Cohort as Cohort
 from synthgen.privacy.ledger.state import PaidFit as PaidFit
 from synthgen.privacy.ledger.state import Spend as Spend

@@ -218,7 +218,7 @@ class Store:
             connection: in a transaction.
             whole: read the rows of a damaged file too, to name them.
         """
-        from synthgen.privacy.ledger.sqlite_file import pages_problems
+        from synthgen.privacy.ledger.structure import pages_problems
 
         name = self.path.name if self.path else "database"
         found = [Problem(None, f"{name}: {text}") for text in self.structure(connection).problems]
@@ -239,7 +239,7 @@ class Store:
 
     def check(self) -> tuple[list[Problem], list[Row]]:
         """Return every sign of an edit or of damage, also where no row shows it, and all rows."""
-        from synthgen.privacy.ledger.sqlite_file import header_problems
+        from synthgen.privacy.ledger.structure import header_problems
 
         with self.transaction(checked=False) as connection:
             found, rows = self.problems(connection, whole=True)
