@@ -182,14 +182,14 @@ def test_five_known_columns_of_each_patient_on_strangers_rows_are_refused(seed: 
 def test_the_columns_of_which_a_quarter_is_copied_are_found_by_a_search(seed: int) -> None:
     """Five columns of nine; no subset that is drawn from names need hold them."""
     inputs = inputs_of(Control("leak", known_of_a_quarter, ("leakage",)), 40 + seed, N)
-    result = plugins.load(PACKAGE, "leakage_unique_parts").evaluate(inputs, rng=np.random.default_rng(seed))
+    result = load_metric("leakage_unique_parts").evaluate(inputs, rng=np.random.default_rng(seed))
     assert result.estimates["searched"].low > 0
     assert any("age" in subset and "ward" in subset for subset in result.groups["searched"])
 
 
 def test_a_search_that_looked_at_one_half_holds_its_level_on_the_other() -> None:
     """16 independent samples: more than 3 of 16 at .025 is less likely than .001; seeds are fixed."""
-    module = plugins.load(PACKAGE, "leakage_unique_parts")
+    module = load_metric("leakage_unique_parts")
     told = [
         module.evaluate(inputs_of(INDEPENDENT, 300 + s, 150), rng=np.random.default_rng(s)).estimates
         for s in range(16)
