@@ -65,8 +65,8 @@ BLOCK = 10
 
 def mechanism(name: str, epsilon: float, *, copies: int = 1) -> Any:
     """Return a generator with its plan, at small settings, and two neighbouring data sets."""
-    from tests.evaluate.mechanisms import Mechanism, pictures, tabular
-    from tests.evaluate.noised import Noised
+    from tests.support.mechanisms import Mechanism, pictures, tabular
+    from tests.support.noised import Noised
 
     kind: type[Mechanism] = Noised if name in NOISED else Mechanism
     if name.startswith("images: "):
@@ -79,7 +79,7 @@ def planted(name: str, fault: str) -> Any:
     """Let a patient's records, or its rows in a step, count in full each."""
     with contextlib.ExitStack() as stack:
         if fault == "K copies":
-            from tests.evaluate.mechanisms import records_count_in_full
+            from tests.support.mechanisms import records_count_in_full
 
             stack.enter_context(records_count_in_full())
             if name in NOISED:
@@ -95,8 +95,8 @@ def one_run(task: tuple[str, float]) -> dict[str, Any]:
     from synthgen import plugins
     from synthgen.evaluation.audit.twin import audit_twin
     from synthgen.privacy.noise import NoiseSource
-    from tests import phantoms
-    from tests.evaluate.conftest import FIELDS, make_schema
+    from tests.evaluation.conftest import FIELDS, make_schema
+    from tests.support import phantom_cohorts as phantoms
 
     name, epsilon = task
     images = name.startswith("images: ")

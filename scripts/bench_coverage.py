@@ -31,7 +31,7 @@ import numpy as np  # noqa: E402
 
 def main() -> None:
     """Print the table."""
-    from tests.evaluate import coverage
+    from tests.support import coverage
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repetitions", type=int, default=2000)
@@ -95,7 +95,7 @@ def show(tables: dict[str, dict[str, dict[str, float]]]) -> None:
 
 def show_metrics(tables: dict[str, dict[str, dict[str, float]]]) -> None:
     """Print a line a metric: figures in all its cases, least and largest coverage, how many lie outside."""
-    from tests.evaluate import coverage
+    from tests.support import coverage
 
     held: dict[str, list[tuple[float, str, bool]]] = defaultdict(list)
     for name, table in tables.items():

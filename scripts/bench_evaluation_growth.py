@@ -5,9 +5,9 @@
 
 The cohort is that of bench_growth.py: 25 columns that all depend on each other. Of n patients three fifths
 train, a fifth is held out and a fifth is the attacker's; as many synthetic records as patients train are
-drawn anew. Images are 28 x 28 ellipses of two attributes and a label (tests/phantoms.py), one a patient, in
-the same parts. ``many``: 2 million synthetic rows, and 30,000 records. Metrics that compare all pairs of
-records are capped by sampling, and state their caps in their results.
+drawn anew. Images are 28 x 28 ellipses of two attributes and a label (tests/support/phantom_cohorts.py), one
+a patient, in the same parts. ``many``: 2 million synthetic rows, and 30,000 records. Metrics that compare all
+pairs of records are capped by sampling, and state their caps in their results.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def many(n_records: int) -> Any:
 def images(n_records: int) -> Any:
     """Return a simulated cohort of images and an independent sample of it."""
     from synthgen.evaluation.base import Claim, Inputs
-    from tests.phantoms import cohort, synthetic
+    from tests.support.phantom_cohorts import cohort, synthetic
 
     parts = [
         cohort(n, seed=i, images=(1, 1), prefix=f"{i}-", size=PIXELS)

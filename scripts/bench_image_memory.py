@@ -33,7 +33,7 @@ def measure(generator: str, size: int, n_images: int) -> dict[str, Any]:
     from synthgen import plugins
     from synthgen.data.images import RealImages
     from synthgen.privacy.noise import NoiseSource
-    from tests.phantoms import attributes, schema_of
+    from tests.support.phantom_cohorts import attributes, schema_of
 
     rng, schema = np.random.default_rng(0), schema_of(size=size, max_records=4)
     patients = n_images // 4

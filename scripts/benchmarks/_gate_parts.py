@@ -336,7 +336,7 @@ def _flchain() -> Cohort:
 
 def _simulated(seed: int, patients: int) -> Cohort:
     from synthgen.evaluation.statistics.patients import one_record_each
-    from tests.evaluate.conftest import FIELDS, make_schema, simulate
+    from tests.evaluation.conftest import FIELDS, make_schema, simulate
 
     table = simulate(patients, 1_000_000 + seed, make_schema(FIELDS))
     frame = one_record_each(table, patients, rng=np.random.default_rng(seed))

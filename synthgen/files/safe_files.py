@@ -1,9 +1,9 @@
 """Write, open and check files where other users, or the sender of a folder, may have prepared the place.
 
-This is the only module of the package that creates files (`tests/test_safe_files.py` searches for any other).
-A file is written under a random name with ``O_EXCL`` and ``O_NOFOLLOW``, mode 0600, in its own folder, which
-is opened once; it is forced to disk and then renamed. Hence no link or pipe that lies in wait is written
-through, no reader sees half of a file, and a crash leaves the old file or the new one.
+This is the only module of the package that creates files (`tests/files/test_safe_files.py` searches for any
+other). A file is written under a random name with ``O_EXCL`` and ``O_NOFOLLOW``, mode 0600, in its own
+folder, which is opened once; it is forced to disk and then renamed. Hence no link or pipe that lies in wait
+is written through, no reader sees half of a file, and a crash leaves the old file or the new one.
 
 Folders that are received (a run, a model, a bundle) hold plain files and folders of this user or of root, and
 nothing else. Users in ``SYNTHGEN_TRUSTED_USERS`` (names or numbers, separated by commas) count as this user.

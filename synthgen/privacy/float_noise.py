@@ -58,7 +58,7 @@ def halves(words: Words, size: int) -> tuple[npt.NDArray[np.float64], npt.NDArra
 def gaussian(words: Words, size: int) -> npt.NDArray[np.float64]:
     """Return standard normal numbers: one half of the distribution function inverted, and a random sign.
 
-    What is measured by ``tests/privacy/test_continuous.py``: as a function of the words the numbers are
+    What is measured by ``tests/privacy/test_float_noise.py``: as a function of the words the numbers are
     monotone on each side, they reach to 13 standard deviations (beyond lies a mass of 2**-128), and each
     number's distribution function is that of the exact normal distribution up to a shift of the argument by
     at most ``2**-48``, also in the tails, where 52 bits that are equally spaced between 0 and 1 would leave

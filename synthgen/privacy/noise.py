@@ -135,7 +135,7 @@ class NoiseSource(ABC):
             of `spacing`, it costs as much as ``GaussianDpEvent(sigma / sensitivity)`` up to what float64
             leaves: with sums of at most ``64 * sigma``, each released multiple has the probability that
             exact arithmetic gives it within a factor of ``1 +- 2**-36``, outside a mass of 2**-80 (measured
-            in ``tests/privacy/test_continuous.py``). A million numbers in each of a thousand steps move
+            in ``tests/privacy/test_float_noise.py``). A million numbers in each of a thousand steps move
             epsilon by at most 0.015 in the worst case. Counts and scalars use `discrete_gaussian`, which is
             exact.
 

@@ -14,7 +14,7 @@ from synthgen.generators.saved_model import load_model, save_model
 from synthgen.privacy.accountant import epsilon_of
 from synthgen.privacy.noise import NoiseSource
 from synthgen.sampling.draw import draw
-from tests.phantoms import cohort, schema_of
+from tests.support.phantom_cohorts import cohort, schema_of
 
 NAMES = plugins.names("synthgen.generators.imaging")
 

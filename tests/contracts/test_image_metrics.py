@@ -16,7 +16,7 @@ from synthgen.evaluation.learners import imaging
 from synthgen.evaluation.results_json import results_from_json, results_to_json
 from synthgen.evaluation.run import evaluate_all, is_of_images
 from synthgen.release.gate.gate import decide, load_policy
-from tests.phantoms import cohort, synthetic
+from tests.support.phantom_cohorts import cohort, synthetic
 
 NAMES = [name for name in metric_names() if is_of_images(name)]
 

@@ -20,7 +20,7 @@ from synthgen.dpsgd import clipped_gradients, module, patient_sampling, step_acc
 from synthgen.dpsgd.clipped_gradients import UnitGradients
 from synthgen.dpsgd.kernels import convolution, gradient_factors
 from synthgen.privacy.noise import NoiseSource
-from tests.train import support
+from tests.support import dpsgd as support
 
 Plant = Callable[[], AbstractContextManager[Any]]
 
@@ -32,7 +32,8 @@ class Fault:
     Attributes:
         number: its row in the list of known defects, or 0.
         defect: what goes wrong.
-        how: ``planted`` (here), ``two processes`` (planted in `tests.train.world_worker`) or ``refused``.
+        how: ``planted`` (here), ``two processes`` (planted in `tests.support.distributed_worker`) or
+        ``refused``.
         test: the test that catches it.
         check: the check that must fail where it is planted, and hold where it is refused.
         plant: plants it.
@@ -161,22 +162,23 @@ FAULTS = [
           "test_module::test_8_each_logical_batch_is_one_noised_and_booked_step", support.check_8_steps,
           swap(patient_sampling.LogicalBatch, "physical", some_twice)),
     Fault(5, "processes do not add up their sums: their weights diverge", "two processes",
-          "test_world::test_9_the_sum_is_that_of_one_process_and_the_weights_have_the_same_bits"),
+          "test_distributed::test_9_the_sum_is_that_of_one_process_and_the_weights_have_the_same_bits"),
     Fault(6, "processes share patients", "two processes",
-          "test_world::test_9_the_sum_is_that_of_one_process_and_the_weights_have_the_same_bits"),
+          "test_distributed::test_9_the_sum_is_that_of_one_process_and_the_weights_have_the_same_bits"),
     Fault(7, "equal seeds: the same mask in every process", "two processes",
-          "test_world::test_9_one_mask_is_shared_out_and_shares_are_independent"),
+          "test_distributed::test_9_one_mask_is_shared_out_and_shares_are_independent"),
     Fault(8, "a process drops its empty batches", "two processes",
-          "test_world::test_9_an_empty_process_joins_every_step"),
+          "test_distributed::test_9_an_empty_process_joins_every_step"),
     Fault(9, "physical batches are left over for the next step", "planted",
           "test_module::test_8_each_logical_batch_is_one_noised_and_booked_step", support.check_8_steps,
           swap(patient_sampling.LogicalBatch, "physical", stale_queue)),
     Fault(10, "a clipping norm that follows the data, one a process", "refused",
-          "test_steps::test_what_has_no_proof_here_cannot_be_asked_for",
+          "test_step_accounting::test_what_has_no_proof_here_cannot_be_asked_for",
           support.check_10_adaptive_clipping_is_refused),
-    Fault(10, "noise of every process is added", "two processes", "test_world::test_9_noise_is_counted_once"),
+    Fault(10, "noise of every process is added", "two processes",
+          "test_distributed::test_9_noise_is_counted_once"),
     Fault(11, "batch statistics and buffers that data write pass the validator", "planted",
-          "test_refuse::test_layers_that_void_the_guarantee_are_refused_by_name_and_place",
+          "test_validator::test_layers_that_void_the_guarantee_are_refused_by_name_and_place",
           support.check_11_refused,
           several(swap(clipped_gradients, "check_module", nothing), swap(module, "check_batches", nothing),
                   swap(clipped_gradients, "buffers_stay", nothing_around))),
@@ -203,7 +205,7 @@ FAULTS = [
           support.check_7_noise,
           swap(NoiseSource, "system", staticmethod(lambda: NoiseSource.for_tests(0)))),
     Fault(16, "a restart forgets what was spent", "planted",
-          "test_steps::test_10_a_rollback_to_an_older_checkpoint_charges_both_branches",
+          "test_step_accounting::test_10_a_rollback_to_an_older_checkpoint_charges_both_branches",
           support.check_10_rollback,
           swap(step_accounting.LedgerBook, "resume", lambda self, step: self._note(step))),
     Fault(17, "a second optimizer trains parameters on data", "planted",
@@ -215,9 +217,9 @@ FAULTS = [
           several(swap(convolution.ConvolutionLayer, "prepare", lambda self, x: x),
                   swap(convolution.ConvolutionLayer, "records", as_if_contiguous))),
     Fault(19, "the gdp accountant: an epsilon below the true one", "planted",
-          "test_steps::test_13_the_plans_epsilon_is_opacus_prv_and_never_below_by_more_than_its_error",
+          "test_step_accounting::test_13_the_plans_epsilon_is_opacus_prv_and_never_below_by_more_than_its_error",
           support.check_13_epsilon, swap(training_plan, "epsilon_of", lambda events, delta: 3.528)),
-    Fault(20, "weighted sampling", "refused", "test_steps::test_numbers_out_of_range_are_refused",
+    Fault(20, "weighted sampling", "refused", "test_step_accounting::test_numbers_out_of_range_are_refused",
           support.check_20_weights_are_refused),
     Fault(0, "half the noise", "planted",
           "test_module::test_7_noise_has_the_stated_scale_and_is_white_over_steps_and_restarts",

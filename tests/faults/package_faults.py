@@ -24,12 +24,14 @@ PART = f"{ANSWERS}test_each_part_of_an_image_fit_follows_from_its_noised_answers
 PAID = f"{ANSWERS}test_paid_domains_follow_from_their_noised_answers_alone"
 PAID_COVERS = f"{ANSWERS}test_the_noise_of_paid_domains_covers_a_patient"
 HIDDEN = f"{ANSWERS}test_what_stays_hidden_is_decided_by_noised_counts"
-BYTES = "tests/release/test_public_bytes.py::"
-KEPT = "tests/privacy/test_answers.py::"
-BASES = "tests/privacy/test_ledger_structure.py::"
-SERVERS = "tests/privacy/test_ledger_servers.py::"
-CHARGED = "tests/test_paid_models.py::"
-WEAKER = "tests/release/test_deviations.py::test_a_weakening_setting_is_a_deviation_and_nothing_else_is"
+BYTES = "tests/release/bundle/test_public_bytes.py::"
+KEPT = "tests/privacy/ledger/test_answer_journal.py::"
+BASES = "tests/privacy/ledger/test_ledger_structure.py::"
+SERVERS = "tests/privacy/ledger/test_ledger_servers.py::"
+CHARGED = "tests/pipeline/test_paid_models.py::"
+WEAKER = (
+    "tests/release/record/test_deviations.py::test_a_weakening_setting_is_a_deviation_and_nothing_else_is"
+)
 
 
 @dataclass(frozen=True)
@@ -94,11 +96,11 @@ FAULTS = (
     fault("split-by-order", "splits", "a patient's split depends on who else is there",
           "privacy/splits.py", 'uniform = np.array(_uniforms(distinct, key, "part:"), dtype=float)',
           "uniform = np.arange(len(distinct)) / max(len(distinct), 1)",
-          "tests/privacy/test_parts.py::test_removing_any_patient_leaves_all_others_where_they_were"),
+          "tests/privacy/test_splits.py::test_removing_any_patient_leaves_all_others_where_they_were"),
     fault("split-without-key", "splits", "anybody can compute who trained",
           "privacy/splits.py", 'uniform = np.array(_uniforms(distinct, key, "part:"), dtype=float)',
           'uniform = np.array(_uniforms(distinct, bytes(32), "part:"), dtype=float)',
-          "tests/privacy/test_parts.py::test_another_key_draws_other_parts_and_other_records"),
+          "tests/privacy/test_splits.py::test_another_key_draws_other_parts_and_other_records"),
     fault("ids-with-blanks", "splits", "a blank beside an id makes two patients of one",
           "data/tables.py", "index=values.index, dtype=object).str.strip()", "index=values.index, dtype=object)",
           "tests/deidentify/test_table.py::"
@@ -119,7 +121,7 @@ FAULTS = (
           "first_records(units, max_records=10**6)", f"{FIGURE}[linked]"),
     fault("one-record-more", "records", "a patient keeps one record more than allowed",
           "privacy/splits.py", "key=ranks.__getitem__)[:max_records]", "key=ranks.__getitem__)[: max_records + 1]",
-          "tests/privacy/test_parts.py::test_a_patient_keeps_as_many_records_as_allowed_and_has_one_part"),
+          "tests/privacy/test_splits.py::test_a_patient_keeps_as_many_records_as_allowed_and_has_one_part"),
     fault("one-linked-record-more", "records", "a patient keeps one linked record more than allowed",
           "privacy/splits.py", "- np.repeat(np.cumsum(counts) - counts, counts) < max_records",
           "- np.repeat(np.cumsum(counts) - counts, counts) <= max_records", f"{TABLE}[linked]"),
@@ -130,7 +132,7 @@ FAULTS = (
     fault("weights-rounded-up", "weights", "the weights of three records sum to more than a patient",
           "privacy/marginal_queries.py", "each = (LATTICE // np.maximum(records, 1)).astype(float)",
           "each = -(-LATTICE // np.maximum(records, 1)).astype(float)",
-          "tests/privacy/test_queries.py::test_weights_are_whole_and_those_of_a_unit_sum_to_at_most_the_lattice"),
+          "tests/privacy/test_marginal_queries.py::test_weights_are_whole_and_those_of_a_unit_sum_to_at_most_the_lattice"),
     fault("an-image-weighs-one", "weights", "each image of a patient weighs as much as a patient",
           "generators/image_statistics/noisy_moments.py", "return np.asarray((UNIT // np.maximum(records, 1))[unit_codes], dtype=np.int64)",
           "return np.full(len(unit_codes), UNIT, dtype=np.int64)", f"{COVERS_IMAGES}[p00000-embedding]"),
@@ -233,38 +235,38 @@ FAULTS = (
           "noise = held.noise(NoiseSource.for_tests(loaded.config.seed))", f"{FIGURE}[declared]"),
     fault("key-in-common", "seeds", "all cohorts have the same key",
           "privacy/splits.py", "return secrets.token_bytes(KEY_BYTES)", "return bytes(KEY_BYTES)",
-          "tests/privacy/test_parts.py::test_keys_come_from_the_system_and_differ"),
+          "tests/privacy/test_splits.py::test_keys_come_from_the_system_and_differ"),
     fault("first-answer-again", "noise reuse", "every query of a resumed fit gets the first one's answer",
           "privacy/ledger/answer_journal.py", "self._next += 1\n            return self.stored[seq].copy()",
           "self._next += 1\n            return self.stored[0].copy()",
-          "tests/privacy/test_answers.py::test_stored_answers_are_given_again_without_touching_the_noise"),
+          "tests/privacy/ledger/test_answer_journal.py::test_stored_answers_are_given_again_without_touching_the_noise"),
     fault("gradient-noise-again", "noise reuse", "every step has the noise of the first one",
           "dpsgd/noisy_sum.py", "drawn, self._drawn = self._drawn, None", "drawn = self._drawn",
-          "tests/train/test_module.py::test_7_noise_has_the_stated_scale_and_is_white_over_steps_and_restarts"),
+          "tests/dpsgd/test_module.py::test_7_noise_has_the_stated_scale_and_is_white_over_steps_and_restarts"),
     # DP-SGD.
     fault("norms-of-cancelling-rows", "clipping", "norms do not cover the rounding of rows that cancel",
           "dpsgd/kernels/gradient_factors.py", "exact = square.clamp(min=0.0) + n_products * UNIT_ROUNDOFF * lengths.square()\n"
           "    return torch.maximum(exact, (LEAST * lengths).square())", "return square.clamp(min=0.0)",
-          "tests/train/test_rounding.py::test_the_audits_patient_of_two_rows_that_cancel",
-          "tests/train/test_rounding.py::test_a_record_moves_the_sum_by_at_most_the_clipping_norm"),
+          "tests/dpsgd/test_rounding.py::test_the_audits_patient_of_two_rows_that_cancel",
+          "tests/dpsgd/test_rounding.py::test_a_record_moves_the_sum_by_at_most_the_clipping_norm"),
     fault("clip-without-margin", "clipping", "norms are not rounded to the private side",
           "dpsgd/kernels/gradient_factors.py", "return 1 + (2.0**-36 if dtype == torch.float64 else 2.0**-20)", "return 1.0",
-          "tests/train/test_rounding.py::test_equal_numbers_of_any_length_are_clipped_to_the_bound"),
+          "tests/dpsgd/test_rounding.py::test_equal_numbers_of_any_length_are_clipped_to_the_bound"),
     fault("gradient-noise-of-c-squared", "noise", "the noise of gradients is the clipping norm too small",
           "dpsgd/module.py", "sigma=plan.noise_multiplier * plan.max_grad_norm,",
           "sigma=plan.noise_multiplier * plan.max_grad_norm**2,",
-          "tests/train/test_module.py::test_7_noise_has_the_stated_scale_and_is_white_over_steps_and_restarts"),
+          "tests/dpsgd/test_module.py::test_7_noise_has_the_stated_scale_and_is_white_over_steps_and_restarts"),
     fault("more-patients-a-step", "sampling rate", "each step draws twice as many patients as is booked",
           "dpsgd/module.py", "rate=plan.sample_rate, steps=plan.steps",
           "rate=min(1.0, 2 * plan.sample_rate), steps=plan.steps",
-          "tests/train/test_module.py::test_6_masks_of_a_real_training_are_poisson_and_independent"),
+          "tests/dpsgd/test_module.py::test_6_masks_of_a_real_training_are_poisson_and_independent"),
     fault("half-the-rate-is-booked", "sampling rate", "steps are booked at half of their sampling rate",
           "dpsgd/training_plan.py", "            self.sample_rate, dp_event", "            self.sample_rate / 2, dp_event",
-          "tests/train/test_steps.py::test_13_the_plans_epsilon_is_opacus_prv_and_never_below_by_more_than_its_error"),
+          "tests/dpsgd/test_step_accounting.py::test_13_the_plans_epsilon_is_opacus_prv_and_never_below_by_more_than_its_error"),
     fault("half-the-steps-are-booked", "sampling rate", "half of the steps are booked",
           "dpsgd/training_plan.py", "return dp_event.SelfComposedDpEvent(step, steps)",
           "return dp_event.SelfComposedDpEvent(step, steps // 2)",
-          "tests/train/test_steps.py::test_13_the_plans_epsilon_is_opacus_prv_and_never_below_by_more_than_its_error"),
+          "tests/dpsgd/test_step_accounting.py::test_13_the_plans_epsilon_is_opacus_prv_and_never_below_by_more_than_its_error"),
     fault("warm-start-of-all", "warm starts", "the marginal model spends the whole rho and books its share",
           "generators/two_stage/tabular.py", "numbers(schema, paid.rho, patients)", "numbers(schema, whole, patients)",
           f"{ANSWERS}test_what_a_deep_plan_spends_before_its_steps_is_what_its_event_books[gan]"),
@@ -280,17 +282,17 @@ FAULTS = (
     fault("teachers-by-order", "PATE", "who comes or goes moves the patients of all teachers",
           "generators/tabular/pategan/teachers.py", "return part_of(units, key=PARTS_KEY, shares=shares).astype(np.int64)",
           "return np.arange(len(units)) % n_teachers",
-          "tests/models/test_pategan.py::test_parts_are_disjoint_by_patient_fixed_and_all_used"),
+          "tests/generators/tabular/test_pategan.py::test_parts_are_disjoint_by_patient_fixed_and_all_used"),
     fault("teachers-of-all", "PATE", "every teacher reads all patients",
           "generators/tabular/pategan/teachers.py", "np.ascontiguousarray(rows[parts == i])", "np.ascontiguousarray(rows[parts >= 0])",
-          "tests/models/test_pategan.py::test_a_patient_moves_each_count_of_votes_by_at_most_one_through_a_whole_fit"),
+          "tests/generators/tabular/test_pategan.py::test_a_patient_moves_each_count_of_votes_by_at_most_one_through_a_whole_fit"),
     fault("one-label-is-booked", "PATE", "all labelled rows of a round are booked as one",
           "generators/tabular/pategan/teachers.py", "rho = n_rows / (2.0 * sigma**2)", "rho = 1 / (2.0 * sigma**2)",
-          "tests/models/test_pategan.py::test_each_labelled_row_is_paid_for_and_a_vote_beyond_the_plan_is_refused"),
+          "tests/generators/tabular/test_pategan.py::test_each_labelled_row_is_paid_for_and_a_vote_beyond_the_plan_is_refused"),
     # Paid domains.
     fault("threshold-of-one-record", "thresholds", "a patient's other records pass the threshold unseen by delta",
           "privacy/partition_selection.py", " + (max_records - 1) * ndtr((unit - threshold) / sigma))", ")",
-          "tests/privacy/test_paid.py::"
+          "tests/privacy/test_private_domains.py::"
           "test_a_threshold_holds_what_a_patient_alone_could_show_however_it_splits_its_records"),
     fault("exact-threshold", "thresholds", "a category is shown if its exact count passes the threshold",
           "privacy/partition_selection.py", "np.where(noisy > math.ceil(threshold * LATTICE)",
@@ -317,24 +319,24 @@ FAULTS = (
     fault("write-off-forgives", "ledger", "a crashed spend that is written off is free",
           "privacy/ledger/state.py", 'self.closed.get(number) != "void"]',
           'self.closed.get(number) not in ("void", "write-off")]',
-          "tests/privacy/test_ledger.py::test_commit_and_write_off_close_a_reservation_and_keep_the_spend"),
+          "tests/privacy/ledger/test_ledger.py::test_commit_and_write_off_close_a_reservation_and_keep_the_spend"),
     fault("renamed-cohort", "ledger", "a renamed cohort buys a new cap",
           "privacy/ledger/state.py", "return [other for other in self.cohorts if frozenset({name, other}) not in"
           " self.disjoint]", "return [name]",
-          "tests/privacy/test_ledger.py::test_a_renamed_cohort_buys_no_new_cap"),
+          "tests/privacy/ledger/test_ledger.py::test_a_renamed_cohort_buys_no_new_cap"),
     fault("void-what-was-drawn", "ledger", "a spend whose noise was drawn can be voided",
           "privacy/ledger/ledger.py", '"void", {"reason": reason}, undrawn=True)', '"void", {"reason": reason})',
-          "tests/privacy/test_ledger.py::test_what_may_have_been_drawn_can_never_be_voided"),
+          "tests/privacy/ledger/test_ledger.py::test_what_may_have_been_drawn_can_never_be_voided"),
     fault("free-again", "ledger", "a lost query is drawn again for nothing",
           "privacy/ledger/reservation.py", "cost = event if lost.rho is None else dp_event.ZCDpEvent(lost.rho)",
           "cost = dp_event.ZCDpEvent(1e-12)",
-          "tests/privacy/test_answers.py::test_a_crash_is_charged_for_the_lost_query_alone_each_time"),
+          "tests/privacy/ledger/test_answer_journal.py::test_a_crash_is_charged_for_the_lost_query_alone_each_time"),
     fault("filter-lets-through", "ledger", "a mechanism may spend more than its plan's rho",
           "privacy/marginal_queries.py", "if not rho >= 0 or self.spent + rho > self.rho * (1 + 1e-9):", "if not rho >= 0:",
-          "tests/privacy/test_queries.py::test_a_filter_refuses_what_goes_beyond_its_rho"),
+          "tests/privacy/test_marginal_queries.py::test_a_filter_refuses_what_goes_beyond_its_rho"),
     fault("uncounted-looks", "ledger", "looks at the holdout are not entered",
           "pipeline/evaluate.py", "    ledger.note(cohort, content={", "    dict(content={",
-          "tests/release/test_looks.py::test_looks_are_numbered_and_one_too_many_is_refused_and_leaves_no_entry"),
+          "tests/release/gate/test_accesses_in_gate.py::test_looks_are_numbered_and_one_too_many_is_refused_and_leaves_no_entry"),
     # One reservation draws for one fit; the ledger alone decides, and counts draws.
     fault("free-fit", "noise reuse", "a deep fit whose model is gone is trained again for nothing",
           "privacy/ledger/reservation.py", "    if not journal.given_up:\n", "    if journal is not None:\n",
@@ -362,7 +364,7 @@ FAULTS = (
           f"{KEPT}test_of_two_copies_that_go_on_at_once_one_draws_and_the_other_is_refused[sqlite]"),
     fault("edited-counter", "ledger", "an edited count of draws is not found",
           "privacy/ledger/draw_counter.py", "            and row.hash == _hash(row.entry, row.position, hashes[row.entry])\n", "",
-          "tests/privacy/test_answers.py::"
+          "tests/privacy/ledger/test_answer_journal.py::"
           "test_an_edited_or_missing_count_of_draws_is_found[sqlite-UPDATE draws SET counter = 0]"),
     fault("model-is-not-committed", "ledger", "the commit does not name the model that it paid for",
           "pipeline/fit.py", 'held.commit(detail | ({"model": digest} if digest else {}))', "held.commit(detail)",
@@ -384,17 +386,17 @@ FAULTS = (
           f"{SERVERS}test_a_server_gets_neither_password_nor_hash_whatever_it_asks_for[no proof]"),
     fault("any-run-is-own", "ledger", "a received run brings its own ledger",
           "pipeline/own_runs.py", "    return hmac.compare_digest(_hash(key, content), sealed)", "    return True",
-          "tests/test_received_runs.py::test_a_received_run_does_not_bring_its_ledger[release]"),
+          "tests/pipeline/test_received_runs.py::test_a_received_run_does_not_bring_its_ledger[release]"),
     fault("unentered-release", "ledger", "a release is not entered in the ledger",
           "release/bundle/bundle.py", "    enter()\n    if not there:\n", "    if not there:\n",
-          "tests/release/test_ledger_entry.py::test_a_release_enters_the_digest_of_its_record_once"),
+          "tests/release/bundle/test_ledger_entry.py::test_a_release_enters_the_digest_of_its_record_once"),
     # Units.
     fault("rows-and-patients", "ledger", "spends of rows and of patients compose",
           "privacy/ledger/units.py", "        return a is b\n", "        return True\n",
-          "tests/privacy/test_ledger_units.py::test_only_spends_of_one_unit_compose[row-patient by column 'pid'0]"),
+          "tests/privacy/ledger/test_ledger_units.py::test_only_spends_of_one_unit_compose[row-patient by column 'pid'0]"),
     fault("any-column", "ledger", "spends for patients by different columns compose",
           "privacy/ledger/units.py", 'if a.level == "row" or a.column == b.column:', "if a.level == b.level:",
-          "tests/privacy/test_ledger_units.py::"
+          "tests/privacy/ledger/test_ledger_units.py::"
           "test_columns_that_name_the_same_patients_compose_once_that_is_recorded[sqlite]"),
     fault("unit-is-not-stated", "ledger", "a fit books no unit",
           "pipeline/fit.py", "            unit=ledger_unit(loaded.schema),\n", "",
@@ -406,15 +408,15 @@ FAULTS = (
           "tests/privacy/test_accountant.py::test_power_from_rdp_covers_a_selection"),
     fault("replace-is-remove", "accountant", "replacing a patient costs no more than removing one",
           "release/record/record.py", "best, low = min(best, 2 * epsilon), middle", "best, low = min(best, epsilon), middle",
-          "tests/release/test_record.py::test_replace_one_covers_a_gaussian_of_twice_the_sensitivity"),
+          "tests/release/record/test_record.py::test_replace_one_covers_a_gaussian_of_twice_the_sensitivity"),
     # The record, and what is public.
     fault("sequence-as-planned", "record", "a sequence of spends claims what only spends planned together keep to",
           "release/record/inputs.py", "return self.cap if self.adaptive else self.epsilon", "return self.epsilon",
-          "tests/release/test_record.py::"
+          "tests/release/record/test_record.py::"
           "test_of_a_sequence_of_spends_the_cap_is_claimed_and_of_one_its_own_epsilon"),
     fault("certain-guess", "record", "a guess may be right more often than the words say",
           "release/plain_language.py", " + delta / (1 + math.exp(epsilon))", "",
-          "tests/release/test_record.py::test_no_guess_is_right_more_often_than_the_words_say[0.05-0.1]"),
+          "tests/release/record/test_record.py::test_no_guess_is_right_more_often_than_the_words_say[0.05-0.1]"),
     fault("record-exact-size", "record", "the record prints the exact number of patients",
           "pipeline/evaluate.py", "patients = loaded.config.budget.patients or cohort.n_units", "patients = cohort.n_units", PUBLIC),
     fault("plan-of-the-count", "record", "the plan follows from the counted patients where a number was declared",
@@ -431,7 +433,7 @@ FAULTS = (
           "release/record/deviations.py", 'images.without_id == "own"', 'images.without_id == "mine"',
           f"{WEAKER}[data.images.without_id]"),
     fault("internal-goes-public", "public files", "ingest's exact counts lie in public/",
-          "pipeline/run_folder.py", "path = self.internal / name\n        jsonfile", "path = self.public / name\n        jsonfile",
+          "pipeline/run_folder.py", "path = self.internal / name\n        json_file", "path = self.public / name\n        jsonfile",
           PUBLIC),
     fault("whole-schema-is-saved", "public files", "the saved schema holds what it says of dropped columns",
           "schema/schema.py", "Field(name=field.name, type=field.type, role=field.role) if field.is_unseen else field",

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.engine_table import FAULTS
-from tests.train import world_worker
+from tests.support import distributed_worker as world_worker
 
 PLANTED = [fault for fault in FAULTS if fault.how == "planted"]
 REFUSED = [fault for fault in FAULTS if fault.how == "refused"]
@@ -34,7 +34,7 @@ def test_a_feature_without_a_proof_is_refused(fault):
 
 def test_every_known_defect_has_a_row_and_every_row_a_test():
     assert {fault.number for fault in FAULTS} >= set(range(1, 21))
-    tests = Path(__file__).parents[1] / "train"
+    tests = Path(__file__).parents[1] / "dpsgd"
     for fault in FAULTS:
         file, _, name = fault.test.partition("::")
         assert f"def {name}(" in (tests / f"{file}.py").read_text(), fault.test

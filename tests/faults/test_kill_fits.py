@@ -114,7 +114,7 @@ def table_cohort(folder: Path) -> str:
 def image_cohort(folder: Path) -> str:
     from PIL import Image
 
-    from tests.phantoms import cohort
+    from tests.support.phantom_cohorts import cohort
 
     (folder / "scans").mkdir()
     data = cohort(60, size=16, images=(1, 2))

@@ -27,7 +27,7 @@ from synthgen.privacy.marginal_queries import LATTICE
 from synthgen.privacy.partition_selection import stable_histogram
 from synthgen.schema.schema import Schema
 from tests.faults.fixed_answers import FixedAnswers, moved, saved, unseen_gradients
-from tests.phantoms import attributes, picture, schema_of
+from tests.support.phantom_cohorts import attributes, picture, schema_of
 
 QUICK: dict[str, Any] = {
     "pretraining": 3,

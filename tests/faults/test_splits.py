@@ -26,7 +26,7 @@ from synthgen.privacy.accountant import epsilon_of, from_json
 from synthgen.privacy.ledger.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
 from tests.faults.fixed_answers import FixedAnswers, Query
-from tests.phantoms import attributes, picture, schema_of
+from tests.support.phantom_cohorts import attributes, picture, schema_of
 
 HOLDOUT, MOST = 0.4, 2
 PATIENTS = 240

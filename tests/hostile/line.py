@@ -145,7 +145,7 @@ def write_images(folder: Path, generator: str = "embedding") -> None:
     """Write 300 pictures of as many patients, their schema and a config."""
     from PIL import Image
 
-    from tests.phantoms import cohort
+    from tests.support.phantom_cohorts import cohort
 
     data = cohort(300, size=16)
     scans = folder / "scans"
@@ -164,7 +164,7 @@ def write_dicom(folder: Path) -> None:
     """Write three DICOM files, their schema, and code next to them."""
     import numpy as np
 
-    from tests.ingest.dicom_files import dataset, write
+    from tests.support.dicom_files import dataset, write
 
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
 

@@ -110,7 +110,7 @@ def others(folder: Path) -> None:
     (folder / "omop").mkdir()
     for name, lines in tables.items():
         (folder / "omop" / f"{name}.csv").write_text("\n".join(lines) + "\n")
-    shutil.copytree(Path(policy.__file__).parent / "policies", folder / "policy")
+    shutil.copytree(Path(policy.__file__).parents[1] / "policies", folder / "policy")
 
 
 def pictures(folder: Path) -> None:
@@ -150,7 +150,7 @@ def dicom(folder: Path) -> None:
     """Write DICOM files in several syntaxes, with sequences and a lookup table."""
     import numpy as np
 
-    files = _module(Path(__file__).parents[1] / "ingest" / "dicom_files.py")
+    files = _module(Path(__file__).parents[1] / "support" / "dicom_files.py")
     at = folder / "dicom"
     at.mkdir()
     values = np.arange(64, dtype=np.uint16).reshape(8, 8) * 60
