@@ -41,7 +41,7 @@ def plan_of(patients: int, *, epsilon: float, delta: float) -> TrainingPlan:
     """Return the plan for a declared number of patients; reads no image."""
     return TrainingPlan.calibrate(
         patients=patients,
-        expected_units=min(SHARE * patients, MOST_UNITS),
+        expected_batch_size=min(SHARE * patients, MOST_UNITS),
         steps=STEPS,
         epsilon=epsilon,
         delta=delta,
@@ -53,7 +53,7 @@ class Classifier(PrivateModule):
     """The small convolutional network of `synthgen.evaluation.learners.imaging`, with a loss a row."""
 
     def __init__(self, plan: TrainingPlan, n_labels: int, *, seed: int) -> None:
-        super().__init__(plan, physical_units=CHUNK, ema_decay=AVERAGE, seed=seed)
+        super().__init__(plan, max_physical_batch_size=CHUNK, ema_decay=AVERAGE, seed=seed)
         with drawing_from(open_generator(seed)):
             self.net: nn.Module = _layers(n_labels)
 

@@ -125,7 +125,7 @@ def speeds(options: dict[str, Any], train: Any) -> dict[str, float]:
         channels=batch["images"].shape[1], size=batch["images"].shape[-1],
         classes=int(batch["classes"].max()) + 1, guides=batch["guides"].shape[1], width=int(options["width"]),
     ).to(device)  # fmt: skip
-    steps = TrainingPlan(1.0, 1, 1.0, 0.01, float(units), rows_per_unit=draws, records_per_unit=1)
+    steps = TrainingPlan(1.0, 1, 1.0, 0.01, float(units), augmult=draws, records_per_unit=1)
     module = network.ImageTraining(net, steps, learning_rate=1e-4, ema_decay=0.0, highest=1.0, dropout=0.1)
     engine = UnitGradients(net)
     sums = NoisySum(engine.parameters, sigma=0.01, denominator=float(units), noise=NoiseSource.for_tests(0))
@@ -139,9 +139,7 @@ def speeds(options: dict[str, Any], train: Any) -> dict[str, float]:
     def private() -> None:
         sums.prepare()
         sums.add(
-            engine.clipped_sum(
-                lambda: module.losses(batch), n_units=units, rows_per_unit=draws, max_grad_norm=0.01
-            )
+            engine.clipped_sum(lambda: module.losses(batch), n_units=units, augmult=draws, max_grad_norm=0.01)
         )
         sums.release()
         optimizer.step()

@@ -46,14 +46,14 @@ def measured(kind: str, n_records: int) -> dict[str, Any]:
     names: list[str] = []
     clock, seconds = [time.process_time()], {}
 
-    def tell(name: str, done: float) -> None:
+    def progress(name: str, done: float) -> None:
         clock.append(time.process_time())
         if names:
             seconds[names[-1]] = round(clock[-1] - clock[-2], 2)
         names.append(name)
 
     start, cpu = time.perf_counter(), time.process_time()
-    evaluate_all(inputs, seed=0, progress=tell)
+    evaluate_all(inputs, seed=0, progress=progress)
     total, cpu = time.perf_counter() - start, time.process_time() - cpu
     return {
         "kind": kind,

@@ -45,10 +45,10 @@ def measure(generator: str, size: int, n_images: int) -> dict[str, Any]:
     plan = settings.plan(schema, epsilon=8.0, delta=1e-5, patients=patients)
     at: dict[str, float] = {}
 
-    def tell(what: str, done: float) -> None:
+    def progress(what: str, done: float) -> None:
         at[what.partition(":")[0].split(" ")[0]] = round(peak(), 3)
 
-    model = settings.fit(data, plan, noise=NoiseSource.for_tests(0), progress=tell)
+    model = settings.fit(data, plan, noise=NoiseSource.for_tests(0), progress=progress)
     model.sample(200, rng=rng)
     return {
         "generator": generator, "size": size, "images": n_images, "before": round(start, 3),

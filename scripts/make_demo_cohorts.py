@@ -148,7 +148,7 @@ def make(name: str, work: Path) -> dict[str, Any]:
     shipped.prepare(work)
     (work / "run.yaml").write_text(shipped.config, encoding="utf-8")
     loaded = load_config(work / "run.yaml")
-    outcome = pipeline.run(loaded, work / "run", resume=True, tell=_tell)
+    outcome = pipeline.run(loaded, work / "run", resume=True, progress=_tell)
     if outcome["verdict"] != "release":
         if shipped.override is None:
             return {"cohort": name, "verdict": outcome["verdict"], "reasons": outcome["reasons"]}

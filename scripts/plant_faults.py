@@ -131,7 +131,7 @@ def _write(path: Path, content: bytes) -> None:
     os.utime(path, (_clock[0], _clock[0]))
 
 
-def run(names: Sequence[str], *, workers: int, tell: Any = print) -> list[dict[str, Any]]:
+def run(names: Sequence[str], *, workers: int, progress: Any = print) -> list[dict[str, Any]]:
     """Plant defects one by one, in as many processes, and return what became of each."""
     for name in HEAVY:
         __import__(name)
@@ -152,7 +152,7 @@ def run(names: Sequence[str], *, workers: int, tell: Any = print) -> list[dict[s
             child = os.fork()
             if not child:
                 try:
-                    results = _share(faults[worker::workers], place / f"copy{worker}", tell)
+                    results = _share(faults[worker::workers], place / f"copy{worker}", progress)
                     (place / f"{worker}.json").write_text(json.dumps(results))
                 except BaseException:
                     traceback.print_exc()
@@ -166,7 +166,7 @@ def run(names: Sequence[str], *, workers: int, tell: Any = print) -> list[dict[s
     return [found.get(fault.name, {"name": fault.name, **lost}) for fault in faults]
 
 
-def _share(faults: Sequence[Any], copy: Path, tell: Any) -> list[dict[str, Any]]:
+def _share(faults: Sequence[Any], copy: Path, progress: Any) -> list[dict[str, Any]]:
     """Plant some of the defects in a copy of their own."""
     copy_of_the_package(copy)
     plain = outcomes(copy, sorted({test for fault in faults for test in fault.tests}), at_most=3600.0)
@@ -177,7 +177,7 @@ def _share(faults: Sequence[Any], copy: Path, tell: Any) -> list[dict[str, Any]]
             kept = planted(copy, fault)
         except ValueError as error:
             results.append({"name": fault.name, "caught": False, "why": str(error)})
-            tell(f"NOT PLANTED         {error}")
+            progress(f"NOT PLANTED         {error}")
             continue
         found = outcomes(copy, fault.tests)
         for path, content in kept:
@@ -186,9 +186,9 @@ def _share(faults: Sequence[Any], copy: Path, tell: Any) -> list[dict[str, Any]]
         bad += [f"{test}: {found[test]} with it" for test in fault.tests if found[test] != "failed"]
         results.append({"name": fault.name, "caught": not bad, "why": "; ".join(bad)})
         seconds = f"{time.monotonic() - start:4.0f} s"
-        tell(f"{'NOT CAUGHT' if bad else 'caught    '}  {seconds}  {fault.name}: {fault.breaks}")
+        progress(f"{'NOT CAUGHT' if bad else 'caught    '}  {seconds}  {fault.name}: {fault.breaks}")
         if bad:
-            tell(f"                    {'; '.join(bad)}")
+            progress(f"                    {'; '.join(bad)}")
     return results
 
 
@@ -198,7 +198,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the results there, too")
     parser.add_argument("--workers", type=int, default=2, help="processes, each with a copy of its own")
     given = parser.parse_args()
-    results = run(given.names, workers=max(1, given.workers), tell=lambda text: print(text, flush=True))
+    results = run(given.names, workers=max(1, given.workers), progress=lambda text: print(text, flush=True))
     if given.json:
         given.json.write_text(json.dumps(results, indent=1) + "\n")
     missed = [result["name"] for result in results if not result["caught"]]

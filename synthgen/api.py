@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.config.data_section import DataSection, ImageSource, TableSource, sized
-from synthgen.config.run_config import BudgetSection, Loaded, RunConfig, generator_settings, require_share
+from synthgen.config.run_config import (
+    BudgetSection,
+    ResolvedConfig,
+    RunConfig,
+    generator_settings,
+    require_share,
+)
 from synthgen.data.tables import SyntheticTable
 from synthgen.errors import OperationError
 from synthgen.files.safe_files import make_folders, sync_tree
@@ -127,7 +133,7 @@ def fit(
     )
     described = sized(load_schema(schema, unpaid=True), config.data.images, where=str(schema))
     require_share(config.budget, described, where=str(schema))
-    loaded = Loaded(
+    loaded = ResolvedConfig(
         config=config,
         path=Path.cwd() / "python",
         schema=described,

@@ -147,7 +147,9 @@ def evaluated(parts: _gate_parts.Parts, frame: pd.DataFrame, case: Case) -> Row:
     seed = case.seed + (10_000 if case.again else 0)
     if case.metrics:
         return _some(real, table, case.metrics, seed)
-    return files.evaluate_tables(real, table, policy="default", claim=None, seed=seed, tell=lambda *_: None)
+    return files.evaluate_tables(
+        real, table, policy="default", claim=None, seed=seed, progress=lambda *_: None
+    )
 
 
 def _some(real: Mapping[str, Any], table: Any, patterns: Sequence[str], seed: int) -> Row:

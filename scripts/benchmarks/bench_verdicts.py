@@ -68,7 +68,7 @@ def fitted(cohort: str, generator: str, epsilon: float, train: int | None, holdo
     table = SyntheticTable(schema, _gate_parts.canonical(schema, drawn))
     fit = time.process_time()
     told = files.evaluate_tables(
-        parts, table, policy="default", claim=(epsilon, DELTA), seed=None, tell=lambda *_: None
+        parts, table, policy="default", claim=(epsilon, DELTA), seed=None, progress=lambda *_: None
     )
     grave = [reason for reason in told["reasons"] if reason["severity"] != "warn"]
     figures = {key: value for head in told["heads"].values() for key, value in head["metrics"].items()}

@@ -180,7 +180,7 @@ def demo(
     from synthgen.cli import demo as demos
 
     require_folder(output)
-    return demos.run(what, output, tell=_tell(), generator=generator, cohort=cohort)
+    return demos.run(what, output, progress=_tell(), generator=generator, cohort=cohort)
 
 
 @app.command()
@@ -275,7 +275,7 @@ def sample(
         seed=seed,
         force=force,
         formulas=csv_formulas,
-        tell=_tell(),
+        progress=_tell(),
     )
 
 
@@ -323,8 +323,10 @@ def evaluate(
         talk.report = str(report)
     if run is not None:
         if public is not None:
-            return pipeline.evaluate_public(run, files.epsilon_of_text(public), ledger=ledger, tell=_tell())
-        return _judged(pipeline.evaluate(run, ledger=ledger, tell=_tell()))
+            return pipeline.evaluate_public(
+                run, files.epsilon_of_text(public), ledger=ledger, progress=_tell()
+            )
+        return _judged(pipeline.evaluate(run, ledger=ledger, progress=_tell()))
     given = {"--real": real, "--holdout": holdout, "--synthetic": synthetic, "--schema": schema}
     lacking = [name for name, value in given.items() if value is None]
     if lacking:
@@ -356,7 +358,7 @@ def evaluate(
             seed=seed,
             ledger=ledger,
             report=report,
-            tell=_tell(),
+            progress=_tell(),
             dialect={
                 "delimiter": delimiter,
                 "encoding": encoding,

@@ -27,7 +27,7 @@ def run(
     what: str,
     output: Path,
     *,
-    tell: Callable[[str, float], None],
+    progress: Callable[[str, float], None],
     generator: str | None = None,
     cohort: str | None = None,
 ) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def run(
     Args:
         what: ``tables`` or ``imaging``.
         output: the demo's folder; a finished demo is not run again.
-        tell: told what is being done.
+        progress: called with what is being done and the part done, from 0 to 1.
         generator: key of the generator, with its own defaults; None is the config's.
         cohort: name of the demo's cohort; None is the one that ships with the package, which is synthetic.
 
@@ -70,7 +70,7 @@ def run(
     for name in configs:
         loaded = load_config(output / name, overrides=overrides)
         folder = "_".join(part for part in (Path(name).stem, generator) if part)
-        outcome = pipeline.run(loaded, output / folder, overrides=overrides, resume=True, tell=tell)
+        outcome = pipeline.run(loaded, output / folder, overrides=overrides, resume=True, progress=progress)
         outcomes.append(outcome)
         if outcome["verdict"] == "release":
             break

@@ -360,7 +360,7 @@ def evaluate(
     claim: tuple[float, float] | None,
     seed: int | None,
     report: Path | None,
-    tell: Progress,
+    progress: Progress,
     dialect: Mapping[str, Any] = {},
     synthetic_dialect: Mapping[str, Any] | None = None,
     ledger: str | None = None,
@@ -373,7 +373,7 @@ def evaluate(
         claim: epsilon and delta that the generator's maker claims, or None.
         seed: of all draws; None follows from the real inputs.
         report: where the internal report goes, or None.
-        tell: told what is being done.
+        progress: called with what is being done and the part done, from 0 to 1.
         dialect: how the real tables are written, as far as the schema's ``dialect`` does not say it.
         synthetic_dialect: how the synthetic table is written; None as the real ones are.
         ledger: URL of the ledger that counts evaluations of these inputs; None is one in the folder of the
@@ -391,7 +391,14 @@ def evaluate(
     table = SyntheticTable(schema, drawn.frame, units=units, rounded=rounded)
     counting = partial(file_ledger, paths["train"], ledger)
     return evaluate_tables(
-        parts, table, policy=policy, claim=claim, seed=seed, tell=tell, report=report, counting=counting
+        parts,
+        table,
+        policy=policy,
+        claim=claim,
+        seed=seed,
+        progress=progress,
+        report=report,
+        counting=counting,
     )
 
 
@@ -447,7 +454,7 @@ def evaluate_tables(
     policy: str,
     claim: tuple[float, float] | None,
     seed: int | None,
-    tell: Progress,
+    progress: Progress,
     report: Path | None = None,
     counting: Callable[[], tuple[Ledger | None, str, str]] = _uncounted,
 ) -> dict[str, Any]:
@@ -460,7 +467,7 @@ def evaluate_tables(
         policy: name or path of a policy.
         claim: epsilon and delta that the generator's maker claims, or None.
         seed: of all draws; None follows from the real inputs.
-        tell: told what is being done.
+        progress: called with what is being done and the part done, from 0 to 1.
         report: where the internal report goes, or None.
         counting: opens the ledger that counts evaluations of these inputs, see `accesses.file_ledger`.
 
@@ -479,7 +486,7 @@ def evaluate_tables(
     from synthgen.release.report import ReportContent, marginals, write_report
 
     rules = load_policy(policy)
-    tell("evaluate: are the parts disjoint", 0.0)
+    progress("evaluate: are the parts disjoint", 0.0)
     require_disjoint(parts)
     used = holdout_accesses.seed_of(table.schema, parts) if seed is None else seed
     inputs = inputs_of(parts, table, claim=claim, seed=used)
@@ -498,7 +505,7 @@ def evaluate_tables(
         inputs = dataclasses.replace(
             inputs, claim=dataclasses.replace(inputs.claim, looks=counted.number or 1)
         )
-    results = evaluate_all(inputs, seed=used, progress=lambda name, done: tell(f"evaluate: {name}", done))
+    results = evaluate_all(inputs, seed=used, progress=lambda name, done: progress(f"evaluate: {name}", done))
     verdict = _with_accesses(decide(results, rules), counted, claimed=claim is not None)
     rests_on = {**basis.to_json(), "accesses": counted.to_json()}
     if report is not None:

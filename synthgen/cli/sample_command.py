@@ -27,7 +27,7 @@ def sample(
     seed: int,
     force: bool = False,
     formulas: str | None = None,
-    tell: Callable[[str, float], None],
+    progress: Callable[[str, float], None],
 ) -> dict[str, Any]:
     """Draw records into a file, or into a folder of Parquet shards.
 
@@ -43,7 +43,7 @@ def sample(
         force: overwrite a file that is there.
         formulas: of spreadsheets in CSV files, ``keep`` or ``escape``; None is as the run's config says, and
             ``keep`` for a saved model.
-        tell: called with what is being done and the part done.
+        progress: called with what is being done and the part done.
 
     Returns:
         What was written, as JSON values.
@@ -59,12 +59,12 @@ def sample(
     _require_output(output, schema, shards=shards, force=force)
     held = parse_where(where, schema)
     balance = None if balance is None else column_named(balance, schema)
-    tell("sample", 0.0)
+    progress("sample", 0.0)
     if schema.images is not None:
-        drawn = {"where": held, "balance": balance, "progress": tell}
+        drawn = {"where": held, "balance": balance, "progress": progress}
         paths = _images(model, schema, records, output, shards=shards, seed=seed, **drawn)
     elif output.name.lower().endswith(TABLES):
-        table = draw(model, schema, records, seed=seed, where=held, balance=balance, progress=tell)
+        table = draw(model, schema, records, seed=seed, where=held, balance=balance, progress=progress)
         write_table(table, output)
         paths = [output]
     else:
@@ -77,9 +77,9 @@ def sample(
             seed=seed,
             where=held,
             balance=balance,
-            progress=tell,
+            progress=progress,
         )
-    tell("done", 1.0)
+    progress("done", 1.0)
     counted = "patients" if schema.unit.is_linked else "records"
     return {counted: records, "files": [str(path) for path in paths], "seed": seed}
 

@@ -136,7 +136,7 @@ class RunConfig(Settings):
 
 
 @dataclass(frozen=True)
-class Loaded:
+class ResolvedConfig:
     """A config with all that it names.
 
     Attributes:
@@ -200,7 +200,7 @@ def load_config(
     copies: Path | None = None,
     ledger: str | None = None,
     ledger_is_named: bool | None = None,
-) -> Loaded:
+) -> ResolvedConfig:
     """Read a config, its schema, and its generator's settings.
 
     Args:
@@ -239,7 +239,7 @@ def load_config(
     table = path.parent / config.data.source.path
     if ledger_is_named is None:
         ledger_is_named = any(text.partition("=")[0] in ("budget", "budget.ledger") for text in overrides)
-    return Loaded(
+    return ResolvedConfig(
         config=config,
         path=path,
         schema=schema,

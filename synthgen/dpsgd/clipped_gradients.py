@@ -64,7 +64,7 @@ class UnitGradients:
         self._layers: list[tuple[nn.Module, Layer | None]] = list(plan(model))
 
     def clipped_sum(
-        self, losses: Callable[[], Tensor], *, n_units: int, rows_per_unit: int = 1, max_grad_norm: float
+        self, losses: Callable[[], Tensor], *, n_units: int, augmult: int = 1, max_grad_norm: float
     ) -> ClippedSum:
         """Return the sum over units of each unit's gradient, clipped to ``max_grad_norm`` in the L2 norm.
 
@@ -79,7 +79,7 @@ class UnitGradients:
             losses: runs the model and returns one loss a row, " row"; row ``r * n_units + p`` is row r of
                 unit p. A unit's loss is the mean of its rows'.
             n_units: units of the batch. Sensitive.
-            rows_per_unit: rows of each unit, public.
+            augmult: rows of each unit, public.
             max_grad_norm: the public clipping norm.
 
         Raises:
@@ -88,7 +88,7 @@ class UnitGradients:
         """
         if not max_grad_norm > 0:
             raise ValueError(f"Expected max_grad_norm > 0, got {max_grad_norm}.")
-        records, norms = self._records(losses, Layout(n_units, rows_per_unit))
+        records, norms = self._records(losses, Layout(n_units, augmult))
         with torch.no_grad(), _full_precision(norms):
             return self._clip(records, norms, n_units, max_grad_norm)
 
@@ -107,11 +107,9 @@ class UnitGradients:
                 sums[name] = record.weighted(weights, drop)
         return ClippedSum(sums, n_units, int((~finite).sum()), norms)
 
-    def per_unit(
-        self, losses: Callable[[], Tensor], *, n_units: int, rows_per_unit: int = 1
-    ) -> dict[str, Tensor]:
+    def per_unit(self, losses: Callable[[], Tensor], *, n_units: int, augmult: int = 1) -> dict[str, Tensor]:
         """Return each unit's gradient, "unit *parameter" by name: for Opacus' optimizer and for tests."""
-        records, norms = self._records(losses, Layout(n_units, rows_per_unit))
+        records, norms = self._records(losses, Layout(n_units, augmult))
         with torch.no_grad(), _full_precision(norms):
             return {
                 name: records[p].per_unit() if p in records else p.new_zeros(n_units, *p.shape)
@@ -135,7 +133,7 @@ class UnitGradients:
                     "row's own elements only, never over rows."
                 )
             with _full_precision(first):
-                (loss.sum() / layout.rows_per_unit).backward()  # type: ignore[no-untyped-call]
+                (loss.sum() / layout.augmult).backward()  # type: ignore[no-untyped-call]
         with torch.no_grad(), _full_precision(first):
             records = {parameter: combine(found) for parameter, found in book.found.items()}
             book.found.clear()  # autograd's nodes hold the book: a record in it would never be freed

@@ -60,19 +60,24 @@ class PrivateModule(pl.LightningModule):
     """
 
     def __init__(
-        self, plan: TrainingPlan, *, physical_units: int = 32, ema_decay: float = 0.0, seed: int = 0
+        self, plan: TrainingPlan, *, max_physical_batch_size: int = 32, ema_decay: float = 0.0, seed: int = 0
     ) -> None:
         """Make a module.
 
         Args:
             plan: all that fixes the guarantee.
-            physical_units: patients that are in memory at once; speed only.
+            max_physical_batch_size: patients that are in memory at once; speed only.
             ema_decay: share that the running average of the weights keeps in a step; 0 keeps no average.
             seed: of ``open``, which `after_step` draws from, the same in all processes. Public.
         """
         super().__init__()
         self.automatic_optimization = False
-        self.plan, self.physical_units, self.ema_decay, self.seed = plan, physical_units, ema_decay, seed
+        self.plan, self.max_physical_batch_size, self.ema_decay, self.seed = (
+            plan,
+            max_physical_batch_size,
+            ema_decay,
+            seed,
+        )
         self.steps_done = 0
         self.average: dict[str, Tensor] = {}
         self.open = open_generator(seed)
@@ -106,8 +111,8 @@ class PrivateModule(pl.LightningModule):
         keys = batch.get(KEYS)
         if keys is None:
             n_rows = len(next(iter(batch.values())))
-            keys = self._keys(NoiseSource.system(), n_rows // self.plan.rows_per_unit)
-        return Draws(keys, self.plan.rows_per_unit)
+            keys = self._keys(NoiseSource.system(), n_rows // self.plan.augmult)
+        return Draws(keys, self.plan.augmult)
 
     def _keys(self, noise: NoiseSource, n_units: int) -> Tensor:
         return torch.from_numpy(noise.keys(n_units)).to(self.device)
@@ -173,13 +178,13 @@ class PrivateModule(pl.LightningModule):
             held.book.before(batch.step)
         held.sums.clear()
         held.sums.prepare()
-        for units in batch.physical(self.physical_units):
+        for units in batch.physical(self.max_physical_batch_size):
             rows = self._rows(held, units)
             held.sums.add(
                 held.engine.clipped_sum(
                     lambda rows=rows: self.losses(rows),  # type: ignore[misc]
                     n_units=len(units),
-                    rows_per_unit=self.plan.rows_per_unit,
+                    augmult=self.plan.augmult,
                     max_grad_norm=self.plan.max_grad_norm,
                 )
             )
@@ -231,7 +236,7 @@ class PrivateModule(pl.LightningModule):
         return {**self._repeated(batch), KEYS: self._keys(held.noise, len(units))}
 
     def _repeated(self, batch: Batch) -> Batch:
-        times = self.plan.rows_per_unit // self.plan.records_per_unit
+        times = self.plan.augmult // self.plan.records_per_unit
         moved = {name: tensor.to(self.device) for name, tensor in batch.items()}
         if times == 1:
             return moved
@@ -243,7 +248,7 @@ class PrivateModule(pl.LightningModule):
         rows = dict(self._repeated(held.patients.records.made_up(n, 1)))
         rows[KEYS] = torch.arange(1, PROBE_UNITS + 1, device=self.device) * 1_000_003
         with shaken(self):
-            check_batches(self, held.engine, self.losses, rows, self.plan.rows_per_unit)
+            check_batches(self, held.engine, self.losses, rows, self.plan.augmult)
 
     @contextmanager
     def _no_records(self, step: int) -> Iterator[None]:
@@ -301,7 +306,7 @@ def fit(
     sums = NoisySum(
         engine.parameters,
         sigma=plan.noise_multiplier * plan.max_grad_norm,
-        denominator=plan.expected_units,
+        denominator=plan.expected_batch_size,
         noise=noise,
     )
     sampler = PatientSampler(len(patients), rate=plan.sample_rate, steps=plan.steps, noise=noise)

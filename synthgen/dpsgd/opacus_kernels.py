@@ -61,10 +61,8 @@ def register() -> Callable[[], None]:
     return undo
 
 
-def write(
-    engine: UnitGradients, losses: Callable[[], Tensor], *, n_units: int, rows_per_unit: int = 1
-) -> Any:
+def write(engine: UnitGradients, losses: Callable[[], Tensor], *, n_units: int, augmult: int = 1) -> Any:
     """Put each unit's gradient where ``opacus.optimizers.DPOptimizer`` reads it, ``p.grad_sample``."""
-    found = engine.per_unit(losses, n_units=n_units, rows_per_unit=rows_per_unit)
+    found = engine.per_unit(losses, n_units=n_units, augmult=augmult)
     for name, parameter in engine.parameters.items():
         parameter.grad_sample = found[name]  # type: ignore[attr-defined]

@@ -47,20 +47,20 @@ class Draws:
         was drawn before: never on how many patients there are, nor on their order.
 
     Example:
-        >>> three = Draws(torch.tensor([7, 8, 9]), rows_per_unit=2).uniform(4)
-        >>> one = Draws(torch.tensor([8]), rows_per_unit=2).uniform(4)
+        >>> three = Draws(torch.tensor([7, 8, 9]), augmult=2).uniform(4)
+        >>> one = Draws(torch.tensor([8]), augmult=2).uniform(4)
         >>> bool((three[1::3] == one).all())
         True
     """
 
-    def __init__(self, keys: Tensor, rows_per_unit: int = 1) -> None:
+    def __init__(self, keys: Tensor, augmult: int = 1) -> None:
         """Begin with the first number of each key.
 
         Args:
             keys: int64, " unit", where the numbers shall lie.
-            rows_per_unit: rows of each patient.
+            augmult: rows of each patient.
         """
-        self.keys, self.rows_per_unit = keys, rows_per_unit
+        self.keys, self.augmult = keys, augmult
         self._taken = 0
 
     @classmethod
@@ -74,7 +74,7 @@ class Draws:
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return len(self.keys) * self.rows_per_unit
+        return len(self.keys) * self.augmult
 
     def _words(self, rows: int, shape: tuple[int, ...]) -> Tensor:
         """Return the next 64-bit words of SplitMix64, of so many rows of each unit, "row *shape"."""
@@ -89,15 +89,15 @@ class Draws:
 
     def uniform(self, *shape: int) -> Tensor:
         """Return numbers strictly between 0 and 1, "row *shape": multiples of 2**-23, and a half of one."""
-        return _between(self._words(self.rows_per_unit, shape))
+        return _between(self._words(self.augmult, shape))
 
     def uniform_of_unit(self) -> Tensor:
         """Return one number between 0 and 1 for each patient, the same in all its rows, " row"."""
-        return _between(self._words(1, ())).repeat(self.rows_per_unit)
+        return _between(self._words(1, ())).repeat(self.augmult)
 
     def normal(self, *shape: int) -> Tensor:
         """Return standard normal numbers, "row *shape"."""
-        words = _shifted(self._words(self.rows_per_unit, shape), 12).double()
+        words = _shifted(self._words(self.augmult, shape), 12).double()
         drawn: Tensor = torch.special.ndtri((words + 0.5) * 2.0**-52)
         return drawn.float()
 
@@ -107,7 +107,7 @@ class Draws:
 
     def below(self, bound: int | Tensor, *shape: int) -> Tensor:
         """Return whole numbers from 0 to below a bound, "row *shape"; a tensor gives each its own bound."""
-        words = _shifted(self._words(self.rows_per_unit, shape), 12).double()
+        words = _shifted(self._words(self.augmult, shape), 12).double()
         drawn = (words * 2.0**-52 * bound).long()
         return torch.minimum(drawn, torch.as_tensor(bound, device=drawn.device) - 1)
 

@@ -46,7 +46,7 @@ def check_batches(
     engine: UnitGradients,
     losses: Callable[[Rows], Tensor],
     rows: Rows,
-    rows_per_unit: int,
+    augmult: int,
 ) -> None:
     """Refuse what couples patients.
 
@@ -55,7 +55,7 @@ def check_batches(
         engine: of the private network, in the mode in which it trains.
         losses: returns one loss a row of a batch.
         rows: made-up rows of `PROBE_UNITS` patients, and their keys.
-        rows_per_unit: rows of each.
+        augmult: rows of each.
 
     Raises:
         ValueError: names the innermost module whose output for a patient changed with the batch, or the loss,
@@ -71,20 +71,20 @@ def check_batches(
         with no_shared_draws("a loss"), torch.no_grad():
             losses(rows)
         check_rows(engine.model, losses, rows, PROBE_UNITS, [with_company(units) for units in _COMPANIES])
-        _check_gradients(engine, losses, rows, rows_per_unit)
+        _check_gradients(engine, losses, rows, augmult)
 
 
 def _check_gradients(
-    engine: UnitGradients, losses: Callable[[Rows], Tensor], rows: Rows, rows_per_unit: int
+    engine: UnitGradients, losses: Callable[[Rows], Tensor], rows: Rows, augmult: int
 ) -> None:
-    whole = engine.per_unit(lambda: losses(rows), n_units=PROBE_UNITS, rows_per_unit=rows_per_unit)
+    whole = engine.per_unit(lambda: losses(rows), n_units=PROBE_UNITS, augmult=augmult)
     sizes = torch.stack([g.flatten(1).norm(dim=1) for g in whole.values()]).norm(dim=0)
     for units in _GRADIENTS:
         some = company(rows, units, PROBE_UNITS)
         found = engine.per_unit(
             lambda some=some: losses(some),  # type: ignore[misc]
             n_units=len(units),
-            rows_per_unit=rows_per_unit,
+            augmult=augmult,
         )
         for name, gradients in found.items():
             for place, unit in enumerate(units):

@@ -17,7 +17,7 @@ from typing import Any
 
 from dp_accounting import dp_event
 
-from synthgen.privacy.accountant import calibrate_noise, epsilon_of
+from synthgen.privacy.accountant import calibrate_noise, get_epsilon
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ class TrainingPlan:
         steps: number of noised steps; fixed, so that nothing is learnt from when training ends.
         noise_multiplier: standard deviation of the noise over ``max_grad_norm``.
         max_grad_norm: L2 norm that a patient's gradient is clipped to.
-        expected_units: what the noised sum is divided by: rate times the declared number of patients.
-        rows_per_unit: rows of each patient in a step, records times noise draws; averaged before the clip.
+        expected_batch_size: what the noised sum is divided by: rate times the declared number of patients.
+        augmult: rows of each patient in a step, records times noise draws; averaged before the clip.
         records_per_unit: records of a patient in a step, drawn with replacement.
     """
 
@@ -41,8 +41,8 @@ class TrainingPlan:
     steps: int
     noise_multiplier: float
     max_grad_norm: float
-    expected_units: float
-    rows_per_unit: int = 1
+    expected_batch_size: float
+    augmult: int = 1
     records_per_unit: int = 1
 
     def __post_init__(self) -> None:
@@ -51,7 +51,7 @@ class TrainingPlan:
         Raises:
             ValueError: one is out of its range.
         """
-        for name in ("noise_multiplier", "max_grad_norm", "expected_units"):
+        for name in ("noise_multiplier", "max_grad_norm", "expected_batch_size"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"Expected {name} > 0, got {value}.")
@@ -61,11 +61,11 @@ class TrainingPlan:
             )
         if not 0 < self.sample_rate <= 1:
             raise ValueError(f"Expected a sampling rate above 0 and at most 1, got {self.sample_rate}.")
-        if min(self.steps, self.rows_per_unit, self.records_per_unit) < 1:
+        if min(self.steps, self.augmult, self.records_per_unit) < 1:
             raise ValueError("Expected at least one step, one row and one record.")
-        if self.rows_per_unit % self.records_per_unit:
+        if self.augmult % self.records_per_unit:
             raise ValueError(
-                f"Expected rows_per_unit as a multiple of records_per_unit, got {self.rows_per_unit} and "
+                f"Expected augmult as a multiple of records_per_unit, got {self.augmult} and "
                 f"{self.records_per_unit}."
             )
 
@@ -83,19 +83,19 @@ class TrainingPlan:
 
     def epsilon(self, delta: float) -> float:
         """Return the epsilon of all steps."""
-        return epsilon_of([self.event], delta)
+        return get_epsilon([self.event], delta)
 
     @classmethod
     def calibrate(
         cls,
         *,
         patients: int,
-        expected_units: float,
+        expected_batch_size: float,
         steps: int,
         epsilon: float,
         delta: float,
         max_grad_norm: float = 1.0,
-        rows_per_unit: int = 1,
+        augmult: int = 1,
         records_per_unit: int = 1,
         beside: Sequence[dp_event.DpEvent] = (),
     ) -> TrainingPlan:
@@ -103,12 +103,12 @@ class TrainingPlan:
 
         Args:
             patients: declared, public number of patients; never counted from the data.
-            expected_units: patients that a step draws on average.
+            expected_batch_size: patients that a step draws on average.
             steps: number of noised steps.
             epsilon: what training may cost, with what stands beside it.
             delta: probability of failure.
             max_grad_norm: L2 norm that a patient's gradient is clipped to.
-            rows_per_unit: rows of each patient in a step.
+            augmult: rows of each patient in a step.
             records_per_unit: records of a patient in a step.
             beside: what else the same epsilon pays for.
 
@@ -117,17 +117,17 @@ class TrainingPlan:
 
         Example:
             >>> plan = TrainingPlan.calibrate(
-            ...     patients=1000, expected_units=100, steps=20, epsilon=1.0, delta=1e-5
+            ...     patients=1000, expected_batch_size=100, steps=20, epsilon=1.0, delta=1e-5
             ... )
             >>> plan.sample_rate, round(plan.noise_multiplier, 1), plan.epsilon(1e-5) <= 1.0
             (0.1, 2.1, True)
         """
         if patients < 1:
             raise ValueError(f"Expected at least one patient, got {patients}.")
-        rate = min(1.0, expected_units / patients)
+        rate = min(1.0, expected_batch_size / patients)
 
         def made(noise: float) -> TrainingPlan:
-            return cls(rate, steps, noise, max_grad_norm, expected_units, rows_per_unit, records_per_unit)
+            return cls(rate, steps, noise, max_grad_norm, expected_batch_size, augmult, records_per_unit)
 
         def event(noise: float) -> dp_event.DpEvent:
             steps = made(noise).event

@@ -21,7 +21,7 @@ from synthgen.files.safe_files import make_folders
 from synthgen.generators import model_files
 from synthgen.generators.base import Progress, TableConfig, TableModel
 from synthgen.generators.model_files import write_name
-from synthgen.privacy.accountant import calibrate_rho, epsilon_of, epsilon_of_rho, from_json, to_json
+from synthgen.privacy.accountant import calibrate_rho, epsilon_of_rho, from_json, get_epsilon, to_json
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.schema.schema import Schema
@@ -101,7 +101,7 @@ def with_attributes(
     )
     left = epsilon_of_rho(rho * (1 - share), delta)
     pixels = make(left)
-    while (spent := epsilon_of([_both(own, pixels)], delta, adaptive=True)) > epsilon:
+    while (spent := get_epsilon([_both(own, pixels)], delta, adaptive=True)) > epsilon:
         left *= min(0.999, epsilon / spent)
         pixels = make(left)
     listed = {"generator": own.generator, "event": to_json(own.event), "parameters": dict(own.parameters)}

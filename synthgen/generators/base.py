@@ -76,12 +76,12 @@ class TableConfig(Protocol):
         ...
 
 
-def columns_of_a_quick_twin(config: object, plan: PrivacyPlan) -> int:
+def max_columns_for_audit(config: object, plan: PrivacyPlan) -> int:
     """Return how many columns a fit to a few patients may have to take seconds: public, for the audit's twin.
 
-    A generator says so by a method ``twin_columns(plan)``; of one without, every fit takes long.
+    A generator says so by a method ``max_audit_columns(plan)``; of one without, every fit takes long.
     """
-    told = getattr(config, "twin_columns", None)
+    told = getattr(config, "max_audit_columns", None)
     return int(told(plan)) if callable(told) else 0
 
 

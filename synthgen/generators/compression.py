@@ -1,6 +1,6 @@
 """Merge a column's fine public cells into the coarser ones that a joint model can afford.
 
-Merging looks at noisy one-way counts only, which were paid for. A coarse cell remembers how its
+Compression looks at noisy one-way counts only, which were paid for. A coarse cell remembers how its
 fine cells share its mass, so one-way resolution is kept: only joint structure is seen coarsely.
 """
 
@@ -17,7 +17,7 @@ from synthgen.generators.graphical.junction_tree import draw
 
 
 @dataclass(frozen=True)
-class Merging:
+class Compression:
     """How a column's fine cells lie in coarse ones.
 
     Attributes:
@@ -55,7 +55,7 @@ class Merging:
         return draw(table, np.asarray(cells, dtype=np.int64), rng).astype(np.int32)
 
 
-def stored_merging(columns: object, tensors: Mapping[str, np.ndarray]) -> dict[str, Merging]:
+def stored_merging(columns: object, tensors: Mapping[str, np.ndarray]) -> dict[str, Compression]:
     """Return how the columns of a saved model are merged; the model may be anybody's.
 
     Args:
@@ -79,11 +79,11 @@ def stored_merging(columns: object, tensors: Mapping[str, np.ndarray]) -> dict[s
             raise ValueError("Expected at most as many coarse cells as fine ones, got more.")
         if share.dtype.kind != "f" or not (np.isfinite(share).all() and (share >= 0).all()):
             raise ValueError("Expected shares of fine cells, got other numbers.")
-        merging[name] = Merging(coarse, share)
+        merging[name] = Compression(coarse, share)
     return merging
 
 
-def require_cells(merging: Mapping[str, Merging], encoder: Encoder, *, where: str) -> None:
+def require_cells(merging: Mapping[str, Compression], encoder: Encoder, *, where: str) -> None:
     """Refuse a saved model whose public cells are not those of this version.
 
     Args:
@@ -108,7 +108,7 @@ def require_cells(merging: Mapping[str, Merging], encoder: Encoder, *, where: st
         )
 
 
-def merge(grid: Grid, noisy: np.ndarray, *, sigma: float, n_target: int, keep: bool) -> Merging:
+def merge(grid: Grid, noisy: np.ndarray, *, sigma: float, n_target: int, keep: bool) -> Compression:
     """Merge fine cells by their noisy counts.
 
     Neighbouring cells of a number are joined until they hold one part in ``n_target`` of the mass;
@@ -137,7 +137,7 @@ def merge(grid: Grid, noisy: np.ndarray, *, sigma: float, n_target: int, keep: b
         empty = 1.0 if alone else counts[grid.missing] / max(mass[host] + counts[grid.missing], 1e-9)
         share = np.append(share if alone else np.where(coarse == host, share * (1.0 - empty), share), empty)
         coarse = np.append(coarse, coarse.max() + 1 if alone else host)
-    return Merging(coarse, share)
+    return Compression(coarse, share)
 
 
 def _join_neighbours(noisy: np.ndarray, n_target: int, least: float) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from synthgen.encode.table import Encoder, Grid
 from synthgen.errors import ConfigError
-from synthgen.generators.compression import Merging
+from synthgen.generators.compression import Compression
 from synthgen.schema.schema import Column, Schema
 
 
@@ -39,7 +39,7 @@ def conditions(schema: Schema, encoder: Encoder, where: Mapping[str, Any]) -> di
     return {name: _condition(encoder.grids[schema.column(name).name], value) for name, value in where.items()}
 
 
-def chance_of(condition: Condition, merging: Merging) -> np.ndarray:
+def chance_of(condition: Condition, merging: Compression) -> np.ndarray:
     """Return for each coarse cell of the condition's column the chance to keep to it."""
     held = np.bincount(merging.coarse, weights=np.where(condition.cells, merging.share, 0.0))
     if held.any():

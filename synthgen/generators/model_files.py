@@ -19,7 +19,7 @@ from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError, SynthgenError
 from synthgen.files import json_file, limits
 from synthgen.files.safe_files import write_bytes
-from synthgen.generators.compression import Merging, require_cells, stored_merging
+from synthgen.generators.compression import Compression, require_cells, stored_merging
 
 if TYPE_CHECKING:
     import torch
@@ -269,7 +269,7 @@ def gains(stored: Mapping[str, Any], bands: int) -> np.ndarray:
 
 def merged(
     found: Mapping[str, Any], stored: Mapping[str, np.ndarray], schema: Schema, *, where: str
-) -> tuple[dict[str, Merging], int]:
+) -> tuple[dict[str, Compression], int]:
     """Return how fine cells lie in coarse ones, and the number of fine cells.
 
     Args:

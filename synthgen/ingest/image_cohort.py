@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from synthgen.config.data_section import ImageSource
-from synthgen.config.run_config import Loaded
+from synthgen.config.run_config import ResolvedConfig
 from synthgen.data.images import RealImages
 from synthgen.data.tables import Cohort, RealTable
 from synthgen.deidentify import table as deidentify
@@ -30,14 +30,16 @@ def _quiet(what: str, done: float) -> None:
     """Report nothing."""
 
 
-def read(loaded: Loaded, *, key: bytes, shares: Mapping[str, float], tell: Tell = _quiet) -> Cohort:
+def read(
+    loaded: ResolvedConfig, *, key: bytes, shares: Mapping[str, float], progress: Tell = _quiet
+) -> Cohort:
     """Read the images and their attributes, strip them, and part their patients.
 
     Args:
         loaded: the config, of ``data.images``.
         key: the cohort's key.
         shares: expected share of the patients in each part.
-        tell: told how far the reading is.
+        progress: called with how far the reading is.
 
     Raises:
         DataError: attributes do not keep to the schema, or no image can be used.
@@ -46,7 +48,7 @@ def read(loaded: Loaded, *, key: bytes, shares: Mapping[str, float], tell: Tell 
     source = loaded.config.data.images
     if source is None:
         raise SynthgenError("Expected a config of images, got one of a table.")
-    raw = _raw(loaded, source, key, tell)
+    raw = _raw(loaded, source, key, progress)
     where = str(loaded.table)
     stripped = deidentify.strip(raw.frame, loaded.schema, where=where)
     table, report = ingest.canonical(
@@ -106,7 +108,7 @@ def is_dicom(path: Path, schema: Schema) -> bool:
     return True
 
 
-def _raw(loaded: Loaded, source: ImageSource, key: bytes, tell: Tell) -> RawImages:
+def _raw(loaded: ResolvedConfig, source: ImageSource, key: bytes, progress: Tell) -> RawImages:
     if is_dicom(loaded.table, loaded.schema):
         from synthgen.ingest.dicom import cohort
 
@@ -117,7 +119,7 @@ def _raw(loaded: Loaded, source: ImageSource, key: bytes, tell: Tell) -> RawImag
             source,
             base=loaded.base,
             keep=lambda units: keep_records(units, key=key, max_records=most),
-            tell=tell,
+            progress=progress,
         )
     if source.patients is not None:
         raise ConfigError(

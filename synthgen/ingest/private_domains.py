@@ -19,8 +19,8 @@ from dp_accounting import dp_event
 
 from synthgen.errors import ConfigError
 from synthgen.ingest.tables.canonical import category_texts, read_column, since
-from synthgen.privacy.accountant import FAILURE_SHARE, calibrate_rho, epsilon_of, epsilon_of_rho, failure
-from synthgen.privacy.marginal_queries import RhoFilter, lattice_weights
+from synthgen.privacy.accountant import FAILURE_SHARE, calibrate_rho, epsilon_of_rho, failure, get_epsilon
+from synthgen.privacy.marginal_queries import ZCDPFilter, lattice_weights
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.partition_selection import stable_histogram, threshold_for
 from synthgen.privacy.plan import PrivacyPlan, Stage
@@ -65,7 +65,7 @@ def with_preprocessing(
     paid = _numbers(schema, rho * share, delta * DELTA_SHARE)
     left = epsilon_of_rho(rho * (1 - share), delta)
     plan = make(provisional(schema), left)
-    while (spent := epsilon_of([_composed(paid, plan)], delta, adaptive=True)) > epsilon:
+    while (spent := get_epsilon([_composed(paid, plan)], delta, adaptive=True)) > epsilon:
         # A generator that is not calibrated by `calibrate_rho` composes to a little more.
         left *= min(0.999, epsilon / spent)
         plan = make(provisional(schema), left)
@@ -109,7 +109,7 @@ def learn(
         A complete schema. Publishable: the fields keep their ``paid`` marks.
     """
     numbers = plan.parameters[KEY]
-    spender = RhoFilter(numbers["rho"])
+    spender = ZCDPFilter(numbers["rho"])
     codes, distinct = pd.factorize(units)
     weights = lattice_weights(codes.astype(np.int64), len(distinct))
     found: dict[str, Field] = {}
@@ -172,7 +172,7 @@ def _stages(paid: Mapping[str, Any], rho: float, delta: float) -> list[Stage]:
         else:
             what = f"shows a range's ends that about {SIGNIFICANT * row['sigma']:.0f} patients hold"
         kind = "categories" if "delta" in row else "bounds"
-        epsilon = epsilon_of([dp_event.ZCDpEvent(row["rho"])], delta, adaptive=True)
+        epsilon = get_epsilon([dp_event.ZCDpEvent(row["rho"])], delta, adaptive=True)
         stages.append(Stage(f"{kind} of {row['column']}", epsilon, row["rho"] / rho, row["sigma"], what))
     return stages
 

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.config.run_config import Loaded, target_of
+from synthgen.config.run_config import ResolvedConfig, target_of
 from synthgen.data.tables import RealTable, SyntheticTable
 from synthgen.errors import SynthgenError
 from synthgen.evaluation.audit.twin import CANARIES, TwinAudit, audit_twin
 from synthgen.evaluation.audit.twin_inference import TwinInference, coverage_on_twins, why_not
-from synthgen.generators.base import Progress, columns_of_a_quick_twin
+from synthgen.generators.base import Progress, max_columns_for_audit
 from synthgen.generators.longitudinal.model import for_schema
 from synthgen.pipeline.run_folder import RunFolder
 from synthgen.privacy.noise import NoiseSource
@@ -30,30 +30,32 @@ FITS, MOST_PATIENTS = 3, 100_000
 """Twins that are asked whether intervals hold, and patients beyond which these would take too long."""
 
 
-def canaries_of(loaded: Loaded, plan: PrivacyPlan) -> int:
+def canaries_of(loaded: ResolvedConfig, plan: PrivacyPlan) -> int:
     """Return how many canaries the audit of a run's plan has; 0 if there is none. Reads no record."""
     asked = loaded.config.evaluate.canaries if loaded.config.evaluate else 0
     if asked is not None:
         return asked
-    return CANARIES if len(loaded.schema.columns) <= columns_of_a_quick_twin(loaded.generator, plan) else 0
+    return CANARIES if len(loaded.schema.columns) <= max_columns_for_audit(loaded.generator, plan) else 0
 
 
-def audit_of(loaded: Loaded, folder: RunFolder, plan: PrivacyPlan, tell: Progress) -> TwinAudit:
+def audit_of(loaded: ResolvedConfig, folder: RunFolder, plan: PrivacyPlan, progress: Progress) -> TwinAudit:
     """Audit a run's plan, once: who evaluates again cannot throw the coins until they fall well."""
 
     def make() -> dict[str, Any]:
-        tell("audit: a twin of simulated patients", 0.0)
+        progress("audit: a twin of simulated patients", 0.0)
         return audit(loaded, plan).to_json()
 
     with folder.intact(FILE):
         return TwinAudit.from_json(_once(folder, FILE, make))
 
 
-def inference_of(loaded: Loaded, folder: RunFolder, plan: PrivacyPlan, tell: Progress) -> TwinInference:
+def inference_of(
+    loaded: ResolvedConfig, folder: RunFolder, plan: PrivacyPlan, progress: Progress
+) -> TwinInference:
     """Ask twins of a run's plan whether intervals hold a known truth, once, or say why not."""
 
     def make() -> dict[str, Any]:
-        tell("inference: twins of simulated patients", 0.0)
+        progress("inference: twins of simulated patients", 0.0)
         return inference(loaded, plan).to_json()
 
     with folder.intact(INFERENCE):
@@ -67,10 +69,10 @@ def _once(folder: RunFolder, name: str, make: Callable[[], dict[str, Any]]) -> d
     return folder.read(name)
 
 
-def inference(loaded: Loaded, plan: PrivacyPlan) -> TwinInference:
+def inference(loaded: ResolvedConfig, plan: PrivacyPlan) -> TwinInference:
     """Return the coverage of intervals on twins, by public facts alone."""
     target = target_of(loaded.config, loaded.schema)
-    quick = len(loaded.schema.columns) <= columns_of_a_quick_twin(loaded.generator, plan)
+    quick = len(loaded.schema.columns) <= max_columns_for_audit(loaded.generator, plan)
     reason = why_not(loaded.schema, target)
     if not reason and not (quick and canaries_of(loaded, plan) and plan.patients <= MOST_PATIENTS):
         reason = "Twins of as many patients may take more than seconds here, or were not asked for."
@@ -97,7 +99,7 @@ def told(audit: TwinAudit) -> Audit:
     return Audit(found.verdict, audit.note, audit.crowd, audit.records, asdict(found))
 
 
-def audit(loaded: Loaded, plan: PrivacyPlan) -> TwinAudit:
+def audit(loaded: ResolvedConfig, plan: PrivacyPlan) -> TwinAudit:
     """Audit a run's plan, or say why not. See `synthgen.evaluation.audit.twin.audit_twin` for the guarantee.
 
     Args:
@@ -121,7 +123,7 @@ def audit(loaded: Loaded, plan: PrivacyPlan) -> TwinAudit:
         return TwinAudit(None, reason=f"No twin could be fitted. {error.message}")
 
 
-def _why_not(loaded: Loaded) -> str:
+def _why_not(loaded: ResolvedConfig) -> str:
     if loaded.config.evaluate is None or loaded.config.evaluate.canaries is not None:
         return "The config asks for no audit."
     asks = f"evaluate: {{canaries: {CANARIES}}} asks for it"

@@ -15,7 +15,7 @@ from typing import Any
 
 from dp_accounting.dp_event import ComposedDpEvent, DpEvent
 
-from synthgen.config.run_config import Loaded, groups_of, tables_of, target_of
+from synthgen.config.run_config import ResolvedConfig, groups_of, tables_of, target_of
 from synthgen.data.images import SyntheticImages
 from synthgen.data.table_files import file_name
 from synthgen.data.tables import Cohort, SyntheticTable
@@ -32,7 +32,7 @@ from synthgen.pipeline import holdout_accesses
 from synthgen.pipeline.holdout_accesses import Accesses, Basis
 from synthgen.pipeline.rehearsal import NOTICE
 from synthgen.pipeline.run_folder import RunFolder
-from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
+from synthgen.privacy.accountant import gdp_mu, get_epsilon, to_json
 from synthgen.privacy.ledger.ledger import Ledger
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.release.gate.gate import Policy, Reason, Verdict, decide, load_policy
@@ -70,12 +70,12 @@ class Judged:
 
 
 def evaluate_run(
-    loaded: Loaded,
+    loaded: ResolvedConfig,
     folder: RunFolder,
     plan: PrivacyPlan,
     cohort: Cohort,
     table: SyntheticTable,
-    tell: Progress,
+    progress: Progress,
 ) -> Judged:
     """Look at the holdout, decide, and write both editions of the report.
 
@@ -89,20 +89,22 @@ def evaluate_run(
     inference: TwinInference | None = None
     shown: dict[str, Any] = {}
     if loaded.config.evaluate is not None:
-        audit = audits.audit_of(loaded, folder, plan, tell)
-        inference = audits.inference_of(loaded, folder, plan, tell)
+        audit = audits.audit_of(loaded, folder, plan, progress)
+        inference = audits.inference_of(loaded, folder, plan, progress)
         inputs = _inputs(loaded, cohort, table, audit, inference)
         basis = _basis(loaded, inputs, policy)
         shown = {**basis.to_json(), "accesses": _look(ledger, loaded, basis).to_json()}
     looks = ledger.looks(loaded.config.cohort)
     spent = ledger.spent(loaded.config.cohort)
-    mu = mu_of([spent.event], spent.delta)
+    mu = gdp_mu([spent.event], spent.delta)
     if loaded.config.evaluate is not None:
         claim = Claim(spent.epsilon, spent.delta, mu, to_json(spent.event), looks, spent.proven)
         inputs = replace(inputs, claim=claim)
         results = tuple(
             evaluate_all(
-                inputs, seed=loaded.config.seed, progress=lambda name, done: tell(f"evaluate: {name}", done)
+                inputs,
+                seed=loaded.config.seed,
+                progress=lambda name, done: progress(f"evaluate: {name}", done),
             )
         )
     verdict = decide(results, policy)
@@ -122,7 +124,7 @@ def evaluate_run(
     return judged
 
 
-def _device_of_paid_fit(ledger: Ledger, loaded: Loaded, folder: RunFolder) -> str | None:
+def _device_of_paid_fit(ledger: Ledger, loaded: ResolvedConfig, folder: RunFolder) -> str | None:
     """Check that the ledger holds the spend of a run's model.
 
     Returns:
@@ -160,7 +162,7 @@ def rehearsed(verdict: Verdict) -> Verdict:
 
 
 def _inputs(
-    loaded: Loaded,
+    loaded: ResolvedConfig,
     cohort: Cohort,
     table: SyntheticTable,
     audit: TwinAudit | None,
@@ -180,7 +182,7 @@ def _inputs(
     )
 
 
-def _basis(loaded: Loaded, inputs: Inputs, policy: Policy) -> Basis:
+def _basis(loaded: ResolvedConfig, inputs: Inputs, policy: Policy) -> Basis:
     return Basis(
         inputs=holdout_accesses.input_digests(inputs),
         policy=policy,
@@ -192,7 +194,7 @@ def _basis(loaded: Loaded, inputs: Inputs, policy: Policy) -> Basis:
     )
 
 
-def _look(ledger: Ledger, loaded: Loaded, basis: Basis) -> Accesses:
+def _look(ledger: Ledger, loaded: ResolvedConfig, basis: Basis) -> Accesses:
     """Enter a numbered look at the holdout, before it is used; beyond the policy's number it is refused."""
     cohort, most = loaded.config.cohort, basis.policy.most_looks
     before = ledger.looks(cohort)
@@ -230,7 +232,7 @@ def stored(folder: RunFolder) -> Judged:
         return Judged(verdict, results, record, int(record["evaluation"]["looks"]), basis)
 
 
-def outcome(loaded: Loaded, judged: Judged) -> dict[str, Any]:
+def outcome(loaded: ResolvedConfig, judged: Judged) -> dict[str, Any]:
     """Return the verdict as the command line prints it."""
     verdict = judged.verdict.to_json()
     return {
@@ -248,7 +250,7 @@ def outcome(loaded: Loaded, judged: Judged) -> dict[str, Any]:
 
 
 def release(
-    loaded: Loaded,
+    loaded: ResolvedConfig,
     folder: RunFolder,
     judged: Judged,
     table: SyntheticTable,
@@ -297,7 +299,7 @@ def release(
     )
 
 
-def require_paid(loaded: Loaded, folder: RunFolder) -> None:
+def require_paid(loaded: ResolvedConfig, folder: RunFolder) -> None:
     """Check, before any record is read, that the operator's ledger holds the spend of a run's model.
 
     Raises:
@@ -306,7 +308,7 @@ def require_paid(loaded: Loaded, folder: RunFolder) -> None:
     _device_of_paid_fit(loaded.open_ledger(create=False), loaded, folder)
 
 
-def _require_composition(ledger: Ledger, loaded: Loaded, record: Mapping[str, Any]) -> str:
+def _require_composition(ledger: Ledger, loaded: ResolvedConfig, record: Mapping[str, Any]) -> str:
     """Check that a record's composition is the ledger's at the record's head. Returns the head.
 
     Raises:
@@ -335,7 +337,7 @@ def _overridden(record: Mapping[str, Any], reason: str) -> dict[str, Any]:
 
 
 def _record(
-    loaded: Loaded,
+    loaded: ResolvedConfig,
     plan: PrivacyPlan,
     ledger: Ledger,
     table: SyntheticTable,
@@ -353,7 +355,7 @@ def _record(
 ) -> dict[str, Any]:
     head = ledger.head()
     spent = ledger.spent(loaded.config.cohort, head=head)
-    counted = replace_one_epsilon(lambda delta: epsilon_of([plan.event], delta), plan.delta)
+    counted = replace_one_epsilon(lambda delta: get_epsilon([plan.event], delta), plan.delta)
     composition = Composition(
         cohort=loaded.config.cohort,
         patients=cohort_patients,
@@ -393,12 +395,12 @@ def _record(
     )
 
 
-def _stamp(loaded: Loaded) -> str:
+def _stamp(loaded: ResolvedConfig) -> str:
     """Return what a title begins with, if nothing of the run may be released."""
     return "REHEARSAL: " if loaded.config.rehearsal else ""
 
 
-def _files(loaded: Loaded, table: SyntheticTable) -> list[str]:
+def _files(loaded: ResolvedConfig, table: SyntheticTable) -> list[str]:
     """Return the names of a bundle's data files: tables by format, and an archive of images."""
     stem = loaded.config.cohort
     names = [file_name(stem, kind, table) for kind in tables_of(loaded.config)]
@@ -411,7 +413,12 @@ def _parts(event: DpEvent) -> list[DpEvent]:
 
 
 def _reports(
-    loaded: Loaded, folder: RunFolder, judged: Judged, policy: Policy, cohort: Cohort, table: SyntheticTable
+    loaded: ResolvedConfig,
+    folder: RunFolder,
+    judged: Judged,
+    policy: Policy,
+    cohort: Cohort,
+    table: SyntheticTable,
 ) -> None:
     from synthgen.release.report import ReportContent, marginals, write_report
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from synthgen.config.run_config import Loaded, holdout_of, own_ledger
+from synthgen.config.run_config import ResolvedConfig, holdout_of, own_ledger
 from synthgen.data.tables import Cohort
 from synthgen.deidentify import table as deidentify
 from synthgen.errors import ConfigError, DataError, OperationError, SynthgenError
@@ -63,7 +63,7 @@ class Stopwatch:
             self.seconds[stage] = round(self.seconds.get(stage, 0.0) + time.perf_counter() - start, 2)
 
 
-def make_plan(loaded: Loaded, *, patients: int | None = None) -> PrivacyPlan:
+def make_plan(loaded: ResolvedConfig, *, patients: int | None = None) -> PrivacyPlan:
     """Return the plan of a config: reads no record.
 
     Args:
@@ -97,7 +97,9 @@ def make_plan(loaded: Loaded, *, patients: int | None = None) -> PrivacyPlan:
     return replace(plan, patients_counted=budget.patients is None)
 
 
-def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None) -> tuple[Ledger, bool]:
+def open_ledger(
+    loaded: ResolvedConfig, warn: Callable[[str], None] = lambda text: None
+) -> tuple[Ledger, bool]:
     """Open the config's ledger; make it, and open the cohort, where they are not there, and say so.
 
     Returns:
@@ -122,7 +124,7 @@ def open_ledger(loaded: Loaded, warn: Callable[[str], None] = lambda text: None)
     return ledger, opened
 
 
-def require_named(loaded: Loaded) -> None:
+def require_named(loaded: ResolvedConfig) -> None:
     """Refuse a cohort's own ledger where its spends stand in ``ledger.db``, the earlier default.
 
     Raises:
@@ -141,7 +143,7 @@ def require_named(loaded: Loaded) -> None:
         )
 
 
-def forget(loaded: Loaded, answers: Path) -> None:
+def forget(loaded: ResolvedConfig, answers: Path) -> None:
     """Give up what a killed run reserved and never drew, so that a corrected config can begin anew."""
     if not answers.exists():
         return
@@ -156,14 +158,14 @@ def forget(loaded: Loaded, answers: Path) -> None:
 
 
 def spend(
-    loaded: Loaded,
+    loaded: ResolvedConfig,
     clock: Stopwatch,
     *,
     run: str,
     keep: Path | None = None,
     answers: Path | None = None,
     anyway: bool = False,
-    tell: Progress = quiet,
+    progress: Progress = quiet,
 ) -> tuple[TableModel, PrivacyPlan, Cohort]:
     """Reserve the plan's event, then read, fit, save, and commit.
 
@@ -175,7 +177,7 @@ def spend(
             knows as the one that this spend paid for is used instead of a new fit.
         answers: file that keeps the noised answers, so that a killed fit goes on where it was.
         anyway: go on, although far more patients are declared than the table has.
-        tell: told what is being done.
+        progress: called with what is being done and the part done, from 0 to 1.
 
     Raises:
         BudgetExceeded: the cap would be exceeded; no record was read.
@@ -192,10 +194,10 @@ def spend(
             raise DataError(f"Expected {what}.", where=str(path), next_step=step)
     with clock("plan"):
         plan = make_plan(loaded, patients=1000)
-        ledger, opened = open_ledger(loaded, lambda text: tell(text, -1.0))
+        ledger, opened = open_ledger(loaded, lambda text: progress(text, -1.0))
     with _closing_again(ledger, loaded.config.cohort, opened=opened):
         return _spend(
-            loaded, clock, ledger, plan, run=run, keep=keep, answers=answers, anyway=anyway, tell=tell
+            loaded, clock, ledger, plan, run=run, keep=keep, answers=answers, anyway=anyway, progress=progress
         )
 
 
@@ -212,7 +214,7 @@ def _closing_again(ledger: Ledger, cohort: str, *, opened: bool) -> Iterator[Non
 
 
 def _spend(
-    loaded: Loaded,
+    loaded: ResolvedConfig,
     clock: Stopwatch,
     ledger: Ledger,
     plan: PrivacyPlan,
@@ -221,7 +223,7 @@ def _spend(
     keep: Path | None,
     answers: Path | None,
     anyway: bool,
-    tell: Progress,
+    progress: Progress,
 ) -> tuple[TableModel, PrivacyPlan, Cohort]:
     with clock("plan"):
         held = Reservation.make(
@@ -236,10 +238,10 @@ def _spend(
         )
     with held:
         with clock("ingest"), held.unread():
-            tell("ingest", 0.0)
+            progress("ingest", 0.0)
             held.bind(plan, digest := source_digest(loaded.sources))
             own = held.noise(NoiseSource.system())
-            cohort = read_cohort(loaded, paying=plan, noise=own, anyway=anyway, tell=tell)
+            cohort = read_cohort(loaded, paying=plan, noise=own, anyway=anyway, progress=progress)
             if cohort.digest != digest:
                 raise DataError(
                     "Expected a table that nobody writes to, it changed while it was read.",
@@ -257,7 +259,7 @@ def _spend(
                 model = load_model(keep)[0]
                 digest = saved_digest(keep)
             else:
-                model = _fit(loaded, cohort, plan, held, tell)
+                model = _fit(loaded, cohort, plan, held, progress)
                 digest = "" if keep is None else _save(model, loaded, keep)
                 held.finish(digest)
         held.commit(detail | ({"model": digest} if digest else {}))
@@ -270,13 +272,13 @@ def ledger_unit(schema: Schema) -> LedgerUnit:
     return LedgerUnit(unit.level, unit.column if unit.level == "patient" else None, unit.max_records)
 
 
-def _device(loaded: Loaded) -> str:
+def _device(loaded: ResolvedConfig) -> str:
     """Return the kind of device that a generator computes on, for the ledger and the record."""
     wanted = getattr(loaded.generator, "device", "cpu")
     return "cpu" if wanted == "cpu" else str(device_of(wanted).type)
 
 
-def _save(model: TableModel, loaded: Loaded, folder: Path) -> str:
+def _save(model: TableModel, loaded: ResolvedConfig, folder: Path) -> str:
     """Save a model so that a crash leaves all of it or none of it. Returns its digest."""
     try:
         with temporary_folder(folder) as partial:
@@ -289,17 +291,19 @@ def _save(model: TableModel, loaded: Loaded, folder: Path) -> str:
     return saved_digest(folder)
 
 
-def _fit(loaded: Loaded, cohort: Cohort, plan: PrivacyPlan, held: Reservation, tell: Progress) -> TableModel:
+def _fit(
+    loaded: ResolvedConfig, cohort: Cohort, plan: PrivacyPlan, held: Reservation, progress: Progress
+) -> TableModel:
     held.begin()
     return for_schema(loaded.generator, loaded.schema).fit(
         cohort.train,
         plan,
         noise=held.noise(NoiseSource.system()),
-        progress=lambda what, done: tell(f"fit: {what}", done),
+        progress=lambda what, done: progress(f"fit: {what}", done),
     )
 
 
-def _again(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
+def _again(loaded: ResolvedConfig, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
     """Plan again with counted patients and paid domains; the event that was reserved must stay the same."""
     again = make_plan(loaded, patients=n_units)
     if again.event != plan.event:
@@ -311,7 +315,7 @@ def _again(loaded: Loaded, plan: PrivacyPlan, n_units: int) -> PrivacyPlan:
     return again
 
 
-def _require_declared(loaded: Loaded, n_units: int) -> None:
+def _require_declared(loaded: ResolvedConfig, n_units: int) -> None:
     """Refuse a cohort of far fewer patients than are declared, before any noise is drawn.
 
     The number declared is public; the table's is not, so this is found under a reservation, as whatever else
@@ -333,12 +337,12 @@ def _require_declared(loaded: Loaded, n_units: int) -> None:
 
 
 def read_cohort(
-    loaded: Loaded,
+    loaded: ResolvedConfig,
     *,
     paying: PrivacyPlan | None = None,
     noise: NoiseSource | None = None,
     anyway: bool = False,
-    tell: Progress = quiet,
+    progress: Progress = quiet,
 ) -> Cohort:
     """Read the table, strip it, and part its patients. Only a holder of a reservation calls this.
 
@@ -347,14 +351,14 @@ def read_cohort(
         paying: the plan to pay missing domains from, with the patients that train.
         noise: the reservation's source, for it.
         anyway: go on, although far more patients are declared than there are.
-        tell: told how far the reading of images is.
+        progress: called with how far the reading of images is.
     """
     ledger = loaded.open_ledger(create=False)
     key = ledger.cohort(loaded.config.cohort).key
     loaded = replace(loaded, schema=_written_as(loaded))
     source = loaded.config.data.table
     if source is None:
-        cohort = image_cohort.read(loaded, key=key, shares=_shares(loaded), tell=tell)
+        cohort = image_cohort.read(loaded, key=key, shares=_shares(loaded), progress=progress)
         if paying is not None and not anyway:
             _require_declared(loaded, cohort.n_units)
         return cohort
@@ -403,7 +407,7 @@ def read_cohort(
     )
 
 
-def _written_as(loaded: Loaded) -> Schema:
+def _written_as(loaded: ResolvedConfig) -> Schema:
     """Return the schema with the dialect of its table, or of the images' table (`tables.file_form`)."""
     source, images = loaded.config.data.source, loaded.config.data.images
     named = None if images is None or images.table is None else loaded.base / images.table
@@ -416,7 +420,7 @@ def _written_as(loaded: Loaded) -> Schema:
     )
 
 
-def _shares(loaded: Loaded) -> dict[str, float]:
+def _shares(loaded: ResolvedConfig) -> dict[str, float]:
     """Return the expected share of patients in each part that is not empty."""
     held = holdout_of(loaded.config)
     shares = {"train": 1.0 - held, "reference": held / 2, "holdout": held / 2}

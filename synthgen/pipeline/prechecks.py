@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from synthgen import plugins
-from synthgen.config.run_config import Loaded, formats_of, groups_of, holdout_of, target_of
+from synthgen.config.run_config import ResolvedConfig, formats_of, groups_of, holdout_of, target_of
 from synthgen.errors import ConfigError, SynthgenError
 from synthgen.evaluation.expected_power import Declared
 from synthgen.generators.base import memory_of
 from synthgen.generators.longitudinal.model import for_schema
 from synthgen.machine.resources import available_memory, free_disk
 from synthgen.pipeline.rehearsal import is_simulated
-from synthgen.privacy.accountant import Filter
+from synthgen.privacy.accountant import PrivacyFilter
 from synthgen.privacy.ledger.ledger import Spend
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.release.export.dicom import unwritable
@@ -55,7 +55,7 @@ class Outlook:
     gates: tuple[Power, ...] = ()
 
 
-def outlook(loaded: Loaded, plan: PrivacyPlan, *, output: Path | None = None) -> Outlook:
+def outlook(loaded: ResolvedConfig, plan: PrivacyPlan, *, output: Path | None = None) -> Outlook:
     """Return what is known before a run.
 
     Args:
@@ -83,7 +83,7 @@ def outlook(loaded: Loaded, plan: PrivacyPlan, *, output: Path | None = None) ->
     return Outlook(tuple(found), chance, memory, tuple(notices), gates)
 
 
-def require_signable(loaded: Loaded, seen: Outlook) -> None:
+def require_signable(loaded: ResolvedConfig, seen: Outlook) -> None:
     """Refuse a run whose release is known to be unsignable, before anything is reserved.
 
     Raises:
@@ -102,7 +102,7 @@ def require_signable(loaded: Loaded, seen: Outlook) -> None:
 
 
 def _signable(
-    loaded: Loaded, plan: PrivacyPlan, policy: Policy, spent: Spend | None, looks: int
+    loaded: ResolvedConfig, plan: PrivacyPlan, policy: Policy, spent: Spend | None, looks: int
 ) -> tuple[list[Hindrance], float | None, dict[float, float], tuple[Power, ...]]:
     """Return why the gate could not sign, a perfect generator's chance, by larger holdouts, and powers."""
     found = [Hindrance(why, "Correct release.formats.") for why in _formats(loaded)]
@@ -166,14 +166,14 @@ def _risk(chance: float, holdouts: Mapping[float, float]) -> str:
     )
 
 
-def _formats(loaded: Loaded) -> list[str]:
+def _formats(loaded: ResolvedConfig) -> list[str]:
     if "dicom" not in formats_of(loaded.config):
         return []
     why = unwritable(loaded.schema)
     return [why] if why else []
 
 
-def _of_ledger(loaded: Loaded) -> tuple[Spend | None, int, list[str]]:
+def _of_ledger(loaded: ResolvedConfig) -> tuple[Spend | None, int, list[str]]:
     """Return the cohort's spends and looks, if its ledger is there, and what to know of it."""
     if loaded.config.rehearsal:
         return None, 0, []
@@ -211,23 +211,25 @@ def _shared(others: Sequence[str]) -> list[str]:
     ]
 
 
-def over_the_cap(loaded: Loaded, plan: PrivacyPlan) -> Hindrance | None:
+def over_the_cap(loaded: ResolvedConfig, plan: PrivacyPlan) -> Hindrance | None:
     """Return that the ledger would refuse the plan, if it would; the reservation itself decides."""
     spent, _, _ = _of_ledger(loaded)
     if spent is None or not spent.entries:
         return None
     events = getattr(spent.event, "events", [spent.event])
-    if Filter(spent.cap, spent.delta).fits([*events, plan.event]):
+    if PrivacyFilter(spent.cap, spent.delta).fits([*events, plan.event]):
         return None
     left = f"The cap of epsilon {spent.cap:g} leaves epsilon {spent.left:.3g}"
-    needed = Filter(spent.cap, spent.delta).enough([*events, plan.event])
+    needed = PrivacyFilter(spent.cap, spent.delta).enough([*events, plan.event])
     because = f"{left}, and this run needs {plan.epsilon:g}."
     steward = "let the steward raise the cap for a recorded reason"
     enough = "" if needed is None else f": epsilon {needed:g} would be enough"
     return Hindrance(because, f"Lower budget.epsilon, or {steward}{enough}.")
 
 
-def _machine(loaded: Loaded, plan: PrivacyPlan, memory: float | None, output: Path | None) -> list[Hindrance]:
+def _machine(
+    loaded: ResolvedConfig, plan: PrivacyPlan, memory: float | None, output: Path | None
+) -> list[Hindrance]:
     found = []
     free = available_memory()
     if memory is not None and free is not None and memory > MEMORY_SHARE * free:
@@ -244,7 +246,7 @@ def _machine(loaded: Loaded, plan: PrivacyPlan, memory: float | None, output: Pa
     return found
 
 
-def _smaller(loaded: Loaded, plan: PrivacyPlan, most: float) -> list[str]:
+def _smaller(loaded: ResolvedConfig, plan: PrivacyPlan, most: float) -> list[str]:
     """Return the generators that would fit, with their default settings."""
     package = f"synthgen.generators.{'tabular' if loaded.schema.images is None else 'imaging'}"
     fitting = []
@@ -256,7 +258,7 @@ def _smaller(loaded: Loaded, plan: PrivacyPlan, most: float) -> list[str]:
     return fitting
 
 
-def _disk(loaded: Loaded, plan: PrivacyPlan) -> float:
+def _disk(loaded: ResolvedConfig, plan: PrivacyPlan) -> float:
     """Return about how many GiB a run writes."""
     records = loaded.config.sample.records
     n = plan.patients if records is None else records

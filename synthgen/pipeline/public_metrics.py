@@ -9,7 +9,7 @@ import numpy as np
 from synthgen.data.tables import RealTable, SyntheticTable
 from synthgen.encode.table import Encoder
 from synthgen.generators.marginal.measurement import Records, split_rho
-from synthgen.privacy.marginal_queries import RhoFilter, lattice_weights
+from synthgen.privacy.marginal_queries import ZCDPFilter, lattice_weights
 from synthgen.privacy.noise import NoiseSource
 
 CELLS = 20
@@ -42,7 +42,7 @@ def fidelity(
         encoder.encode(held.frame),
         lattice_weights(codes, n_units),
         sizes,
-        spender=RhoFilter(rho),
+        spender=ZCDPFilter(rho),
         noise=noise,
     )
     drawn, weights = encoder.encode(table.frame), table.unit_weights()

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.config.run_config import Loaded
+from synthgen.config.run_config import ResolvedConfig
 from synthgen.encode.simulate import simulate
 from synthgen.errors import ConfigError
 from synthgen.files import json_file
@@ -55,7 +55,7 @@ def is_simulated(table: Path) -> bool:
     return note is not None and table.is_file() and note.get("sha256") == file_digest(table)
 
 
-def require_simulated(loaded: Loaded) -> None:
+def require_simulated(loaded: ResolvedConfig) -> None:
     """Refuse a rehearsal on anything but a table that the schema alone gives.
 
     Raises:
@@ -105,7 +105,7 @@ def _make_one(schema: Path | str, table: Path, *, ours: bool) -> str:
     return f"Make one, and name it in data.table.path: {command}"
 
 
-def rehearsing(loaded: Loaded, folder: RunFolder) -> Loaded:
+def rehearsing(loaded: ResolvedConfig, folder: RunFolder) -> ResolvedConfig:
     """Return a config that books into the run's own ledger, if it is a rehearsal; else as it is."""
     if not loaded.config.rehearsal:
         return loaded

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from synthgen.config.run_config import Loaded, formats_of, holdout_of, load_config, tables_of
+from synthgen.config.run_config import ResolvedConfig, formats_of, holdout_of, load_config, tables_of
 from synthgen.data.tables import Cohort, SyntheticTable
 from synthgen.encode.table import coarse_bins
 from synthgen.errors import ConfigError
@@ -53,13 +53,13 @@ ALREADY = "This was done before: nothing is drawn, and nothing is spent again."
 
 
 def run(
-    loaded: Loaded,
+    loaded: ResolvedConfig,
     output: Path,
     *,
     overrides: Sequence[str] = (),
     resume: bool = False,
     anyway: bool = False,
-    tell: Progress = quiet,
+    progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Run the whole line into a folder. A finished run is not run again.
 
@@ -69,7 +69,7 @@ def run(
         overrides: how ``loaded`` was overridden, for later verbs.
         resume: go on with a partial run, or with choices that changed after the fit.
         anyway: go on, although the release is known to be unsignable; recorded.
-        tell: told what is being done and the part done.
+        progress: called with what is being done and the part done, from 0 to 1.
 
     Returns:
         The verdict as JSON values, see the command line's contract.
@@ -79,52 +79,52 @@ def run(
     """
     from synthgen.pipeline import evaluate as judge
 
-    folder = _folder(loaded, output, overrides, resume, anyway=anyway, tell=tell)
+    folder = _folder(loaded, output, overrides, resume, anyway=anyway, progress=progress)
     loaded = rehearsing(loaded, folder)
     if (finished := folder.done("finished")) is not None:
         _require_same_data(folder, loaded)
-        tell(ALREADY, -1.0)
+        progress(ALREADY, -1.0)
         return finished
     clock = Stopwatch()
     folder.clean()
-    cohort = _fit(loaded, folder, clock, tell, anyway=anyway)
+    cohort = _fit(loaded, folder, clock, progress, anyway=anyway)
     loaded = _with_paid(loaded, folder)
     with clock("sample"):
-        table = _sample(loaded, folder, tell)
+        table = _sample(loaded, folder, progress)
     with clock("evaluate"):
         if folder.done("evaluate") is None:  # a run that was killed later does not look at the holdout again
             cohort = cohort or read_cohort(loaded)
-            judge.evaluate_run(loaded, folder, plan_of(loaded, folder), cohort, table, tell)
+            judge.evaluate_run(loaded, folder, plan_of(loaded, folder), cohort, table, progress)
             folder.mark("evaluate")
         judged = judge.stored(folder)
     with clock("release"):
-        tell("release", 0.0)
+        progress("release", 0.0)
         passed = judged.verdict.verdict == "release" and not loaded.config.rehearsal
         place = folder.public / "bundle"
         bundle = str(judge.release(loaded, folder, judged, table, place)) if passed else None
     seconds = {**(folder.done("fit") or {}).get("seconds", {}), **clock.seconds}
     outcome = {**judge.outcome(loaded, judged), "run": str(folder.path), "bundle": bundle, "seconds": seconds}
     folder.mark("finished", **outcome)
-    tell("done", 1.0)
+    progress("done", 1.0)
     return outcome
 
 
 def fit(
-    loaded: Loaded,
+    loaded: ResolvedConfig,
     output: Path,
     *,
     overrides: Sequence[str] = (),
     resume: bool = False,
     anyway: bool = False,
-    tell: Progress = quiet,
+    progress: Progress = quiet,
 ) -> dict[str, Any]:
     """Fit and save the model only; `run` on the same folder goes on from there."""
-    folder = _folder(loaded, output, overrides, resume, anyway=anyway, tell=tell, goal="fit")
+    folder = _folder(loaded, output, overrides, resume, anyway=anyway, progress=progress, goal="fit")
     loaded = rehearsing(loaded, folder)
     clock = Stopwatch()
     if folder.done("fit") is not None:
-        tell(ALREADY, -1.0)
-    _fit(loaded, folder, clock, tell, anyway=anyway)
+        progress(ALREADY, -1.0)
+    _fit(loaded, folder, clock, progress, anyway=anyway)
     plan = folder.done("fit") or {}
     budget = loaded.config.budget
     return {
@@ -139,20 +139,20 @@ def fit(
 
 
 def _folder(
-    loaded: Loaded,
+    loaded: ResolvedConfig,
     output: Path,
     overrides: Sequence[str],
     resume: bool,
     *,
     anyway: bool,
-    tell: Progress,
+    progress: Progress,
     goal: str = "finished",
 ) -> RunFolder:
     """Make the run's folder, or go on with it. What is known to be in vain stops here, before any spend."""
     load_policy(loaded.policy)  # one that cannot be read must not cost budget
     if loaded.config.rehearsal:
         require_simulated(loaded)
-    known = _precheck(loaded, output, anyway=anyway, tell=tell)
+    known = _precheck(loaded, output, anyway=anyway, progress=progress)
     source = {
         "config": str(loaded.path),
         "overrides": list(overrides),
@@ -169,7 +169,7 @@ def _folder(
     return folder
 
 
-def _precheck(loaded: Loaded, output: Path, *, anyway: bool, tell: Progress) -> list[str]:
+def _precheck(loaded: ResolvedConfig, output: Path, *, anyway: bool, progress: Progress) -> list[str]:
     """Return what stands against a run that goes on anyway; refuse one that does not.
 
     A fit that is paid for is not asked again: what follows it costs nothing.
@@ -181,12 +181,12 @@ def _precheck(loaded: Loaded, output: Path, *, anyway: bool, tell: Progress) -> 
     if not anyway:
         require_signable(loaded, seen)
     for notice in seen.notices:
-        tell(notice, -1.0)
+        progress(notice, -1.0)
     return [one.because for one in seen.hindrances]
 
 
 def _fit(
-    loaded: Loaded, folder: RunFolder, clock: Stopwatch, tell: Progress, *, anyway: bool
+    loaded: ResolvedConfig, folder: RunFolder, clock: Stopwatch, progress: Progress, *, anyway: bool
 ) -> Cohort | None:
     """Fit and save, once. A crash keeps reservation and stored answers; drawing anew is charged anew."""
     from synthgen.privacy.accountant import to_json
@@ -202,7 +202,7 @@ def _fit(
             keep=folder.model,
             answers=folder.answers,
             anyway=anyway or loaded.config.rehearsal,
-            tell=tell,
+            progress=progress,
         )
     except Exception:
         folder.discard()  # a refused try leaves nothing behind
@@ -215,14 +215,14 @@ def _fit(
     return cohort
 
 
-def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable:
+def _sample(loaded: ResolvedConfig, folder: RunFolder, progress: Progress) -> SyntheticTable:
     """Draw the release's records; the same seed gives the same ones, so this is done again on resume."""
-    tell("sample", 0.0)
+    progress("sample", 0.0)
     model, schema, _ = load_model(folder.model)
     noted = folder.done("fit") or {}
     n_records = loaded.config.sample.records
     n_records = int(noted["plan"]["patients"]) if n_records is None else n_records
-    table = draw(model, schema, n_records, seed=loaded.config.seed, progress=tell)
+    table = draw(model, schema, n_records, seed=loaded.config.seed, progress=progress)
     table = table.written_with(loaded.config.release.csv_formulas)
     if folder.done("sample") is None:
         if loaded.config.rehearsal:
@@ -234,18 +234,18 @@ def _sample(loaded: Loaded, folder: RunFolder, tell: Progress) -> SyntheticTable
     return table
 
 
-def plan_of(loaded: Loaded, folder: RunFolder) -> PrivacyPlan:
+def plan_of(loaded: ResolvedConfig, folder: RunFolder) -> PrivacyPlan:
     """Return the plan that a run's fit has spent."""
     return make_plan(loaded, patients=(folder.done("fit") or {})["plan"]["counted"])
 
 
-def evaluate(run_path: Path, *, ledger: str | None = None, tell: Progress = quiet) -> dict[str, Any]:
+def evaluate(run_path: Path, *, ledger: str | None = None, progress: Progress = quiet) -> dict[str, Any]:
     """Judge an existing run once more: another look at its holdout, entered in the ledger.
 
     Args:
         run_path: the run's folder.
         ledger: URL that the operator names; needed for a run that he did not make here (see `reload`).
-        tell: told what is being done and the part done.
+        progress: called with what is being done and the part done, from 0 to 1.
     """
     from synthgen.pipeline import evaluate as judge
 
@@ -255,9 +255,9 @@ def evaluate(run_path: Path, *, ledger: str | None = None, tell: Progress = quie
     with clock("ingest"):
         _require_same_data(folder, loaded)
         cohort = read_cohort(loaded)
-    table = _sample(loaded, folder, tell)
+    table = _sample(loaded, folder, progress)
     with clock("evaluate"):
-        judged = judge.evaluate_run(loaded, folder, plan_of(loaded, folder), cohort, table, tell)
+        judged = judge.evaluate_run(loaded, folder, plan_of(loaded, folder), cohort, table, progress)
         folder.mark("evaluate")
     return {
         **judge.outcome(loaded, judged),
@@ -268,7 +268,7 @@ def evaluate(run_path: Path, *, ledger: str | None = None, tell: Progress = quie
 
 
 def evaluate_public(
-    run_path: Path, epsilon: float, *, ledger: str | None = None, tell: Progress = quiet
+    run_path: Path, epsilon: float, *, ledger: str | None = None, progress: Progress = quiet
 ) -> dict[str, Any]:
     """Spend ``epsilon`` on a figure of held-out patients that may be published.
 
@@ -297,8 +297,8 @@ def evaluate_public(
     with held.unread():
         _require_same_data(folder, loaded)
         cohort = read_cohort(loaded)
-    table = _sample(loaded, folder, tell)
-    tell("evaluate", 0.0)
+    table = _sample(loaded, folder, progress)
+    progress("evaluate", 0.0)
     patients = max(1, round(plan.patients / (1 - share) * share / 2))
     held.begin()
     noise = held.noise(NoiseSource.system())
@@ -333,7 +333,7 @@ def release(
     }
 
 
-def _require_same_data(folder: RunFolder, loaded: Loaded) -> None:
+def _require_same_data(folder: RunFolder, loaded: ResolvedConfig) -> None:
     known = folder.read("data.json").get("sha256")
     if all(path.exists() for path in loaded.sources) and source_digest(loaded.sources) != known:
         raise ConfigError(
@@ -343,7 +343,7 @@ def _require_same_data(folder: RunFolder, loaded: Loaded) -> None:
         )
 
 
-def reload(run_path: Path, *, ledger: str | None = None) -> tuple[Loaded, RunFolder]:
+def reload(run_path: Path, *, ledger: str | None = None) -> tuple[ResolvedConfig, RunFolder]:
     """Return the config and folder of an existing run, with what was chosen anew since its fit.
 
     The config of a run that this user made here (`synthgen.pipeline.own_runs`) is read from its own file,
@@ -402,14 +402,14 @@ def reload(run_path: Path, *, ledger: str | None = None) -> tuple[Loaded, RunFol
     return rehearsing(_with_paid(loaded, folder), folder), folder
 
 
-def _with_paid(loaded: Loaded, folder: RunFolder) -> Loaded:
+def _with_paid(loaded: ResolvedConfig, folder: RunFolder) -> ResolvedConfig:
     """Return the config with the domains that the run's fit has paid for: they are public now."""
     if loaded.schema.resolved or folder.done("fit") is None:
         return loaded
     return replace(loaded, schema=loaded.schema.with_domains_of(load_model(folder.model)[1]))
 
 
-def _coarse_bins(loaded: Loaded, plan: PrivacyPlan) -> list[str]:
+def _coarse_bins(loaded: ResolvedConfig, plan: PrivacyPlan) -> list[str]:
     """Return a warning for each number whose bins are too wide for its declared precision."""
     cells = plan.parameters.get("marginal", plan.parameters).get("fine_cells")
     if cells is None:
@@ -419,7 +419,7 @@ def _coarse_bins(loaded: Loaded, plan: PrivacyPlan) -> list[str]:
     return [f"COARSE BINS: column {name!r}: {text}. Declare {hint}." for name, text, hint in found]
 
 
-def plan_summary(loaded: Loaded) -> dict[str, Any]:
+def plan_summary(loaded: ResolvedConfig) -> dict[str, Any]:
     """Return what a fit will fix, for the ``plan`` verb. Reads no record."""
     plan = make_plan(loaded)
     n_paid = len(plan.parameters.get("preprocessing", {}).get("columns", ()))

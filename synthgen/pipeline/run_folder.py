@@ -6,9 +6,9 @@
 The folder belongs to the hash of all that fixes the fit: config, schema and version. A finished stage is
 not run again; a partial run goes on with ``--resume``, from the noised answers that it stored; another
 hash, or changed data, is refused, unless nothing was drawn yet: then the folder begins anew. What follows the
-fit (`synthgen.config.run_config.Loaded.choices`) can be changed: the stages that rest on it run again, and
-each change is kept. What the state file says of stages saves time and decides nothing about noise: whether a
-fit may draw is in the ledger alone (`synthgen.privacy.ledger.reservation`).
+fit (`synthgen.config.run_config.ResolvedConfig.choices`) can be changed: the stages that rest on it run
+again, and each change is kept. What the state file says of stages saves time and decides nothing about noise:
+whether a fit may draw is in the ledger alone (`synthgen.privacy.ledger.reservation`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Turn privacy events into guarantees, and guarantees into noise.
 
 A guarantee is ``(epsilon, delta)`` for neighbours that add or remove one patient. Events compose
-jointly; epsilons are never added. `epsilon_of` speaks of a fixed plan. What a cohort may spend over
-releases, each chosen after seeing the last, is held by `Filter`.
+jointly; epsilons are never added. `get_epsilon` speaks of a fixed plan. What a cohort may spend over
+releases, each chosen after seeing the last, is held by `PrivacyFilter`.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ def selection(epsilon: float) -> DpEvent:
     return dp_event.ZCDpEvent(rho=epsilon**2 / 8)
 
 
-def epsilon_of(events: Iterable[DpEvent], delta: float, *, adaptive: bool = False) -> float:
+def get_epsilon(events: Iterable[DpEvent], delta: float, *, adaptive: bool = False) -> float:
     """Return the smallest epsilon that an accountant proves for the events together.
 
     Guarantee:
         The composition is ``(epsilon, delta)``-DP if the events' parameters were fixed before any output
         was seen; outputs of one event may choose the query of the next. Parameters that depend on outputs
-        need a `Filter`.
+        need a `PrivacyFilter`.
 
     Args:
         events: events of one data set.
@@ -64,7 +64,7 @@ def epsilon_of(events: Iterable[DpEvent], delta: float, *, adaptive: bool = Fals
         ValueError: ``delta`` is not a probability, or no accountant supports all events.
 
     Example:
-        >>> round(epsilon_of([dp_event.GaussianDpEvent(1.0)], 1e-5), 3)
+        >>> round(get_epsilon([dp_event.GaussianDpEvent(1.0)], 1e-5), 3)
         4.377
     """
     _check_delta(delta)
@@ -97,7 +97,7 @@ def epsilon_of_rho(rho: float, delta: float) -> float:
         >>> round(epsilon_of_rho(calibrate_rho(0.7, 1e-6), 1e-6), 9)
         0.7
     """
-    return epsilon_of([dp_event.ZCDpEvent(rho / _SAFE)], delta * (1 - FAILURE_SHARE), adaptive=True)
+    return get_epsilon([dp_event.ZCDpEvent(rho / _SAFE)], delta * (1 - FAILURE_SHARE), adaptive=True)
 
 
 def calibrate_noise(
@@ -122,13 +122,13 @@ def calibrate_noise(
 
     Example:
         >>> noise = calibrate_noise(dp_event.GaussianDpEvent, epsilon=1.0, delta=1e-5)
-        >>> round(noise, 2), epsilon_of([dp_event.GaussianDpEvent(noise)], 1e-5) <= 1.0
+        >>> round(noise, 2), get_epsilon([dp_event.GaussianDpEvent(noise)], 1e-5) <= 1.0
         (3.73, True)
     """
     from scipy.optimize import brentq
 
     def excess(log_noise: float) -> float:
-        spent = epsilon_of([event_of(math.exp(log_noise))], delta)
+        spent = get_epsilon([event_of(math.exp(log_noise))], delta)
         return math.log(max(min(spent, 1e9), 1e-9) / epsilon)
 
     _check_delta(delta)
@@ -145,7 +145,7 @@ def calibrate_noise(
 
 
 @dataclass(frozen=True)
-class Filter:
+class PrivacyFilter:
     """A cap on adaptive spending: Rényi divergence at one order, fixed before any output is seen.
 
     Guarantee:
@@ -199,7 +199,7 @@ class Filter:
         """Return whether events, in the order of their booking, keep to the cap."""
         if self.used(events) <= 1:
             return True
-        return len(events) == 1 and epsilon_of(events, self.delta) <= self.epsilon
+        return len(events) == 1 and get_epsilon(events, self.delta) <= self.epsilon
 
     def enough(self, events: Sequence[DpEvent]) -> float | None:
         """Return a cap at the same delta that events keep to, of three digits; None if none up to 1e4 does.
@@ -207,16 +207,16 @@ class Filter:
         It is the least up to its rounding upwards.
         """
         low, high = 0.0, self.epsilon
-        while not Filter(high, self.delta).fits(events):
+        while not PrivacyFilter(high, self.delta).fits(events):
             low, high = high, 2.0 * high
             if high > 1e4:
                 return None
         while high - low > 1e-3 * high:
             middle = (low + high) / 2.0
-            low, high = (low, middle) if Filter(middle, self.delta).fits(events) else (middle, high)
+            low, high = (low, middle) if PrivacyFilter(middle, self.delta).fits(events) else (middle, high)
         step = 10.0 ** (math.floor(math.log10(high)) - 2)
         shown = math.ceil(high / step) * step
-        while not Filter(shown, self.delta).fits(events):
+        while not PrivacyFilter(shown, self.delta).fits(events):
             shown += step
         return float(f"{shown:.6g}")
 
@@ -243,7 +243,7 @@ def _divergence(event: DpEvent, order: float) -> float:
     return float(rdp_of(event, orders)[-1])
 
 
-def mu_of(events: Iterable[DpEvent], delta: float) -> float:
+def gdp_mu(events: Iterable[DpEvent], delta: float) -> float:
     """Return the Gaussian-DP parameter of the whole trade-off curve.
 
     It is the smallest mu such that no membership attack with a false positive rate from ``delta`` to
@@ -265,7 +265,7 @@ def mu_of(events: Iterable[DpEvent], delta: float) -> float:
     Source: Dong, Roth and Su (2022), arXiv:1905.02383, Definition 4.
 
     Example:
-        >>> round(mu_of([dp_event.GaussianDpEvent(2.0)], 1e-5), 2)
+        >>> round(gdp_mu([dp_event.GaussianDpEvent(2.0)], 1e-5), 2)
         0.51
     """
     from scipy.special import ndtr, ndtri

@@ -64,7 +64,7 @@ def weighted_marginal(columns: Sequence[np.ndarray], shape: Sequence[int], weigh
     return np.bincount(flat, weights=weights, minlength=size).astype(np.int64)
 
 
-class RhoFilter:
+class ZCDPFilter:
     """Spends one fixed rho in parts that may depend on earlier outputs.
 
     Guarantee:

@@ -192,7 +192,7 @@ class NoiseSource(ABC):
     def _words(self, size: int) -> npt.NDArray[np.uint64]:
         raise NotImplementedError("This source draws integers only.")
 
-    def asking(self, rho: float, about: Sequence[Any]) -> AbstractContextManager[None]:
+    def query(self, rho: float, about: Sequence[Any]) -> AbstractContextManager[None]:
         """Say what the draws inside cost and what they are about, for a source that keeps answers.
 
         Args:
@@ -201,7 +201,7 @@ class NoiseSource(ABC):
 
         Example:
             >>> noise = NoiseSource.none()
-            >>> with noise.asking(0.1, ["sex"]):
+            >>> with noise.query(0.1, ["sex"]):
             ...     noise.discrete_gaussian(np.array([40, 60]), sigma=1.0)
             array([40, 60])
         """

@@ -16,7 +16,7 @@ from synthgen.cli.next_steps import ending
 from synthgen.cli.output import show
 from synthgen.errors import BudgetExceeded, ConfigError
 from synthgen.ingest.schema_draft.table_draft import Named
-from synthgen.privacy.accountant import Filter
+from synthgen.privacy.accountant import PrivacyFilter
 from synthgen.privacy.ledger.ledger import Ledger
 from tests.cli.test_app import CONFIG, SCHEMA, call, place
 
@@ -95,7 +95,7 @@ def test_over_the_cap_the_message_says_which_cap_is_enough_and_it_is(tmp_path):
     assert f"epsilon {needed:g} would be enough" in step
     assert "synthgen ledger open a.b" in step
     events = [dp_event.ZCDpEvent(0.01), dp_event.ZCDpEvent(0.05)]
-    assert not Filter(0.97 * needed, 1e-6).fits(events)
+    assert not PrivacyFilter(0.97 * needed, 1e-6).fits(events)
     ledger.open_cohort("a.b", epsilon=needed, delta=1e-6, reason="a second model")
     ledger.reserve("a.b", dp_event.ZCDpEvent(0.05), purpose="second", run="r")
 
@@ -103,11 +103,11 @@ def test_over_the_cap_the_message_says_which_cap_is_enough_and_it_is(tmp_path):
 @pytest.mark.parametrize("rho", [1e-4, 0.3, 20.0])
 def test_a_cap_that_is_enough_fits_and_one_a_little_smaller_does_not(rho):
     events = [dp_event.ZCDpEvent(rho), dp_event.ZCDpEvent(rho / 3)]
-    needed = Filter(0.01, 1e-6).enough(events)
+    needed = PrivacyFilter(0.01, 1e-6).enough(events)
     assert needed is not None
-    assert Filter(needed, 1e-6).fits(events)
-    assert not Filter(0.985 * needed, 1e-6).fits(events)
-    assert Filter(1.0, 1e-6).enough([dp_event.NonPrivateDpEvent()]) is None
+    assert PrivacyFilter(needed, 1e-6).fits(events)
+    assert not PrivacyFilter(0.985 * needed, 1e-6).fits(events)
+    assert PrivacyFilter(1.0, 1e-6).enough([dp_event.NonPrivateDpEvent()]) is None
 
 
 def test_the_next_step_names_the_files_of_the_call(place, capsys, monkeypatch):

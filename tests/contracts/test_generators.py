@@ -15,7 +15,7 @@ from synthgen.errors import ConfigError
 from synthgen.generators.base import GivenModel, TableConfig, TableModel
 from synthgen.generators.longitudinal.model import can_link, for_schema
 from synthgen.generators.saved_model import load_model, save_model
-from synthgen.privacy.accountant import calibrate_rho, epsilon_of
+from synthgen.privacy.accountant import calibrate_rho, get_epsilon
 from synthgen.privacy.noise import NoiseSource
 from synthgen.sampling.draw import draw
 from synthgen.schema.schema import Schema
@@ -66,7 +66,7 @@ def test_a_plan_keeps_to_its_epsilon_and_is_the_same_each_time(name: str, schema
     config = plugins.load("synthgen.generators.tabular", name).Config()
     plans = [config.plan(schema, epsilon=0.7, delta=1e-6, patients=300) for _ in range(2)]
     assert plans[0] == plans[1]
-    assert epsilon_of([plans[0].event], 1e-6, adaptive=True) <= 0.7
+    assert get_epsilon([plans[0].event], 1e-6, adaptive=True) <= 0.7
     json.dumps(dict(plans[0].parameters))
 
 
@@ -136,7 +136,7 @@ def test_linked_rows_stay_together_or_the_generator_is_refused(
     data = RealTable(linked, frame, np.array([f"p{i}" for i in rng.integers(0, 300, n)], dtype=object))
     whole = for_schema(config, linked)
     plan = whole.plan(linked, epsilon=2.0, delta=1e-6, patients=300)
-    assert epsilon_of([plan.event], 1e-6, adaptive=True) <= 2.0
+    assert get_epsilon([plan.event], 1e-6, adaptive=True) <= 2.0
     model = whole.fit(data, plan, noise=NoiseSource.for_tests(0))
     save_model(model, linked, name, tmp_path)
     again, _, _ = load_model(tmp_path)

@@ -11,7 +11,7 @@ from synthgen import plugins
 from synthgen.data.images import SyntheticImages
 from synthgen.generators.base import ImageConfig, ImageModel
 from synthgen.generators.saved_model import load_model, save_model
-from synthgen.privacy.accountant import epsilon_of
+from synthgen.privacy.accountant import get_epsilon
 from synthgen.privacy.noise import NoiseSource
 from synthgen.sampling.draw import draw
 from tests.support.phantom_cohorts import cohort, schema_of
@@ -53,7 +53,7 @@ def fitted() -> dict[str, Any]:
 def test_a_plan_keeps_to_its_epsilon_and_is_the_same_each_time(name: str) -> None:
     plans = [config_of(name).plan(schema_of(), epsilon=0.7, delta=1e-5, patients=200) for _ in range(2)]
     assert plans[0] == plans[1]
-    assert epsilon_of([plans[0].event], 1e-5, adaptive=True) <= 0.7
+    assert get_epsilon([plans[0].event], 1e-5, adaptive=True) <= 0.7
     json.dumps(dict(plans[0].parameters))
     assert sum(stage.share for stage in plans[0].stages) == pytest.approx(1.0, abs=1e-6)
 

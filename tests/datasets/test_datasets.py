@@ -19,7 +19,7 @@ from synthgen.datasets import meps_survey
 from synthgen.errors import ConfigError
 from synthgen.ingest.images.read import read_images
 from synthgen.ingest.tables.check import check
-from synthgen.privacy.accountant import epsilon_of, from_json
+from synthgen.privacy.accountant import from_json, get_epsilon
 from synthgen.schema.schema import load_schema
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,7 +65,7 @@ def test_each_shipped_cohort_is_a_release_whose_record_keeps_to_its_epsilon_for_
     assert (claim["unit"], claim["max_records"]) == ("patient", 4)
     assert claim["epsilon"] <= MOST_EPSILON[name]
     events = [from_json(event) for event in ledger["events"]]
-    assert 0 < epsilon_of(events, claim["delta"]) <= MOST_EPSILON[name]
+    assert 0 < get_epsilon(events, claim["delta"]) <= MOST_EPSILON[name]
     assert claim["delta"] < 1 / claim["cohort_patients"]
 
 
@@ -150,14 +150,14 @@ def test_a_demo_of_real_persons_reads_them_from_the_package_that_carries_them():
 def test_a_demo_of_real_persons_without_the_package_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match="linearmodels") as caught:
-        demo.run("tables", tmp_path / "demo", tell=lambda what, done: None, cohort="meps")
+        demo.run("tables", tmp_path / "demo", progress=lambda what, done: None, cohort="meps")
     assert "synthgen-medical[demo]" in caught.value.next_step
     assert not (tmp_path / "demo").exists()
 
 
 def test_an_unknown_cohort_of_a_demo_is_refused_before_a_folder_is_made(tmp_path):
     with pytest.raises(ConfigError, match="meps"):
-        demo.run("tables", tmp_path / "demo", tell=lambda what, done: None, cohort="mepps")
+        demo.run("tables", tmp_path / "demo", progress=lambda what, done: None, cohort="mepps")
     assert not (tmp_path / "demo").exists()
 
 

@@ -33,19 +33,19 @@ def full_batch(epsilon: float, rows: int = 1) -> TrainingPlan:
     """One step of all patients: the Gaussian mechanism itself, whose curve the attack meets."""
     return TrainingPlan.calibrate(
         patients=4,
-        expected_units=4,
+        expected_batch_size=4,
         steps=1,
         epsilon=epsilon,
         delta=1e-5,
         max_grad_norm=C,
-        rows_per_unit=rows,
+        augmult=rows,
     )
 
 
 def sampled(epsilon: float) -> TrainingPlan:
     """Twenty steps of a twentieth of the patients: most of the claim rests on secret masks."""
     return TrainingPlan.calibrate(
-        patients=100, expected_units=5, steps=20, epsilon=epsilon, delta=1e-5, max_grad_norm=C
+        patients=100, expected_batch_size=5, steps=20, epsilon=epsilon, delta=1e-5, max_grad_norm=C
     )
 
 
@@ -65,7 +65,7 @@ def attacked(plan: TrainingPlan, member: bool, *, known_masks: bool) -> float:
         seen = released(plan, Linear(plan), data, NoiseSource.system())
     finally:
         PatientSampler.draw = keep
-    x = np.array([float(g[0]) for g in seen]) * plan.expected_units / C
+    x = np.array([float(g[0]) for g in seen]) * plan.expected_batch_size / C
     if known_masks:
         return float(((2 * x - 1) * np.array(masks)).sum())
     q, sigma = plan.sample_rate, plan.noise_multiplier
@@ -82,7 +82,7 @@ def violated(plan: TrainingPlan, n: int, *, known_masks: bool = False, confidenc
     threshold = 0.2 if known_masks else 0.0
     if not known_masks and plan.sample_rate == 1:
         # Many: half of those without are called members. Few: x > rows / 2.
-        cut = 0.0 if confidence == MANY else plan.rows_per_unit / 2
+        cut = 0.0 if confidence == MANY else plan.augmult / 2
         threshold = (2 * cut - 1) / (2 * plan.noise_multiplier**2)
     guesses = [
         sum(attacked(plan, member, known_masks=known_masks) > threshold for _ in range(n))

@@ -54,7 +54,7 @@ def test_a_clipped_sum_on_a_gpu_is_the_cpus(draws: int) -> None:
         sums = UnitGradients(moved).clipped_sum(
             lambda moved=moved, rows=rows: losses(moved, rows),
             n_units=8,
-            rows_per_unit=draws,
+            augmult=draws,
             max_grad_norm=0.05,
         )
         found.append(torch.cat([s.flatten().cpu() for s in sums.sums.values()]))

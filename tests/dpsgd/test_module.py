@@ -66,9 +66,9 @@ def test_7_noise_has_the_stated_scale_and_is_white_over_steps_and_restarts():
     support.check_7_noise()
 
 
-@pytest.mark.parametrize("physical_units", [1, 3, 100])
-def test_8_each_logical_batch_is_one_noised_and_booked_step(physical_units):
-    support.check_8_steps(physical_units)
+@pytest.mark.parametrize("max_physical_batch_size", [1, 3, 100])
+def test_8_each_logical_batch_is_one_noised_and_booked_step(max_physical_batch_size):
+    support.check_8_steps(max_physical_batch_size)
 
 
 def test_8_steps_without_patients_are_steps():
@@ -142,8 +142,8 @@ def test_a_record_reaches_no_data_free_step():
 
 def test_a_physical_batch_is_a_matter_of_speed():
     weights = []
-    for physical_units in (1, 4, 50):
-        module = Linear(PLAN, physical_units=physical_units)
+    for max_physical_batch_size in (1, 4, 50):
+        module = Linear(PLAN, max_physical_batch_size=max_physical_batch_size)
         train(module, patients(9, value=3.0))
         weights.append(module.net.weight.detach().clone())
     for other in weights[1:]:

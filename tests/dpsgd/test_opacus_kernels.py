@@ -59,7 +59,7 @@ def test_opacus_optimizer_takes_our_gradients_of_units_with_several_rows():
     optimizer = DPOptimizer(
         torch.optim.SGD(model.parameters(), 1.0), noise_multiplier=0.0, max_grad_norm=C, expected_batch_size=1
     )
-    opacus_kernels.write(UnitGradients(model), lambda: losses(model, x), n_units=3, rows_per_unit=4)
+    opacus_kernels.write(UnitGradients(model), lambda: losses(model, x), n_units=3, augmult=4)
     optimizer.pre_step()
     found = torch.cat([p.grad.double().flatten() for p in model.parameters()])
     assert far(found, naive(model, losses, x, rows=4)) < 1e-5

@@ -224,7 +224,7 @@ class ByParity(Linear):
     """Only odd batches differ."""
 
     def losses(self, batch: Any) -> Tensor:
-        return super().losses(batch) * (1 + len(batch["x"]) // self.plan.rows_per_unit % 2)
+        return super().losses(batch) * (1 + len(batch["x"]) // self.plan.augmult % 2)
 
 
 class ByRank(Linear):

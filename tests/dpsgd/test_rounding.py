@@ -113,7 +113,7 @@ def test_rows_that_cancel_stay_within_the_clipping_norm_in_each_layer(
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             return (model(x).float() * direction).flatten(1).sum(1) * sign
 
-    found = UnitGradients(model).clipped_sum(losses, n_units=1, rows_per_unit=rows, max_grad_norm=bound)
+    found = UnitGradients(model).clipped_sum(losses, n_units=1, augmult=rows, max_grad_norm=bound)
     total = torch.cat([g.double().flatten() for g in found.sums.values()])
     assert bool(torch.isfinite(total).all())
     assert float(total.norm()) <= bound
@@ -135,7 +135,7 @@ def test_the_audits_patient_of_two_rows_that_cancel(scale, bound):
         found = UnitGradients(model).clipped_sum(
             lambda rows=rows, sign=sign: model(rows).sum(1) * sign,
             n_units=1,
-            rows_per_unit=2,
+            augmult=2,
             max_grad_norm=bound,
         )
         worst = max(worst, float(found.sums["weight"].double().norm()))

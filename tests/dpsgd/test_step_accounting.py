@@ -12,7 +12,7 @@ from synthgen.dpsgd.module import Checkpoints, fit
 from synthgen.dpsgd.step_accounting import LedgerBook
 from synthgen.dpsgd.training_plan import TrainingPlan
 from synthgen.errors import BudgetExceeded, DataError
-from synthgen.privacy.accountant import epsilon_of, from_json
+from synthgen.privacy.accountant import from_json, get_epsilon
 from synthgen.privacy.ledger.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
 from tests.support.dpsgd import C, Linear, patients
@@ -27,7 +27,7 @@ def ledger(folder: Path, epsilon: float = 50.0) -> Ledger:
 
 
 def epsilon(book: LedgerBook) -> float:
-    return epsilon_of(book.spent(), 1e-5)
+    return get_epsilon(book.spent(), 1e-5)
 
 
 class Dies(Linear):
@@ -129,7 +129,7 @@ def test_14_over_the_cap_nothing_is_reserved_and_nothing_drawn_again(tmp_path):
     with pytest.raises(BudgetExceeded):
         LedgerBook.reserve(small, "icu", PLAN, run="r")
     assert small.spent("icu").entries == 0
-    plan = TrainingPlan.calibrate(patients=10, expected_units=5, steps=20, epsilon=0.99, delta=1e-5)
+    plan = TrainingPlan.calibrate(patients=10, expected_batch_size=5, steps=20, epsilon=0.99, delta=1e-5)
     book = LedgerBook.reserve(small, "icu", plan, run="r")
     book.resume(0)
     book.before(0)
@@ -154,13 +154,13 @@ def test_13_the_plans_epsilon_is_opacus_prv_and_never_below_by_more_than_its_err
     theirs.history = [(1.0, 0.02, 1000)]
     assert plan.epsilon(1e-5) == pytest.approx(3.90, abs=0.01)
     assert plan.epsilon(1e-5) == pytest.approx(theirs.get_epsilon(1e-5), abs=0.02)
-    assert plan.epsilon(1e-5) < epsilon_of([plan.event], 1e-5, adaptive=True)  # PLD <= RDP
+    assert plan.epsilon(1e-5) < get_epsilon([plan.event], 1e-5, adaptive=True)  # PLD <= RDP
 
 
 def test_13_calibration_meets_its_target_from_below():
     for target in (1.0, 4.0):
         plan = TrainingPlan.calibrate(
-            patients=4708, expected_units=512, steps=552, epsilon=target, delta=1e-5
+            patients=4708, expected_batch_size=512, steps=552, epsilon=target, delta=1e-5
         )
         assert 0.99 * target < plan.epsilon(1e-5) <= target
 
@@ -168,8 +168,8 @@ def test_13_calibration_meets_its_target_from_below():
 @pytest.mark.parametrize(
     "change",
     [{"sample_rate": 0.0}, {"sample_rate": 1.5}, {"sample_rate": [0.1, 0.9]}, {"noise_multiplier": 0.0},
-     {"steps": 0}, {"max_grad_norm": float("inf")}, {"expected_units": 0.0},
-     {"rows_per_unit": 3, "records_per_unit": 2}],
+     {"steps": 0}, {"max_grad_norm": float("inf")}, {"expected_batch_size": 0.0},
+     {"augmult": 3, "records_per_unit": 2}],
 )  # fmt: skip
 def test_numbers_out_of_range_are_refused(change):
     with pytest.raises(ValueError, match="Expected"):

@@ -85,10 +85,8 @@ _release = support.module_file.NoisySum.release
 _add = support.module_file.NoisySum.add
 
 
-def rows_as_units(
-    self: UnitGradients, losses: Any, *, n_units: int, rows_per_unit: int = 1, max_grad_norm: float
-):
-    return _clipped_sum(self, losses, n_units=n_units * rows_per_unit, max_grad_norm=max_grad_norm)
+def rows_as_units(self: UnitGradients, losses: Any, *, n_units: int, augmult: int = 1, max_grad_norm: float):
+    return _clipped_sum(self, losses, n_units=n_units * augmult, max_grad_norm=max_grad_norm)
 
 
 def any_batch(self: module.PrivateModule, batch: Any) -> None:
@@ -218,7 +216,7 @@ FAULTS = [
                   swap(convolution.ConvolutionLayer, "records", as_if_contiguous))),
     Fault(19, "the gdp accountant: an epsilon below the true one", "planted",
           "test_step_accounting::test_13_the_plans_epsilon_is_opacus_prv_and_never_below_by_more_than_its_error",
-          support.check_13_epsilon, swap(training_plan, "epsilon_of", lambda events, delta: 3.528)),
+          support.check_13_epsilon, swap(training_plan, "get_epsilon", lambda events, delta: 3.528)),
     Fault(20, "weighted sampling", "refused", "test_step_accounting::test_numbers_out_of_range_are_refused",
           support.check_20_weights_are_refused),
     Fault(0, "half the noise", "planted",

@@ -28,7 +28,7 @@ from synthgen.privacy import accountant
 def roughly(event_of: Any, *, epsilon: float, delta: float, **_: Any) -> float:
     """Calibrate to a factor of two, in a hundredth of the time."""
     noise = 0.5
-    while accountant.epsilon_of([event_of(noise)], delta, adaptive=True) > epsilon:
+    while accountant.get_epsilon([event_of(noise)], delta, adaptive=True) > epsilon:
         noise *= 2
     return noise
 

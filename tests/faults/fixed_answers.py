@@ -33,7 +33,7 @@ class Query:
         values: the exact answer, or the candidates' scores, in lattice units.
         scale: sigma, or the selection's epsilon.
         units: sensitivity of a selection's scores.
-        ask: number of the `NoiseSource.asking` that it was drawn in, whose cost is ``rho`` for all its draws.
+        ask: number of the `NoiseSource.query` that it was drawn in, whose cost is ``rho`` for all its draws.
         rho: None where nothing was said of the cost.
         about: what was said of the query.
     """
@@ -67,7 +67,7 @@ class FixedAnswers(NoiseSource):
         self._said: tuple[int, float | None, Any] = (0, None, None)
 
     @contextlib.contextmanager
-    def asking(self, rho: float, about: Sequence[Any]) -> Iterator[None]:
+    def query(self, rho: float, about: Sequence[Any]) -> Iterator[None]:
         self._asks += 1
         self._said = (self._asks, rho, about)
         try:

@@ -200,8 +200,8 @@ FAULTS = (
           "generators/image_statistics/noisy_moments.py", "sensitivity = UNIT * lattice_bound(bound)", "sensitivity = UNIT * lattice_bound(1.0)",
           f"{COVERS_IMAGES}[p00000-embedding]"),
     fault("lengths-sensitivity", "noise", "the histogram of distances has a tenth of its noise",
-          "generators/embedding/mechanism.py", "sigma = LATTICE / math.sqrt(2.0 * rho)\n    with noise.asking(rho, [\"lengths\"",
-          "sigma = LATTICE / math.sqrt(200.0 * rho)\n    with noise.asking(rho, [\"lengths\"",
+          "generators/embedding/mechanism.py", "sigma = LATTICE / math.sqrt(2.0 * rho)\n    with noise.query(rho, [\"lengths\"",
+          "sigma = LATTICE / math.sqrt(200.0 * rho)\n    with noise.query(rho, [\"lengths\"",
           f"{COVERS_IMAGES}[p00000-embedding]"),
     fault("votes-whole-rho", "votes", "each round of votes has the noise of all rounds' rho",
           "generators/image_statistics/private_evolution.py", "sigma = LATTICE / math.sqrt(2.0 * rho)\n", "sigma = LATTICE / math.sqrt(2.0 * numbers"

@@ -22,7 +22,7 @@ from synthgen.errors import BudgetExceeded
 from synthgen.pipeline import evaluate as judge
 from synthgen.pipeline import run as pipeline
 from synthgen.pipeline.fit import ledger_unit
-from synthgen.privacy.accountant import epsilon_of, from_json
+from synthgen.privacy.accountant import from_json, get_epsilon
 from synthgen.privacy.ledger.ledger import Ledger
 from synthgen.privacy.noise import NoiseSource
 from tests.faults.fixed_answers import FixedAnswers, Query
@@ -292,7 +292,7 @@ def test_two_cohorts_of_other_sizes_leave_the_same_public_bytes_given_the_same_n
     for name, content in files.items():
         assert without_hashes(content, record) == without_hashes(other_files[name], other_record), name
     assert record["claim"]["cohort_patients"] == PATIENTS
-    composed = epsilon_of([EARLIER, from_json(record["plan"]["event"])], 1e-6, adaptive=True)
+    composed = get_epsilon([EARLIER, from_json(record["plan"]["event"])], 1e-6, adaptive=True)
     assert record["ledger"]["epsilon"] == pytest.approx(composed)
     assert composed > 1.05 * record["claim"]["epsilon"]
     assert {**record, "ledger": {**record["ledger"], "head": ""}} == {

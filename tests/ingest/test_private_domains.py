@@ -14,7 +14,7 @@ from synthgen.errors import ConfigError, DataError
 from synthgen.generators.saved_model import load_model
 from synthgen.ingest import private_domains
 from synthgen.pipeline import run as pipeline
-from synthgen.privacy.accountant import calibrate_rho, epsilon_of, failure, from_json, to_json
+from synthgen.privacy.accountant import calibrate_rho, failure, from_json, get_epsilon, to_json
 from synthgen.privacy.ledger.ledger import Ledger
 from synthgen.privacy.marginal_queries import LATTICE
 from synthgen.privacy.noise import NoiseSource
@@ -187,7 +187,7 @@ def test_the_noise_drawn_costs_what_plan_and_ledger_say(fits):
         e for e in Ledger.connect("sqlite:///ledger.db", base=folder).entries("c") if e.kind == "reserve"
     ]
     assert [from_json(entry.content["event"]) for entry in entries] == [plan.event] * 3
-    assert EPSILON * 0.999 < epsilon_of([plan.event], DELTA) <= EPSILON
+    assert EPSILON * 0.999 < get_epsilon([plan.event], DELTA) <= EPSILON
     assert json.dumps(to_json(plan.event)).count("NonPrivate") == 3
     assert sum(stage.share for stage in plan.stages) == pytest.approx(1.0)
     assert sum(stage.share for stage in plan.stages[:n_paid]) == pytest.approx(SHARE)
@@ -234,8 +234,8 @@ def test_a_schema_that_a_fit_paid_for_is_read_back_and_not_paid_again(fits, tmp_
 
 def test_the_epsilon_of_replacing_a_patient_is_found_above_the_delta_of_the_thresholds():
     event = dp_event.ComposedDpEvent([dp_event.ZCDpEvent(0.02), failure(1e-9)])
-    with_failure = replace_one_epsilon(lambda delta: epsilon_of([event], delta), 1e-6)
-    without = replace_one_epsilon(lambda delta: epsilon_of([event.events[0]], delta), 1e-6)
+    with_failure = replace_one_epsilon(lambda delta: get_epsilon([event], delta), 1e-6)
+    without = replace_one_epsilon(lambda delta: get_epsilon([event.events[0]], delta), 1e-6)
     assert without < with_failure < without * 1.01
 
 
@@ -251,9 +251,9 @@ def test_a_generator_of_another_accountant_still_keeps_to_the_total():
         json.dumps({"unit": {"column": "patient"}, "fields": [FIELDS[i] for i in (0, 1, 5)]})
     )
     plan = private_domains.with_preprocessing(schema, make, share=0.3, epsilon=2.0, delta=1e-6)
-    print(f"composed epsilon {epsilon_of([plan.event], 1e-6):.3f}")
+    print(f"composed epsilon {get_epsilon([plan.event], 1e-6):.3f}")
     assert plan.epsilon == 2.0
-    assert 1.8 < epsilon_of([plan.event], 1e-6) <= 2.0
+    assert 1.8 < get_epsilon([plan.event], 1e-6) <= 2.0
 
 
 def test_the_record_says_which_domains_were_paid_and_counts_all_of_rho(fits):

@@ -13,7 +13,7 @@ from synthgen.pipeline import fit as spending
 from synthgen.pipeline import own_runs
 from synthgen.privacy.ledger.ledger import Ledger
 from tests.cli.test_messages import CONFIG, call, make_run
-from tests.support.false_servers import FalseServer, asking
+from tests.support.false_servers import FalseServer, query
 
 SECRET = "hunter2-secret"  # noqa: S105
 
@@ -55,7 +55,7 @@ def listening(monkeypatch: pytest.MonkeyPatch) -> Iterator[FalseServer]:
     """A server that asks for the password, which lies in the environment."""
     pytest.importorskip("pg8000")
     monkeypatch.setenv("PGPASSWORD", SECRET)
-    server = FalseServer(asking(3))
+    server = FalseServer(query(3))
     yield server
     server.close()
 

@@ -37,13 +37,13 @@ def exact_gaussian_power(mu: float, rate: float) -> float:
 @pytest.mark.parametrize("delta", [1e-5, 1e-9])
 def test_gaussian_epsilon_is_the_closed_form_and_rdp_is_above(sigma, delta):
     exact = exact_gaussian_epsilon(sigma, delta)
-    tight = accountant.epsilon_of([e.GaussianDpEvent(sigma)], delta)
+    tight = accountant.get_epsilon([e.GaussianDpEvent(sigma)], delta)
     assert exact <= tight <= exact * 1.002 + 1e-4
-    assert accountant.epsilon_of([e.GaussianDpEvent(sigma)], delta, adaptive=True) > exact
+    assert accountant.get_epsilon([e.GaussianDpEvent(sigma)], delta, adaptive=True) > exact
 
 
 def test_dp_sgd_has_the_known_epsilons():
-    pld, by_rdp = (accountant.epsilon_of([SGD], 1e-5, adaptive=adaptive) for adaptive in (False, True))
+    pld, by_rdp = (accountant.get_epsilon([SGD], 1e-5, adaptive=adaptive) for adaptive in (False, True))
     print(f"q=.02, sigma=1, T=1000, delta=1e-5: PLD {pld:.3f}, RDP {by_rdp:.3f}")
     assert pld == pytest.approx(3.899, abs=2e-3)
     assert by_rdp == pytest.approx(4.324, abs=2e-3)
@@ -55,8 +55,8 @@ def test_dp_sgd_has_the_known_epsilons():
 def test_pld_is_never_above_rdp(sigma, rate, steps, laplace):
     sgd = e.SelfComposedDpEvent(e.PoissonSampledDpEvent(rate, e.GaussianDpEvent(sigma)), steps)
     events = [sgd, e.LaplaceDpEvent(laplace), e.GaussianDpEvent(2 * sigma)]
-    by_rdp = accountant.epsilon_of(events, 1e-6, adaptive=True)
-    assert accountant.epsilon_of(events, 1e-6) <= by_rdp + 1e-9
+    by_rdp = accountant.get_epsilon(events, 1e-6, adaptive=True)
+    assert accountant.get_epsilon(events, 1e-6) <= by_rdp + 1e-9
 
 
 def test_a_mixture_that_no_single_accountant_of_the_library_knows_is_answered():
@@ -67,8 +67,8 @@ def test_a_mixture_that_no_single_accountant_of_the_library_knows_is_answered():
         e.DiscreteLaplaceDpEvent(0.1, 2),
         accountant.selection(0.3),
     ]
-    joint = accountant.epsilon_of(events, 1e-5)
-    alone = [accountant.epsilon_of([event], 1e-5) for event in events]
+    joint = accountant.get_epsilon(events, 1e-5)
+    alone = [accountant.get_epsilon([event], 1e-5) for event in events]
     print(f"joint epsilon {joint:.3f}, sum of the parts {sum(alone):.3f}")
     assert max(alone) < joint < sum(alone)
 
@@ -104,10 +104,10 @@ def test_sampling_amplifies_pure_epsilon_by_the_known_formula():
     ],
 )
 def test_what_protects_nobody_has_infinite_epsilon_and_no_curve(event):
-    assert accountant.epsilon_of([event, e.ZCDpEvent(0.1)], 1e-5) == math.inf
+    assert accountant.get_epsilon([event, e.ZCDpEvent(0.1)], 1e-5) == math.inf
     assert accountant.tradeoff([event], 0.01) == 1.0
-    assert accountant.mu_of([event], 1e-5) == math.inf
-    assert not accountant.Filter(100.0, 1e-5).fits([event])
+    assert accountant.gdp_mu([event], 1e-5) == math.inf
+    assert not accountant.PrivacyFilter(100.0, 1e-5).fits([event])
 
 
 @pytest.mark.parametrize(
@@ -120,30 +120,30 @@ def test_what_protects_nobody_has_infinite_epsilon_and_no_curve(event):
     ],
 )
 def test_what_no_accountant_knows_under_add_or_remove_is_refused(event):
-    for call in (accountant.epsilon_of, accountant.mu_of):
+    for call in (accountant.get_epsilon, accountant.gdp_mu):
         with pytest.raises(ValueError, match="Expected"):
             call([event], 1e-5)
     with pytest.raises(ValueError, match="Expected"):
-        accountant.Filter(1.0, 1e-5).fits([event])
+        accountant.PrivacyFilter(1.0, 1e-5).fits([event])
 
 
 def test_truncated_poisson_is_known_to_pld_alone():
     event = e.TruncatedSubsampledGaussianDpEvent(1000, 0.02, 60, 2.0)
-    assert 0 < accountant.epsilon_of([event], 1e-5) < 3
+    assert 0 < accountant.get_epsilon([event], 1e-5) < 3
     with pytest.raises(ValueError, match="RDP"):
-        accountant.epsilon_of([event], 1e-5, adaptive=True)
+        accountant.get_epsilon([event], 1e-5, adaptive=True)
 
 
 def test_no_events_cost_nothing():
-    assert accountant.epsilon_of([], 1e-6) == 0.0
-    assert accountant.epsilon_of([e.NoOpDpEvent()], 1e-6) == 0.0
-    assert accountant.mu_of([], 1e-6) < 0.02
+    assert accountant.get_epsilon([], 1e-6) == 0.0
+    assert accountant.get_epsilon([e.NoOpDpEvent()], 1e-6) == 0.0
+    assert accountant.gdp_mu([], 1e-6) < 0.02
 
 
 @pytest.mark.parametrize("delta", [0.0, 1.0, -1e-5, math.nan])
 def test_a_delta_that_is_no_probability_is_refused(delta):
     with pytest.raises(ValueError, match="delta"):
-        accountant.epsilon_of([e.ZCDpEvent(0.1)], delta)
+        accountant.get_epsilon([e.ZCDpEvent(0.1)], delta)
     with pytest.raises(ValueError, match="delta"):
         accountant.calibrate_rho(1.0, delta)
 
@@ -161,8 +161,8 @@ def test_calibrated_rho_costs_at_most_epsilon_and_a_little_more_costs_more(epsil
     library = rdp.RdpAccountant(ORDERS).compose(e.ZCDpEvent(rho)).get_epsilon(delta)
     assert library <= epsilon
     held = [e.ZCDpEvent(rho), accountant.failure(accountant.FAILURE_SHARE * delta)]
-    assert accountant.epsilon_of(held, delta) == pytest.approx(epsilon, rel=1e-9)
-    assert accountant.epsilon_of([e.ZCDpEvent(rho * (1 + 1e-6)), held[1]], delta) > epsilon
+    assert accountant.get_epsilon(held, delta) == pytest.approx(epsilon, rel=1e-9)
+    assert accountant.get_epsilon([e.ZCDpEvent(rho * (1 + 1e-6)), held[1]], delta) > epsilon
     assert accountant.epsilon_of_rho(rho, delta) == pytest.approx(epsilon, rel=1e-9)
 
 
@@ -189,7 +189,7 @@ def test_calibrated_noise_reaches_epsilon_from_below():
 
 def test_a_plan_for_the_whole_cap_fits_exactly_once():
     for epsilon in (0.1, 1.0, 8.0):
-        cap = accountant.Filter(epsilon, 1e-6)
+        cap = accountant.PrivacyFilter(epsilon, 1e-6)
         rho = accountant.calibrate_rho(epsilon, 1e-6)
         assert cap.fits([e.ZCDpEvent(rho)])
         assert cap.fits([e.ZCDpEvent(rho / 10)] * 10)
@@ -199,19 +199,19 @@ def test_a_plan_for_the_whole_cap_fits_exactly_once():
 
 
 def test_one_plan_may_use_the_tight_accountant_and_then_nothing_is_left():
-    cap = accountant.Filter(3.9, 1e-5)
+    cap = accountant.PrivacyFilter(3.9, 1e-5)
     assert cap.used([SGD]) > 1
     assert cap.fits([SGD])
     assert cap.rho_left([SGD]) == 0.0
     assert not cap.fits([SGD, e.ZCDpEvent(1e-6)])
-    assert not accountant.Filter(3.8, 1e-5).fits([SGD])
+    assert not accountant.PrivacyFilter(3.8, 1e-5).fits([SGD])
 
 
 def test_a_filter_holds_to_the_order_of_the_first_event_and_not_to_the_best_in_hindsight():
     spiky = e.SelfComposedDpEvent(e.PoissonSampledDpEvent(0.01, e.GaussianDpEvent(0.7)), 200)
     events = [e.ZCDpEvent(0.001), spiky]
-    hindsight = accountant.epsilon_of(events, 1e-6, adaptive=True)
-    cap = accountant.Filter(hindsight * 1.001, 1e-6)
+    hindsight = accountant.get_epsilon(events, 1e-6, adaptive=True)
+    cap = accountant.PrivacyFilter(hindsight * 1.001, 1e-6)
     assert not cap.fits(events)  # the first event fixed an order at which the second is dear
     assert cap.fits(events[::-1])
     assert cap.order(spiky) < cap.order(events[0])
@@ -231,18 +231,18 @@ def test_whatever_a_filter_lets_through_costs_at_most_its_cap():
     ]
     rng = np.random.default_rng(0)
     for epsilon in (0.5, 2.0, 5.0):
-        cap, taken = accountant.Filter(epsilon, 1e-6), []
+        cap, taken = accountant.PrivacyFilter(epsilon, 1e-6), []
         for choice in rng.integers(len(candidates), size=60):
             if cap.fits([*taken, candidates[choice]]):
                 taken.append(candidates[choice])
-        spent = accountant.epsilon_of(taken, 1e-6, adaptive=True)
+        spent = accountant.get_epsilon(taken, 1e-6, adaptive=True)
         print(f"cap {epsilon}: {len(taken)} events let through, epsilon {spent:.3f}")
         assert 0.6 * epsilon < spent <= epsilon
 
 
 def test_repeat_and_select_is_held_by_the_curve_around_the_order():
     event = e.RepeatAndSelectDpEvent(e.GaussianDpEvent(20.0), 10.0, 1.0)
-    cap = accountant.Filter(1.0, 1e-5)
+    cap = accountant.PrivacyFilter(1.0, 1e-5)
     assert 0 < cap.used([event, event]) < math.inf
 
 
@@ -255,8 +255,8 @@ def test_the_tradeoff_of_a_gaussian_is_the_closed_form(mu, rate):
 
 def test_a_gaussian_is_its_own_mu_and_zcdp_claims_more():
     for mu in (0.27, 1.0, 1.67):
-        tight = accountant.mu_of([e.GaussianDpEvent(1 / mu)], 1e-5)
-        loose = accountant.mu_of([e.ZCDpEvent(mu**2 / 2)], 1e-5)
+        tight = accountant.gdp_mu([e.GaussianDpEvent(1 / mu)], 1e-5)
+        loose = accountant.gdp_mu([e.ZCDpEvent(mu**2 / 2)], 1e-5)
         print(f"mu {mu}: Gaussian {tight:.3f}, zCDP {loose:.3f}")
         assert mu <= tight <= mu + 0.02
         assert tight < loose < 1.5 * mu + 0.02
@@ -264,12 +264,12 @@ def test_a_gaussian_is_its_own_mu_and_zcdp_claims_more():
 
 def test_epsilon_eight_of_a_tight_gaussian_is_mu_1_67():
     noise = accountant.calibrate_noise(e.GaussianDpEvent, epsilon=8.0, delta=1e-5)
-    assert accountant.mu_of([e.GaussianDpEvent(noise)], 1e-5) == pytest.approx(1.67, abs=0.015)
+    assert accountant.gdp_mu([e.GaussianDpEvent(noise)], 1e-5) == pytest.approx(1.67, abs=0.015)
 
 
 def test_dp_sgd_of_epsilon_9_2_lets_an_attack_reach_at_most_29_percent_at_1_percent():
     sgd = e.SelfComposedDpEvent(e.PoissonSampledDpEvent(512 / 4708, e.GaussianDpEvent(1.5623)), 552)
-    epsilon, power = accountant.epsilon_of([sgd], 1e-5), accountant.tradeoff([sgd], 0.01)
+    epsilon, power = accountant.get_epsilon([sgd], 1e-5), accountant.tradeoff([sgd], 0.01)
     print(f"epsilon {epsilon:.2f}: TPR <= {power:.3f} at 1 % FPR")
     assert epsilon == pytest.approx(9.2, abs=0.02)
     assert power == pytest.approx(0.294, abs=0.005)
@@ -305,7 +305,7 @@ def test_a_curve_starts_at_zero_ends_at_one_and_never_lies_below_guessing():
 
 
 def test_the_accountants_log_nothing(caplog):
-    accountant.epsilon_of(
+    accountant.get_epsilon(
         [e.SelfComposedDpEvent(e.PoissonSampledDpEvent(0.02, e.GaussianDpEvent(0.4)), 7)], 1e-5
     )
     assert not caplog.records
@@ -323,22 +323,22 @@ def brute_force_delta(rho: float, failure: float, epsilon: float) -> float:
 def test_a_failure_costs_its_delta_and_no_less(rho):
     failure, delta = 4e-6, 1e-5
     events = [e.ComposedDpEvent([e.ZCDpEvent(rho), accountant.failure(failure)])]
-    claimed = accountant.epsilon_of(events, delta)
+    claimed = accountant.get_epsilon(events, delta)
     assert brute_force_delta(rho, failure, claimed) <= delta
-    assert claimed > accountant.epsilon_of([e.ZCDpEvent(rho)], delta)
-    twice = accountant.epsilon_of([*events, accountant.failure(failure)], delta)
-    counted = accountant.epsilon_of(
+    assert claimed > accountant.get_epsilon([e.ZCDpEvent(rho)], delta)
+    twice = accountant.get_epsilon([*events, accountant.failure(failure)], delta)
+    counted = accountant.get_epsilon(
         [*events[:1], e.SelfComposedDpEvent(accountant.failure(failure), 1)], delta
     )
     assert twice == pytest.approx(counted)
     assert twice > claimed
-    assert accountant.epsilon_of([*events, accountant.failure(7e-6)], delta) == math.inf
+    assert accountant.get_epsilon([*events, accountant.failure(7e-6)], delta) == math.inf
     assert accountant.tradeoff(events, 0.0) >= failure
     assert accountant.from_json(accountant.to_json(events[0])) == events[0]
 
 
 def test_a_cap_holds_failures_by_a_part_of_delta_that_no_output_can_choose():
-    cap = accountant.Filter(1.0, 1e-6)
+    cap = accountant.PrivacyFilter(1.0, 1e-6)
     room = accountant.FAILURE_SHARE * 1e-6
     rho = accountant.calibrate_rho(1.0, 1e-6)
     assert cap.fits([e.ZCDpEvent(rho / 2), accountant.failure(room * 0.9), e.ZCDpEvent(rho * 0.499)])
@@ -351,7 +351,7 @@ def test_a_cap_holds_failures_by_a_part_of_delta_that_no_output_can_choose():
     # What several events spend never proves less than the cap, whatever part of delta failures took.
     events = [e.ZCDpEvent(rho / 2), accountant.failure(room), e.ZCDpEvent(rho / 2 * (1 - 1e-9))]
     assert cap.fits(events)
-    assert accountant.epsilon_of(events, 1e-6) <= 1.0
+    assert accountant.get_epsilon(events, 1e-6) <= 1.0
 
 
 @pytest.mark.parametrize("delta", [0.0, 1.0, -1e-9, 2.0])

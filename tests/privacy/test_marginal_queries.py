@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from synthgen.errors import SynthgenError
-from synthgen.privacy.marginal_queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
+from synthgen.privacy.marginal_queries import LATTICE, ZCDPFilter, lattice_weights, weighted_marginal
 
 
 def naive(columns: list[np.ndarray], shape: list[int], weights: np.ndarray) -> list[int]:
@@ -54,7 +54,7 @@ def test_no_record_gives_no_count() -> None:
 
 
 def test_a_filter_refuses_what_goes_beyond_its_rho() -> None:
-    spender = RhoFilter(0.3)
+    spender = ZCDPFilter(0.3)
     for _ in range(3):
         spender.spend(0.1)
     assert spender.left == pytest.approx(0.0, abs=1e-12)

@@ -15,7 +15,7 @@ from dp_accounting import dp_event
 
 from synthgen.data.tables import SyntheticTable
 from synthgen.evaluation.base import Estimate, MetricResult
-from synthgen.privacy.accountant import epsilon_of, mu_of, to_json
+from synthgen.privacy.accountant import gdp_mu, get_epsilon, to_json
 from synthgen.privacy.plan import PrivacyPlan, Stage
 from synthgen.release.bundle.bundle import write_bundle
 from synthgen.release.record.record import Composition, Deployment, Judgement, privacy_record
@@ -117,12 +117,12 @@ def composition(**changes: Any) -> Composition:
     made = Composition(
         cohort="diabetes130",
         patients=71_500,
-        epsilon=epsilon_of(events, 1e-6),
+        epsilon=get_epsilon(events, 1e-6),
         delta=1e-6,
         cap=2.0,
         events=tuple(to_json(event) for event in events),
         head="ab" * 32,
-        mu=mu_of(events, 1e-6),
+        mu=gdp_mu(events, 1e-6),
     )
     return replace(made, **changes)
 

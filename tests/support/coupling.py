@@ -29,7 +29,7 @@ SIZES = (5, 2, 3)
 
 def plan_of(rows: int, **numbers: Any) -> TrainingPlan:
     given = {"sample_rate": 1.0, "steps": 1, "noise_multiplier": 1.0, "max_grad_norm": CLIP}
-    return TrainingPlan(**{**given, "expected_units": 5.0, "rows_per_unit": rows, **numbers})
+    return TrainingPlan(**{**given, "expected_batch_size": 5.0, "augmult": rows, **numbers})
 
 
 def denoiser(plan: TrainingPlan) -> PrivateModule:
@@ -99,7 +99,7 @@ def clipped(module: PrivateModule, batch: Any) -> Tensor:
     found = UnitGradients(module.private_model()).clipped_sum(
         lambda: module.losses(batch),
         n_units=len(batch[KEYS]),
-        rows_per_unit=module.plan.rows_per_unit,
+        augmult=module.plan.augmult,
         max_grad_norm=CLIP,
     )
     return torch.cat([g.flatten() for g in found.sums.values()])

@@ -34,7 +34,7 @@ class Watched(Linear):
     """Keeps each step's share of patients and the released gradient."""
 
     def __init__(self, plan: TrainingPlan) -> None:
-        super().__init__(plan, physical_units=2)
+        super().__init__(plan, max_physical_batch_size=2)
         self.seen: list[list[int]] = []
         self.released: list[list[float]] = []
 

@@ -95,7 +95,7 @@ def images(n: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
 def clipped(model: nn.Module, losses: Losses, x: Tensor, rows: int = 1, bound: float = C) -> Tensor:
     """Return the engine's clipped sum as one float64 vector."""
     found = UnitGradients(model).clipped_sum(
-        lambda: losses(model, x), n_units=len(x) // rows, rows_per_unit=rows, max_grad_norm=bound
+        lambda: losses(model, x), n_units=len(x) // rows, augmult=rows, max_grad_norm=bound
     )
     return torch.cat([g.double().flatten() for g in found.sums.values()])
 
@@ -163,7 +163,7 @@ def check_2_oracle(name: str = "unet", rows: int = 1, dtype: torch.dtype = torch
 def check_3_multiplicity(copies: int = 16) -> None:
     """K noise draws of a patient move the sum by C, not by K C; measured in a whole step."""
     for records in (1, 4):
-        plan = TrainingPlan(1.0, 1, 1.0, C, 1.0, rows_per_unit=copies, records_per_unit=records)
+        plan = TrainingPlan(1.0, 1, 1.0, C, 1.0, augmult=copies, records_per_unit=records)
         seen = released(plan, Linear(plan), patients(1, records=4, value=100.0))
         assert C * 0.99 < float(seen[0].norm()) <= C * (1 + 1e-5), f"moved by {float(seen[0].norm()) / C} C"
 
@@ -277,11 +277,13 @@ def check_7_noise(steps: int = 300) -> None:
     assert abs(across) < 5.5 / np.sqrt(runs[0].numel()), f"correlation of two runs {across}"
 
 
-def check_8_steps(physical_units: int = 3) -> None:
+def check_8_steps(max_physical_batch_size: int = 3) -> None:
     """Noised = booked = logical steps = the plan's, and each step is the whole logical batch."""
     plan = TrainingPlan(1.0, 6, 1.0, C, 10.0)
     book = MemoryBook(plan)
-    seen = released(plan, Linear(plan, physical_units=physical_units), patients(10, value=100.0))
+    seen = released(
+        plan, Linear(plan, max_physical_batch_size=max_physical_batch_size), patients(10, value=100.0)
+    )
     assert len(seen) == 6
     for gradient in seen:
         assert abs(float(gradient.norm()) - 10 * C / 10.0) < 1e-5, "a step is not its whole logical batch"
@@ -305,7 +307,7 @@ def check_8_empty() -> None:
 def check_11_public() -> None:
     """One patient more changes neither the rate nor the denominator: the sum moves by one contribution."""
     plan = TrainingPlan.calibrate(
-        patients=10, expected_units=5, steps=1, epsilon=1.0, delta=1e-5, max_grad_norm=C
+        patients=10, expected_batch_size=5, steps=1, epsilon=1.0, delta=1e-5, max_grad_norm=C
     )
     few, many = (float(released(plan, Linear(plan), patients(n, value=100.0))[0].norm()) for n in (10, 11))
     assert abs(few - 10 * C / 5) < 1e-5
@@ -347,7 +349,7 @@ class Gan(PrivateModule):
 
 
 def gan_plan(steps: int = 3, bound: float = C) -> TrainingPlan:
-    return TrainingPlan(1.0, steps, 1.0, bound, 5.0, rows_per_unit=2)
+    return TrainingPlan(1.0, steps, 1.0, bound, 5.0, augmult=2)
 
 
 def check_12_gan() -> None:

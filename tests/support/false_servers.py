@@ -110,7 +110,7 @@ def false_server(
         server.close()
 
 
-def asking(code: int, rest: bytes = b"") -> Callable[[Talk], None]:
+def query(code: int, rest: bytes = b"") -> Callable[[Talk], None]:
     def speak(talk: Talk) -> None:
         talk.ask(code, rest)
         talk.rest()

@@ -139,7 +139,7 @@ class Convolved:
 
     def cheapest(self) -> Record:
         """Return the cheapest way to keep the gradients: a matter of shapes alone, never of data."""
-        rows, (out, channels, *kernel) = self.layout.rows_per_unit, self.shape
+        rows, (out, channels, *kernel) = self.layout.augmult, self.shape
         tokens, size = rows * math.prod(self.left.shape[2:]), math.prod(self.shape)
         if self.left.dim() != 4 or self.numbers[-1] != 1 or tokens > GHOST_TOKENS:
             return Stored(self.per_unit())
@@ -176,7 +176,7 @@ class Convolved:
         (step_y, step_x), (pad_y, pad_x), (gap_y, gap_x) = self.numbers[:3]
         height, width = self.left.shape[2:]
         pixels = functional.pad(self.right, (pad_x, pad_x, pad_y, pad_y))
-        flat, rows = self._tokens_last(pixels.flatten(2)).double(), self.layout.rows_per_unit
+        flat, rows = self._tokens_last(pixels.flatten(2)).double(), self.layout.augmult
         products = torch.bmm(flat.mT, flat).view(-1, *(rows, *pixels.shape[2:]) * 2)
         patches = products.new_zeros(products.shape[0], *(rows, height, width) * 2)
         for y in range(self.shape[2]):
@@ -196,7 +196,7 @@ class Convolved:
 
     def _tokens_last(self, rows: Tensor) -> Tensor:
         """Return "row dim token" as "unit dim token"."""
-        if self.layout.rows_per_unit == 1:
+        if self.layout.augmult == 1:
             return rows
         return self.layout.by_unit(rows).permute(1, 2, 0, 3).flatten(2)
 
@@ -230,7 +230,7 @@ class Convolved:
 
     def weighted(self, weights: Tensor, drop: Tensor | None) -> Tensor:
         """Return the weighted sum, by one plain convolution."""
-        repeat = self.layout.rows_per_unit
+        repeat = self.layout.augmult
         if drop is not None:
             drop = drop.repeat(repeat)
         scale = weights.repeat(repeat).view(-1, *[1] * (self.left.dim() - 1))
@@ -271,7 +271,7 @@ class Passing(Convolved):
         sizes = zip(self.shape[2:], self.numbers[0], self.numbers[2], strict=True)
         patches = math.prod(math.ceil(k * math.gcd(step, gap) / step) for k, step, gap in sizes)
         left, right = (square_norm(self.layout.by_unit(t).transpose(0, 1)) for t in (self.left, self.right))
-        products = self.layout.rows_per_unit * math.prod(self.left.shape[2:]) + 16
+        products = self.layout.augmult * math.prod(self.left.shape[2:]) + 16
         roundoff = products * torch.finfo(self.left.dtype).eps
         bound: Tensor = (square.sqrt() + roundoff * (left * right * patches).sqrt()).square()
         return bound

@@ -17,19 +17,19 @@ from synthgen.dpsgd.kernels.gradient_factors import Record, wide
 
 @dataclass(frozen=True)
 class Layout:
-    """How rows belong to units: ``n_units * rows_per_unit`` rows, those of a unit ``n_units`` apart."""
+    """How rows belong to units: ``n_units * augmult`` rows, those of a unit ``n_units`` apart."""
 
     n_units: int
-    rows_per_unit: int
+    augmult: int
 
     @property
     def n_rows(self) -> int:
         """Number of rows."""
-        return self.n_units * self.rows_per_unit
+        return self.n_units * self.augmult
 
     def by_unit(self, rows: Tensor) -> Tensor:
         """Return "row *rest" as "row_of_unit unit *rest"; a view."""
-        return rows.reshape(self.rows_per_unit, self.n_units, *rows.shape[1:])
+        return rows.reshape(self.augmult, self.n_units, *rows.shape[1:])
 
     def tokens(self, rows: Tensor) -> Tensor:
         """Return "row *token dim" as "unit token dim"; no copy if units have one row."""
@@ -38,7 +38,7 @@ class Layout:
 
     def summed(self, rows: Tensor) -> Tensor:
         """Return "row dim" summed over each unit's rows, "unit dim"."""
-        return rows if self.rows_per_unit == 1 else self.by_unit(rows).sum(0)
+        return rows if self.augmult == 1 else self.by_unit(rows).sum(0)
 
 
 Given = list[tuple[nn.Parameter, Record]]

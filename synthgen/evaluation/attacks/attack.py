@@ -75,19 +75,21 @@ class Suspects:
         """Whether there are patients enough on both sides to say anything."""
         return min(self.members.unit_codes()[1], self.others.unit_codes()[1]) >= MIN_PATIENTS
 
-    def scores(self, scorer: Scorer, planted: pd.DataFrame) -> Told:
+    def scores(self, scorer: Scorer, planted: pd.DataFrame) -> AttackScores:
         """Return the patients' scores."""
         both = pd.concat([self.members.frame, self.others.frame], ignore_index=True)
         scores = scorer(planted, both)
         cut = len(self.members)
         members, others = _by_patient(scores[:cut], self.members), _by_patient(scores[cut:], self.others)
         if scores.ndim == 1:
-            return Told(members, others, np.ones(len(members), dtype=bool), np.ones(len(others), dtype=bool))
+            return AttackScores(
+                members, others, np.ones(len(members), dtype=bool), np.ones(len(others), dtype=bool)
+            )
         return _taught(members, others)
 
 
 @dataclass(frozen=True)
-class Told:
+class AttackScores:
     """What an attack says of each patient.
 
     Attributes:
@@ -120,8 +122,8 @@ class Scores:
     """
 
     suspects: Suspects
-    told: Told
-    plant: Callable[[], Told]
+    told: AttackScores
+    plant: Callable[[], AttackScores]
 
 
 def score(inputs: Inputs, scorer: Scorer, *, rng: np.random.Generator) -> Scores | None:
@@ -262,7 +264,7 @@ def _by_patient(scores: np.ndarray, table: RealTable) -> np.ndarray:
     return np.column_stack([maximum_by_patient(feature, codes, n_units) for feature in scores.T])
 
 
-def _taught(members: np.ndarray, others: np.ndarray) -> Told:
+def _taught(members: np.ndarray, others: np.ndarray) -> AttackScores:
     """Return what classifiers say of each patient that have learnt from another part of them.
 
     The first part teaches, and the others are tested; the second teaches who speaks of the first.
@@ -285,7 +287,7 @@ def _taught(members: np.ndarray, others: np.ndarray) -> Told:
             for held, side, part in zip(scores, sides, parts, strict=True):
                 spoken = part > 0 if teaching == 0 else part == 0
                 held[spoken] = model.predict_proba(side[spoken])[:, 1]
-    return Told(*scores, parts[0] > 0, parts[1] > 0)
+    return AttackScores(*scores, parts[0] > 0, parts[1] > 0)
 
 
 def _non_members_among_themselves(others: np.ndarray, rng: np.random.Generator) -> float:

@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 from synthgen.data.images import AT_ONCE, RealImages
 from synthgen.errors import ConfigError
 from synthgen.generators.attributes import ImagingSettings, fit_attributes, with_attributes
-from synthgen.generators.base import Progress, columns_of_a_quick_twin, image_memory
+from synthgen.generators.base import Progress, image_memory, max_columns_for_audit
 from synthgen.generators.embedding import dp_merf
 from synthgen.generators.embedding import mechanism as fitting
 from synthgen.generators.embedding.dp_merf import FittedMerf
@@ -31,7 +31,7 @@ from synthgen.generators.embedding.fitted import FittedEmbedding, load
 from synthgen.generators.image_statistics import intensity_histogram, noisy_moments
 from synthgen.generators.image_statistics.conditioning import Conditioning
 from synthgen.generators.optional_packages import require
-from synthgen.privacy.accountant import calibrate_rho, epsilon_of
+from synthgen.privacy.accountant import calibrate_rho, get_epsilon
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan, Stage
 from synthgen.schema.schema import Schema
@@ -131,24 +131,24 @@ class Config(ImagingSettings):
             data: the training images. Sensitive.
             plan: what `plan` returned for the same schema.
             noise: the operating system's source, or a test's.
-            progress: told what is being done.
+            progress: called with what is being done and the part done, from 0 to 1.
         """
-        tell = progress or (lambda what, done: None)
+        progress = progress or (lambda what, done: None)
         model = fit_attributes(self, data, plan, noise=noise, progress=progress)
         if self.method == "merf":
             counts, means = dp_merf.embed(data, plan.parameters, noise=noise)
             drawn = {
                 key: plan.parameters[key] for key in ("channels", "size", "classes", "features", "steps")
             }
-            net = dp_merf.train(counts, means, drawn, tell)
+            net = dp_merf.train(counts, means, drawn, progress)
             return FittedMerf(data.schema, model, str(self.attributes["name"]), drawn, net)
-        tell("moments of the images", 0.5)
+        progress("moments of the images", 0.5)
         learnt = fitting.learn(data, plan.parameters, noise=noise)
         asked = plan.parameters
         bright = intensity_histogram.measure(
             data, rho=asked["rho_brightness"], cells=asked["brightness_cells"], noise=noise
         )
-        tell("done", 1.0)
+        progress("done", 1.0)
         drawn = {
             key: plan.parameters[key]
             for key in ("channels", "size", "cosines", "power", "cells", "refill", "augment")
@@ -156,9 +156,9 @@ class Config(ImagingSettings):
         fitted = FittedEmbedding(data.schema, model, str(self.attributes["name"]), drawn, learnt)
         return fitted.toned(bright) if bright.size else fitted
 
-    def twin_columns(self, plan: PrivacyPlan) -> int:
+    def max_audit_columns(self, plan: PrivacyPlan) -> int:
         """Return what the attributes' generator says of itself: see `synthgen.pipeline.audit`."""
-        return columns_of_a_quick_twin(self.table_config(), plan) if self.method == "gaussian" else 0
+        return max_columns_for_audit(self.table_config(), plan) if self.method == "gaussian" else 0
 
     def pixels_plan(self, schema: Schema, *, epsilon: float, delta: float, patients: int) -> PrivacyPlan:
         """Return the plan of the pixels alone; see `plan`."""
@@ -168,7 +168,7 @@ class Config(ImagingSettings):
         ours = self.method == "gaussian"
         numbers = self._numbers(schema, rho, patients) if ours else _merf_numbers(schema, rho)
         stages = tuple(
-            Stage(name, epsilon_of([dp_event.ZCDpEvent(rho * share)], delta), share, noise, detail)
+            Stage(name, get_epsilon([dp_event.ZCDpEvent(rho * share)], delta), share, noise, detail)
             for name, share, noise, detail in _stages(numbers)
         )
         return PrivacyPlan(

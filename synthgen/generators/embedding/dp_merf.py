@@ -24,7 +24,7 @@ from synthgen.generators.image_statistics import noisy_moments
 from synthgen.generators.image_statistics.conditioning import Conditioning
 from synthgen.generators.model_files import write_settings, write_tensors
 from synthgen.generators.optional_packages import require
-from synthgen.privacy.marginal_queries import RhoFilter
+from synthgen.privacy.marginal_queries import ZCDPFilter
 from synthgen.privacy.noise import NoiseSource
 from synthgen.schema.schema import Schema
 
@@ -70,15 +70,15 @@ def embed(
         whole = noisy_moments.to_lattice(np.concatenate([np.ones((len(flat), 1)), features], axis=1), BOUND)
         np.add.at(sums, classes[rows], whole * weights[rows, None])
     rho = numbers["rho_pixels"]
-    RhoFilter(rho).spend(rho)
+    ZCDPFilter(rho).spend(rho)
     sigma = noisy_moments.UNIT * math.sqrt(noisy_moments.lattice_bound(BOUND) / (2.0 * rho))
-    with noise.asking(rho, ["mean embedding", *sums.shape]):
+    with noise.query(rho, ["mean embedding", *sums.shape]):
         noisy = noise.discrete_gaussian(sums, sigma=sigma) / (noisy_moments.UNIT * noisy_moments.STEPS)
     counts = np.maximum(noisy[:, 0], 1.0)
     return counts, np.asarray(noisy[:, 1:] / counts[:, None])
 
 
-def train(counts: np.ndarray, means: np.ndarray, numbers: Mapping[str, Any], tell: Progress) -> Any:
+def train(counts: np.ndarray, means: np.ndarray, numbers: Mapping[str, Any], progress: Progress) -> Any:
     """Return a network whose images have these mean features, class by class. Post-processing."""
     import torch
 
@@ -93,7 +93,7 @@ def train(counts: np.ndarray, means: np.ndarray, numbers: Mapping[str, Any], tel
     optimizer = torch.optim.Adam(net.parameters(), lr=RATE)
     for step in range(numbers["steps"]):
         if step % 100 == 0:
-            tell(f"generator: {step:,} of {numbers['steps']:,} steps", step / numbers["steps"])
+            progress(f"generator: {step:,} of {numbers['steps']:,} steps", step / numbers["steps"])
         loss = torch.zeros(())
         for c in range(len(counts)):
             code = torch.randn(BATCH, CODE, generator=generator)

@@ -15,7 +15,7 @@ from synthgen.generators.image_statistics import noisy_moments
 from synthgen.generators.image_statistics.class_gaussians import Gaussians, gaussians
 from synthgen.generators.image_statistics.conditioning import Conditioning
 from synthgen.generators.image_statistics.dct_basis import Basis
-from synthgen.privacy.marginal_queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
+from synthgen.privacy.marginal_queries import LATTICE, ZCDPFilter, lattice_weights, weighted_marginal
 from synthgen.privacy.noise import NoiseSource
 
 ONE, GUIDE = 0.7, 0.5
@@ -72,7 +72,7 @@ def learn(data: RealImages, numbers: Mapping[str, Any], *, noise: NoiseSource) -
         noise: source of the noise.
     """
     basis = basis_of(numbers)
-    spender = RhoFilter(numbers["rho_pixels"] - numbers["rho_brightness"])
+    spender = ZCDPFilter(numbers["rho_pixels"] - numbers["rho_brightness"])
     conditioning = Conditioning.of(data.schema)
     codes, n_units = data.unit_codes()
     weights = noisy_moments.record_weights(codes, n_units)
@@ -173,7 +173,7 @@ def _centre(
     whole = noisy_moments.to_lattice(vectors, 2.0)
     sums = (whole * weights[:, None]).sum(axis=0)
     sigma = noisy_moments.UNIT * math.sqrt(noisy_moments.lattice_bound(2.0) / (2.0 * rho))
-    with noise.asking(rho, ["centre", basis.dimension]):
+    with noise.query(rho, ["centre", basis.dimension]):
         noisy = noise.discrete_gaussian(sums.astype(np.int64), sigma=sigma) / (
             noisy_moments.UNIT * noisy_moments.STEPS
         )
@@ -195,7 +195,7 @@ def _lengths(
     cells = np.searchsorted(edges, np.linalg.norm(away, axis=1))
     exact = weighted_marginal([cells], [len(edges) + 1], weights)
     sigma = LATTICE / math.sqrt(2.0 * rho)
-    with noise.asking(rho, ["lengths", len(exact)]):
+    with noise.query(rho, ["lengths", len(exact)]):
         counts = np.maximum(noise.discrete_gaussian(exact, sigma=sigma), 0) / LATTICE
     floor = 3.0 * sigma / LATTICE  # what noise alone may make of an empty cell
     counts = np.where(counts > floor, counts, 0.0)

@@ -63,7 +63,7 @@ def measure(data: RealImages, *, rho: float, cells: int, noise: NoiseSource) -> 
         return np.zeros(0)
     pixels = height * width
     sigma = LATTICE * pixels * math.sqrt(1.0 / (2.0 * rho))
-    with noise.asking(rho, ["brightness", "luminance", cells]):
+    with noise.query(rho, ["brightness", "luminance", cells]):
         noisy = noise.discrete_gaussian(_counts(data, cells), sigma=sigma)
     return _shares(noisy.astype(float) / max(float(noisy.sum()), LATTICE * pixels))
 

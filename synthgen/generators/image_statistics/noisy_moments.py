@@ -115,7 +115,7 @@ def noisy_sums(sums: np.ndarray, *, bound: float, rho: float, noise: NoiseSource
     upper = np.triu_indices(sums.shape[1], k=1)
     diagonal = np.arange(sums.shape[1])
     noisy = np.zeros(sums.shape)
-    with noise.asking(rho, ["moments", *sums.shape]):
+    with noise.query(rho, ["moments", *sums.shape]):
         on = noise.discrete_gaussian(sums[:, diagonal, diagonal], sigma=sigma)
         above = noise.discrete_gaussian(sums[:, upper[0], upper[1]], sigma=sigma / math.sqrt(2.0))
     noisy[:, diagonal, diagonal] = on

@@ -93,7 +93,7 @@ def measure(data: RealImages, *, rho: float, noise: NoiseSource) -> np.ndarray:
     sigma = LATTICE * math.sqrt(bands.number / (2.0 * rho))
     found = np.full(bands.number, np.nan)
     for i in range(bands.number):
-        with noise.asking(rho / bands.number, ["spectrum", i, bands.number]):
+        with noise.query(rho / bands.number, ["spectrum", i, bands.number]):
             exact = weighted_marginal([cells[:, i]], [N_CELLS], weights)
             counts = noise.discrete_gaussian(exact, sigma=sigma).astype(float)
         counts = np.where(counts > 2.5 * sigma, counts, 0.0)

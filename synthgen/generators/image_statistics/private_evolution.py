@@ -19,7 +19,7 @@ from synthgen import phantoms
 from synthgen.data.images import RealImages, intensities_in_parts
 from synthgen.generators.image_statistics.conditioning import Conditioning
 from synthgen.generators.image_statistics.dct_basis import Basis
-from synthgen.privacy.marginal_queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
+from synthgen.privacy.marginal_queries import LATTICE, ZCDPFilter, lattice_weights, weighted_marginal
 from synthgen.privacy.noise import NoiseSource
 
 COSINES, POWER = 100, 0.5
@@ -77,7 +77,7 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Voted:
+class SelectedPhantoms:
     """What the votes chose, by class. Publishable.
 
     Attributes:
@@ -116,8 +116,8 @@ def vote(
     *,
     noise: NoiseSource,
     seed: int,
-    tell: Callable[[int], None] = lambda done: None,
-) -> Voted:
+    progress: Callable[[int], None] = lambda done: None,
+) -> SelectedPhantoms:
     """Let patients vote, round after round.
 
     Guarantee:
@@ -130,7 +130,7 @@ def vote(
         numbers: as `numbers_of` returns.
         noise: source of the noise.
         seed: of candidates; open.
-        tell: receives how many rounds are done.
+        progress: receives how many rounds are done.
     """
     rng, names = np.random.default_rng(seed), list(numbers["families"])
     if not numbers["rho"]:
@@ -141,32 +141,32 @@ def vote(
     basis = Basis(1, size, min(COSINES, size * size), POWER)
     parts = intensities_in_parts(data.pixels, data.schema)
     seen = _joined([basis.analyse(images.mean(axis=1)[:, None]) for images in parts], basis)
-    spender = RhoFilter(numbers["rho"])
+    spender = ZCDPFilter(numbers["rho"])
     rho = numbers["rho"] / numbers["rounds"]
     sigma = LATTICE / math.sqrt(2.0 * rho)
     shown = [first(names, n, rng) for _ in range(conditioning.n_classes)]
     for turn in range(numbers["rounds"]):
-        tell(turn)
+        progress(turn)
         places = np.zeros(len(seen), dtype=np.int64)
         for c, candidates in enumerate(shown):
             mine = classes == c
             places[mine] = _nearest(seen[mine], _features(candidates.render(names, size, rng), basis))
         most = max(map(len, shown))
         spender.spend(rho)
-        with noise.asking(rho, ["votes", turn, len(shown), most]):
+        with noise.query(rho, ["votes", turn, len(shown), most]):
             exact = weighted_marginal([classes, places], [len(shown), most], weights)
             counts = noise.discrete_gaussian(exact, sigma=sigma).reshape(len(shown), most) / LATTICE
         chances = [_chances(counts[c, : len(shown[c])], 2.0 * sigma / LATTICE) for c in range(len(shown))]
         if turn < numbers["rounds"] - 1:
             reach = REACH * SHRINK**turn
             shown = [_next(s, p, n, reach, rng) for s, p in zip(shown, chances, strict=True)]
-    return Voted(names, shown, chances)
+    return SelectedPhantoms(names, shown, chances)
 
 
-def _unasked(names: list[str], n: int, classes: int, rng: np.random.Generator) -> Voted:
+def _unasked(names: list[str], n: int, classes: int, rng: np.random.Generator) -> SelectedPhantoms:
     """Return what is drawn where nobody was asked: all of the cubes, alike."""
     even = np.full(n, 1.0 / n)
-    return Voted(names, [first(names, n, rng) for _ in range(classes)], [even] * classes)
+    return SelectedPhantoms(names, [first(names, n, rng) for _ in range(classes)], [even] * classes)
 
 
 def first(names: list[str], n: int, rng: np.random.Generator) -> Candidates:

@@ -25,7 +25,7 @@ from synthgen.generators.base import (
     ImageModel,
     Progress,
     TableModel,
-    columns_of_a_quick_twin,
+    max_columns_for_audit,
     memory_of,
 )
 from synthgen.generators.chosen import read_choice, write_choice
@@ -95,9 +95,9 @@ class Config(ImagingSettings):
         deep, plain = (memory_of(self._chosen(name), schema, patients) or 0.0 for name in names)
         return deep if deep <= MEMORY_GIB else plain
 
-    def twin_columns(self, plan: PrivacyPlan) -> int:
+    def max_audit_columns(self, plan: PrivacyPlan) -> int:
         """Return what the chosen generator says of itself: see `synthgen.pipeline.audit`."""
-        return columns_of_a_quick_twin(self._chosen(str(plan.parameters["chosen"])), plan)
+        return max_columns_for_audit(self._chosen(str(plan.parameters["chosen"])), plan)
 
     def _chosen(self, name: str) -> ImageConfig:
         return cast(ImageConfig, _module(name).Config(attributes=self.attributes))

@@ -15,7 +15,7 @@ import numpy as np
 
 from synthgen.encode.table import Encoder
 from synthgen.generators.base import Progress
-from synthgen.generators.compression import Merging
+from synthgen.generators.compression import Compression
 from synthgen.generators.graphical.belief_propagation import Structure
 from synthgen.generators.graphical.estimation import Measurement, Model, estimate, total_of
 from synthgen.generators.graphical.junction_tree import Attributes
@@ -29,8 +29,8 @@ CELLS = 20  # public cells of a number: the papers take discrete data as given
 
 
 def mst(
-    records: Records, encoder: Encoder, numbers: Mapping[str, Any], iterations: int, tell: Progress
-) -> tuple[Model, dict[str, Merging]]:
+    records: Records, encoder: Encoder, numbers: Mapping[str, Any], iterations: int, progress: Progress
+) -> tuple[Model, dict[str, Compression]]:
     """Measure all columns, then the pairs of a maximum spanning tree.
 
     A third of rho each for the columns, the tree's selections, and its pairs; values with noisy counts
@@ -40,7 +40,7 @@ def mst(
     """
     names = list(encoder.grids)
     third = numbers["rho"] / 3.0
-    tell("columns", 0.0)
+    progress("columns", 0.0)
     noisy = {name: records.measure((name,), third / len(names)) for name in names}
     ones = list(without_noise(noisy, encoder).values())
     merging = {one.attributes[0]: _compressed(one, encoder.grids[one.attributes[0]].missing) for one in ones}
@@ -49,7 +49,7 @@ def mst(
     measured = [_summed(one, merging[one.attributes[0]]) for one in ones]
     model = estimate(measured, sizes, iterations=iterations, forbidden={}, discrepancy=0.0)
     tree = _spanning_tree(records, model, sizes, total_of(measured), third)
-    tell("pairs", 0.5)
+    progress("pairs", 0.5)
     measured += [records.measure(edge, third / len(tree)) for edge in tree]
     return estimate(
         measured, sizes, iterations=iterations, forbidden={}, discrepancy=0.0, warm_start=model
@@ -82,8 +82,8 @@ def _spanning_tree(
 
 
 def aim(
-    records: Records, encoder: Encoder, numbers: Mapping[str, Any], iterations: int, tell: Progress
-) -> tuple[Model, dict[str, Merging]]:
+    records: Records, encoder: Encoder, numbers: Mapping[str, Any], iterations: int, progress: Progress
+) -> tuple[Model, dict[str, Compression]]:
     """Measure what the model explains worst, a clique a round, with a budget that anneals.
 
     The workload is all triples of columns, so a candidate's weight is the number of its columns; a
@@ -105,7 +105,7 @@ def aim(
     model = estimate(measured, sizes, iterations=iterations, forbidden={}, discrepancy=0.0)
     workload = [Candidate(c, float(k)) for k in (1, 2, 3) for c in itertools.combinations(sizes, k)]
     while rho - spent > 1e-9 * rho:
-        tell("rounds", spent / rho)
+        progress("rounds", spent / rho)
         if rho - spent < 2.0 * (measure_rho + select_rho):
             measure_rho, select_rho = ALPHA * (rho - spent), (1.0 - ALPHA) * (rho - spent)
         found = _small(workload, measured, sizes, numbers["max_cells"] * (spent + measure_rho) / rho)
@@ -140,7 +140,7 @@ def _small(
     ]
 
 
-def _compressed(one: Measurement, missing: int | None) -> Merging:
+def _compressed(one: Measurement, missing: int | None) -> Compression:
     """Give each value above three sigma a cell, the rest one in common, and missing values their own."""
     alone = one.counts >= 3.0 * one.scale
     if missing is not None:
@@ -152,9 +152,9 @@ def _compressed(one: Measurement, missing: int | None) -> Merging:
         share[missing] = 0.0
     elif missing is not None and not alone[missing]:
         coarse[missing], share[missing] = int(coarse[np.argmax(one.counts)]), 0.0
-    return Merging(coarse, share / np.bincount(coarse, weights=share)[coarse])
+    return Compression(coarse, share / np.bincount(coarse, weights=share)[coarse])
 
 
-def _summed(one: Measurement, merging: Merging) -> Measurement:
+def _summed(one: Measurement, merging: Compression) -> Measurement:
     counts = np.bincount(merging.coarse, weights=one.counts)
     return Measurement(one.attributes, counts, one.scale * np.sqrt(np.bincount(merging.coarse)))

@@ -30,7 +30,7 @@ from synthgen.generators.marginal import mechanism as fitting
 from synthgen.generators.marginal.fitted import FittedMarginal, load
 from synthgen.generators.marginal.small_groups import Groups, group_pairs
 from synthgen.generators.marginal.workload import role_pairs
-from synthgen.privacy.accountant import calibrate_rho, epsilon_of
+from synthgen.privacy.accountant import calibrate_rho, get_epsilon
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan, Stage
 from synthgen.schema.schema import Schema
@@ -141,11 +141,11 @@ class Config(Settings):
             data: the training records. Sensitive.
             plan: what `plan` returned for the same schema.
             noise: the operating system's source, or a test's.
-            progress: told what is being done.
+            progress: called with what is being done and the part done, from 0 to 1.
         """
         return fitting.fit(data, plan.parameters, noise=noise, iterations=self.iterations, progress=progress)
 
-    def twin_columns(self, plan: PrivacyPlan) -> int:
+    def max_audit_columns(self, plan: PrivacyPlan) -> int:
         """Return the number of columns up to which a small fit takes seconds: see `pipeline.audit`."""
         return TWIN_COLUMNS if self.method == "roles" else 0
 
@@ -221,7 +221,7 @@ def stages_of(numbers: Mapping[str, Any], delta: float) -> tuple[Stage, ...]:
     from dp_accounting import dp_event
 
     def alone(share: float) -> float:
-        return epsilon_of([dp_event.ZCDpEvent(numbers["rho"] * share)], delta)
+        return get_epsilon([dp_event.ZCDpEvent(numbers["rho"] * share)], delta)
 
     return tuple(
         Stage(name, alone(share), share, noise, detail) for name, share, noise, detail in _stages(numbers)

@@ -14,7 +14,7 @@ from synthgen.data.tables import RealTable, SyntheticTable
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.generators import model_files
-from synthgen.generators.compression import Merging
+from synthgen.generators.compression import Compression
 from synthgen.generators.conditions import Condition, chance_of, conditions
 from synthgen.generators.graphical.conditional_sampling import draw_given
 from synthgen.generators.graphical.junction_tree import Attributes, JunctionTree, stored_tree
@@ -41,7 +41,7 @@ class FittedMarginal:
 
     schema: Schema
     tree: JunctionTree
-    merging: Mapping[str, Merging]
+    merging: Mapping[str, Compression]
     fine_cells: int
 
     def sample(

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from synthgen.encode.table import Grid
-from synthgen.generators.compression import Merging
+from synthgen.generators.compression import Compression
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Bands:
     band: np.ndarray
 
     @classmethod
-    def of(cls, grid: Grid, merging: Merging) -> Bands:
+    def of(cls, grid: Grid, merging: Compression) -> Bands:
         """Return cosines in octaves for an ordered column, one band for a category.
 
         A missing cell of its own is a band of its own.

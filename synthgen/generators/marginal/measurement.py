@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from synthgen.generators.compression import Merging
+from synthgen.generators.compression import Compression
 from synthgen.generators.graphical.estimation import Measurement
 from synthgen.generators.graphical.junction_tree import Attributes, JunctionTree
 from synthgen.generators.marginal.marginal_cache import Counts
 from synthgen.generators.marginal.workload import Candidate
-from synthgen.privacy.marginal_queries import LATTICE, RhoFilter, weighted_marginal
+from synthgen.privacy.marginal_queries import LATTICE, ZCDPFilter, weighted_marginal
 from synthgen.privacy.noise import NoiseSource
 
 
@@ -37,7 +37,7 @@ class Records:
         weights: np.ndarray,
         sizes: Mapping[str, int],
         *,
-        spender: RhoFilter,
+        spender: ZCDPFilter,
         noise: NoiseSource,
     ) -> None:
         self._cells = dict(cells)
@@ -47,7 +47,7 @@ class Records:
         self._noise = noise
         self._exact = self._counts_of()
 
-    def coarsen(self, merging: Mapping[str, Merging]) -> None:
+    def coarsen(self, merging: Mapping[str, Compression]) -> None:
         """Go over to coarser cells, once; merging was chosen from noisy counts."""
         self._cells = {name: merging[name].coarse[cells] for name, cells in self._cells.items()}
         self._sizes = {name: merging[name].n_coarse for name in self._cells}
@@ -58,7 +58,7 @@ class Records:
         self._spender.spend(rho)
         sigma = 1.0 / math.sqrt(2.0 * rho)
         exact = self._exact(attributes)
-        with self._noise.asking(rho, attributes):
+        with self._noise.query(rho, attributes):
             noisy = self._noise.discrete_gaussian(exact.ravel(), sigma=sigma * LATTICE) / LATTICE
         return Measurement(attributes, noisy.reshape(exact.shape), sigma)
 
@@ -96,7 +96,7 @@ class Records:
             rho: this selection's part.
         """
         self._spender.spend(rho)
-        with self._noise.asking(rho, list(found)):
+        with self._noise.query(rho, list(found)):
             return self._noise.select(scores, epsilon=math.sqrt(8.0 * rho), sensitivity=sensitivity)
 
     def _counts_of(self) -> Counts:

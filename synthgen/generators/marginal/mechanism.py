@@ -12,7 +12,7 @@ from pydantic import Field
 from synthgen.data.tables import RealTable
 from synthgen.encode.table import Encoder
 from synthgen.generators.base import Progress
-from synthgen.generators.compression import Merging, merge
+from synthgen.generators.compression import Compression, merge
 from synthgen.generators.graphical.belief_propagation import tree_cells
 from synthgen.generators.graphical.estimation import Measurement, Model, estimate, total_of
 from synthgen.generators.graphical.junction_tree import Attributes
@@ -25,7 +25,7 @@ from synthgen.generators.marginal.measurement import Records, expected_counts, s
 from synthgen.generators.marginal.missing_counts import without_noise
 from synthgen.generators.marginal.small_groups import group_pairs, shrink_groups, sizes_of, split_by_need
 from synthgen.generators.marginal.workload import Affordable, Candidate, candidates, role_pairs
-from synthgen.privacy.marginal_queries import RhoFilter, lattice_weights
+from synthgen.privacy.marginal_queries import ZCDPFilter, lattice_weights
 from synthgen.privacy.noise import NoiseSource
 from synthgen.schema.schema import Schema
 from synthgen.settings import Settings
@@ -73,27 +73,27 @@ def fit(
     progress: Progress | None = None,
 ) -> FittedMarginal:
     """Run the mechanism with the plan's numbers. See `tabular_marginal.Config.fit` for the guarantee."""
-    tell = progress or (lambda what, done: None)
+    progress = progress or (lambda what, done: None)
     schema = data.schema
     encoder = Encoder.of(schema, fine_cells=numbers["fine_cells"])
     records = open_records(data, encoder, numbers, noise)
     if numbers["method"] != "roles":
         mechanism = {"aim": aim, "mst": mst}[numbers["method"]]
-        model, merging = mechanism(records, encoder, numbers, iterations, tell)
+        model, merging = mechanism(records, encoder, numbers, iterations, progress)
         return FittedMarginal(schema, model.tree, merging, numbers["fine_cells"])
-    tell("one-way marginals", 0.0)
+    progress("one-way marginals", 0.0)
     ones = one_ways(records, encoder, numbers)
     merging = merge_cells(schema, encoder, ones, numbers["coarse_cells"])
     records.coarsen(merging)
-    tell("pairs with a label", 0.1)
+    progress("pairs with a label", 0.1)
     state = start(records, schema, encoder, merging, ones, numbers)
     model = state.explain(iterations)
     per_round = np.array_split(np.arange(numbers["n_cliques"]), numbers["rounds"])
     for i, part in enumerate(per_round):
-        tell(f"round {i + 1} of {len(per_round)}", 0.2 + 0.8 * i / len(per_round))
+        progress(f"round {i + 1} of {len(per_round)}", 0.2 + 0.8 * i / len(per_round))
         _round(records, state, model, all_candidates(schema, numbers), numbers, len(part))
         model = state.explain(iterations)
-    tell("done", 1.0)
+    progress("done", 1.0)
     return FittedMarginal(schema, model.tree, merging, numbers["fine_cells"])
 
 
@@ -102,12 +102,12 @@ def open_records(
     encoder: Encoder,
     numbers: Mapping[str, Any],
     noise: NoiseSource,
-    spender: RhoFilter | None = None,
+    spender: ZCDPFilter | None = None,
 ) -> Records:
     """Hand the records over to their only holder, with the plan's rho (or the filter that holds it)."""
     codes, n_units = data.unit_codes()
     sizes = {name: grid.n_cells for name, grid in encoder.grids.items()}
-    spender = spender or RhoFilter(numbers["rho"])
+    spender = spender or ZCDPFilter(numbers["rho"])
     return Records(
         encoder.encode(data.frame), lattice_weights(codes, n_units), sizes, spender=spender, noise=noise
     )
@@ -123,7 +123,7 @@ def one_ways(records: Records, encoder: Encoder, numbers: Mapping[str, Any]) -> 
 
 def merge_cells(
     schema: Schema, encoder: Encoder, ones: Mapping[str, Measurement], n_target: int
-) -> dict[str, Merging]:
+) -> dict[str, Compression]:
     """Choose coarse cells from the noisy counts of the fine ones."""
     ruled = {name for rule in schema.parsed_rules for name in rule.columns}
     out = {}
@@ -138,7 +138,7 @@ def start(
     records: Records,
     schema: Schema,
     encoder: Encoder,
-    merging: Mapping[str, Merging],
+    merging: Mapping[str, Compression],
     ones: Mapping[str, Measurement],
     numbers: Mapping[str, Any],
 ) -> _State:
@@ -164,7 +164,7 @@ def _role_pairs(
     records: Records,
     schema: Schema,
     encoder: Encoder,
-    merging: Mapping[str, Merging],
+    merging: Mapping[str, Compression],
     singles: list[Measurement],
     numbers: Mapping[str, Any],
 ) -> list[Measurement]:
@@ -183,7 +183,7 @@ def _groups(
     records: Records,
     schema: Schema,
     encoder: Encoder,
-    merging: Mapping[str, Merging],
+    merging: Mapping[str, Compression],
     singles: list[Measurement],
     numbers: Mapping[str, Any],
 ) -> tuple[list[Measurement], list[Measurement]]:
@@ -277,7 +277,7 @@ def measure_all(
 
 
 def _shrunk(
-    pairs: list[Measurement], singles: list[Measurement], encoder: Encoder, merging: Mapping[str, Merging]
+    pairs: list[Measurement], singles: list[Measurement], encoder: Encoder, merging: Mapping[str, Compression]
 ) -> list[Measurement]:
     """Shrink each pair's interaction, from independence."""
     total = total_of(singles)
@@ -304,7 +304,7 @@ def _worth(candidate: Candidate, sizes: Mapping[str, int], numbers: Mapping[str,
     return bool(0.8 * numbers["sigma_clique"] * n_cells < 2.0 * numbers["patients"])
 
 
-def _coarsened(one: Measurement, merging: Merging) -> Measurement:
+def _coarsened(one: Measurement, merging: Compression) -> Measurement:
     """Sum a one-way marginal over the coarse cells; their noise grows with the cells they join."""
     counts = np.bincount(merging.coarse, weights=one.counts)
     return Measurement(one.attributes, counts, one.scale * np.sqrt(np.bincount(merging.coarse)))

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.stats import norm
 
 from synthgen.encode.table import Encoder, Grid
-from synthgen.generators.compression import Merging
+from synthgen.generators.compression import Compression
 from synthgen.generators.graphical.estimation import Measurement
 from synthgen.generators.marginal.measurement import split_rho
 from synthgen.schema.schema import Schema
@@ -73,7 +73,7 @@ def without_noise(ones: Mapping[str, Measurement], encoder: Encoder) -> dict[str
     return out
 
 
-def joined(grid: Grid, counts: np.ndarray) -> Merging:
+def joined(grid: Grid, counts: np.ndarray) -> Compression:
     """Return fine cells as they are, but that a missing cell without patients is part of the largest one.
 
     Args:
@@ -84,7 +84,7 @@ def joined(grid: Grid, counts: np.ndarray) -> Merging:
     if grid.missing is not None and counts[grid.missing] <= 0.0:
         coarse[grid.missing] = int(np.argmax(counts[: grid.n_values]))
         share[grid.missing] = 0.0
-    return Merging(coarse, share)
+    return Compression(coarse, share)
 
 
 def hidden_shares(schema: Schema, numbers: Mapping[str, Any]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from synthgen.encode.table import Encoder, Grid
-from synthgen.generators.compression import Merging
+from synthgen.generators.compression import Compression
 from synthgen.generators.graphical.junction_tree import Attributes
 from synthgen.schema.rules import Rule
 from synthgen.schema.schema import Schema
@@ -22,7 +22,7 @@ MAX_OF_NETWORKS = 4096
 
 
 def structural(
-    schema: Schema, encoder: Encoder, merging: Mapping[str, Merging], *, max_cells: int
+    schema: Schema, encoder: Encoder, merging: Mapping[str, Compression], *, max_cells: int
 ) -> dict[Attributes, np.ndarray]:
     """Return, for each rule that a clique can hold, which coarse combinations break it whatever is drawn.
 
@@ -63,7 +63,7 @@ class _Parts:
     n_coarse: int
 
     @classmethod
-    def of(cls, grid: Grid, merging: Merging) -> _Parts:
+    def of(cls, grid: Grid, merging: Compression) -> _Parts:
         """Return the parts of a column's coarse cells."""
         cells = np.arange(grid.n_cells)
         if not grid.edges:

@@ -25,7 +25,7 @@ from synthgen.generators.base import (
     Progress,
     TableConfig,
     TableModel,
-    columns_of_a_quick_twin,
+    max_columns_for_audit,
     memory_of,
 )
 from synthgen.generators.chosen import read_choice, write_choice
@@ -77,9 +77,9 @@ class Config(Settings):
         found = [memory_of(_module(name).Config(), schema, patients) for name in ("marginal", "diffusion")]
         return max(one or 0.0 for one in found)
 
-    def twin_columns(self, plan: PrivacyPlan) -> int:
+    def max_audit_columns(self, plan: PrivacyPlan) -> int:
         """Return what the chosen generator says of itself: see `synthgen.pipeline.audit`."""
-        return columns_of_a_quick_twin(_module(str(plan.parameters["chosen"])).Config(), plan)
+        return max_columns_for_audit(_module(str(plan.parameters["chosen"])).Config(), plan)
 
     def fit(
         self, data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress | None = None

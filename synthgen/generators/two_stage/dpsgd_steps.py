@@ -62,8 +62,8 @@ def train(module: PrivateModule, warm: FittedMarginal, data: RealTable, *, noise
 class Ticks(pl.Callback):
     """Reports after each step how many are done."""
 
-    def __init__(self, tell: Callable[[int], None]) -> None:
-        self._tell = tell
+    def __init__(self, progress: Callable[[int], None]) -> None:
+        self._tell = progress
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: Any, *args: Any, **kwargs: Any) -> None:
         """Report."""
@@ -76,14 +76,14 @@ def spend(
     *,
     noise: NoiseSource,
     device: torch.device | None = None,
-    tell: Callable[[int], None] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> None:
     """Make the plan's steps; see `train`. Whatever the device, the module lies on the CPU afterwards."""
     options: dict[str, Any] = {"accelerator": "cpu"}
     if device is not None and device.type == "cuda":
         options = {"accelerator": "gpu", "devices": 1}
-    if tell is not None:
-        options["callbacks"] = [Ticks(tell)]
+    if progress is not None:
+        options["callbacks"] = [Ticks(progress)]
     fit(module, patients, book=MemoryBook(module.plan), noise=noise, options=options)
     module.cpu()
     with torch.no_grad():

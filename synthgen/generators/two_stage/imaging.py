@@ -28,10 +28,10 @@ from synthgen.generators.embedding import mechanism as embedding_fit
 from synthgen.generators.embedding.fitted import FittedEmbedding
 from synthgen.generators.image_statistics import intensity_histogram, power_spectrum, private_evolution
 from synthgen.generators.image_statistics.conditioning import Conditioning
-from synthgen.generators.image_statistics.private_evolution import RENDERED_PIXELS, Voted
+from synthgen.generators.image_statistics.private_evolution import RENDERED_PIXELS, SelectedPhantoms
 from synthgen.generators.optional_packages import require
-from synthgen.generators.two_stage.tabular import steps_beside, steps_stage
-from synthgen.privacy.accountant import calibrate_rho, epsilon_of, epsilon_of_rho
+from synthgen.generators.two_stage.tabular import calibrate_dpsgd, steps_stage
+from synthgen.privacy.accountant import calibrate_rho, epsilon_of_rho, get_epsilon
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan, Stage
 from synthgen.schema.schema import Schema
@@ -52,7 +52,7 @@ copies, and of the network in training at 32 channels. Estimates: the first from
 others rounded up from a whole run at 28 pixels (1.26 GiB) and the network alone at 128 (0.94 GiB)."""
 
 
-class WarmImaging(ImagingSettings):
+class ImagingTwoStageSettings(ImagingSettings):
     """Settings of an image generator that starts from paid drafts. All are public; none looks at the data.
 
     Attributes:
@@ -94,7 +94,7 @@ class WarmImaging(ImagingSettings):
     seed: int = 0
 
     @model_validator(mode="after")
-    def _agree(self) -> WarmImaging:
+    def _agree(self) -> ImagingTwoStageSettings:
         shares = (self.share_votes, self.share_spectrum, self.share_brightness, self.share_steps)
         if sum(shares) > 1.0 - LEAST_DRAFTS:
             raise ValueError(
@@ -169,7 +169,7 @@ class WarmImaging(ImagingSettings):
         ).pixels_plan(schema, epsilon=epsilon_of_rho(rho * left, delta), delta=delta, patients=patients)
         parts["drafts"] = float(drafts.parameters["rho_pixels"])
         paid = dp_event.ZCDpEvent(sum(parts.values()))
-        steps = steps_beside(
+        steps = calibrate_dpsgd(
             paid, schema, self, epsilon=epsilon, delta=delta, patients=patients, max_grad_norm=CLIP
         )
         votes = private_evolution.numbers_of(
@@ -206,7 +206,7 @@ class WarmImaging(ImagingSettings):
         from dp_accounting import dp_event
 
         def stage(name: str, key: str, releases: int, detail: str) -> Stage:
-            spent = epsilon_of([dp_event.ZCDpEvent(parts[key])], delta)
+            spent = get_epsilon([dp_event.ZCDpEvent(parts[key])], delta)
             return Stage(name, spent, parts[key] / rho, (releases / (2.0 * parts[key])) ** 0.5, detail)
 
         share = parts["drafts"] / rho
@@ -223,17 +223,17 @@ class WarmImaging(ImagingSettings):
         return tuple(told)
 
 
-def counted(tell: Progress, stage: str, steps: int) -> Callable[[int], None]:
+def counted(progress: Progress, stage: str, steps: int) -> Callable[[int], None]:
     """Return what reports how many steps of a stage are done, from which rate and time left follow."""
 
     def report(done: int) -> None:
-        tell(f"{stage}: {done:,} of {steps:,} steps", done / max(steps, 1))
+        progress(f"{stage}: {done:,} of {steps:,} steps", done / max(steps, 1))
 
     return report
 
 
 @dataclass(frozen=True)
-class Bought:
+class ImageStatistics:
     """What stands before the noised steps. Publishable.
 
     Attributes:
@@ -244,7 +244,7 @@ class Bought:
     """
 
     drafts: FittedEmbedding
-    voted: Voted
+    voted: SelectedPhantoms
     sharp: np.ndarray
     bright: np.ndarray
 
@@ -255,8 +255,13 @@ class Bought:
 
 
 def buy(
-    config: WarmImaging, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progress
-) -> Bought:
+    config: ImagingTwoStageSettings,
+    data: RealImages,
+    plan: PrivacyPlan,
+    *,
+    noise: NoiseSource,
+    progress: Progress,
+) -> ImageStatistics:
     """Spend all of the plan but the noised steps.
 
     Guarantee:
@@ -265,30 +270,30 @@ def buy(
     Args:
         config: the generator's settings.
         data: the training images. Sensitive.
-        plan: what `WarmImaging.plan` returned for the same schema.
+        plan: what `ImagingTwoStageSettings.plan` returned for the same schema.
         noise: source of the noise.
-        tell: told what is being done.
+        progress: called with what is being done and the part done, from 0 to 1.
     """
     numbers: Mapping[str, Any] = plan.parameters
     table = fit_attributes(
-        config, data, plan, noise=noise, progress=lambda what, done: tell(f"attributes: {what}", done)
+        config, data, plan, noise=noise, progress=lambda what, done: progress(f"attributes: {what}", done)
     )
-    tell("drafts", 0.0)
+    progress("drafts", 0.0)
     learnt = embedding_fit.learn(data, numbers["drafts"], noise=noise)
     kept = ("channels", "size", "cosines", "power", "cells", "refill", "augment")
     drawn = {key: numbers["drafts"][key] for key in kept}
     drafts = FittedEmbedding(data.schema, table, str(config.attributes["name"]), drawn, learnt)
-    rounds = counted(tell, "votes", int(numbers["votes"]["rounds"]))
-    voted = private_evolution.vote(data, numbers["votes"], noise=noise, seed=config.seed, tell=rounds)
-    tell("sharpness and brightness", 0.0)
+    rounds = counted(progress, "votes", int(numbers["votes"]["rounds"]))
+    voted = private_evolution.vote(data, numbers["votes"], noise=noise, seed=config.seed, progress=rounds)
+    progress("sharpness and brightness", 0.0)
     sharp = power_spectrum.measure(data, rho=numbers["spectrum"]["rho"], noise=noise)
     asked = numbers["brightness"]
     bright = intensity_histogram.measure(data, rho=asked["rho"], cells=asked["cells"], noise=noise)
-    return Bought(drafts, voted, sharp, bright)
+    return ImageStatistics(drafts, voted, sharp, bright)
 
 
 @dataclass(frozen=True)
-class FittedWarmImages(ABC):
+class ImagingTwoStageModel(ABC):
     """Paid drafts and what makes them images. Publishable.
 
     Attributes:
@@ -334,7 +339,7 @@ class FittedWarmImages(ABC):
         toned = intensity_histogram.toned(filtered, self.curve)
         return replace(draft, pixels=from_intensities(toned, self.schema))
 
-    def adjusted(self, bought: Bought, *, power: float, rng: np.random.Generator) -> Self:
+    def adjusted(self, bought: ImageStatistics, *, power: float, rng: np.random.Generator) -> Self:
         """Return the model with the gains and the curve that bring its draws to what was paid for.
 
         Args:

@@ -21,7 +21,7 @@ from synthgen.generators.marginal import mechanism as fitting
 from synthgen.generators.marginal.fitted import FittedMarginal
 from synthgen.generators.marginal.small_groups import Groups
 from synthgen.generators.optional_packages import require
-from synthgen.privacy.accountant import calibrate_rho, epsilon_of
+from synthgen.privacy.accountant import calibrate_rho, get_epsilon
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan, Stage
 from synthgen.schema.schema import Schema
@@ -41,7 +41,7 @@ SHARE_LARGE, SHARE_SMALL = 0.3, 0.7
 .902 / .913."""
 
 
-class WarmSettings(Settings):
+class TwoStageSettings(Settings):
     """Settings of a generator that starts from a marginal model. All are public; none looks at the data.
 
     Attributes:
@@ -95,7 +95,7 @@ class WarmSettings(Settings):
         whole = calibrate_rho(epsilon, delta)
         share = self.share or (SHARE_LARGE if whole >= config.LARGE_RHO else SHARE_SMALL)
         paid = dp_event.ZCDpEvent(whole * share)
-        steps = steps_beside(
+        steps = calibrate_dpsgd(
             paid, schema, self, epsilon=epsilon, delta=delta, patients=patients, max_grad_norm=1.0
         )
         numbers = config.Config(groups=self.groups).numbers(schema, paid.rho, patients)
@@ -134,7 +134,7 @@ class StepSettings(Protocol):
         ...
 
 
-def steps_beside(
+def calibrate_dpsgd(
     paid: DpEvent,
     schema: Schema,
     settings: StepSettings,
@@ -163,12 +163,12 @@ def steps_beside(
     records = min(schema.unit.max_records, MOST_RECORDS)
     return TrainingPlan.calibrate(
         patients=patients,
-        expected_units=max(1.0, min(float(settings.batch), LARGEST_RATE * patients)),
+        expected_batch_size=max(1.0, min(float(settings.batch), LARGEST_RATE * patients)),
         steps=settings.steps,
         epsilon=epsilon,
         delta=delta,
         max_grad_norm=max_grad_norm,
-        rows_per_unit=records * settings.draws,
+        augmult=records * settings.draws,
         records_per_unit=records,
         beside=[paid],
     )
@@ -177,13 +177,13 @@ def steps_beside(
 def steps_stage(steps: TrainingPlan, *, share: float, delta: float) -> Stage:
     """Return the noised steps for the reader; their noise is a gradient's, not a count's."""
     detail = (
-        f"{steps.steps} steps of {steps.expected_units:.0f} patients on average, "
+        f"{steps.steps} steps of {steps.expected_batch_size:.0f} patients on average, "
         f"noise multiplier {steps.noise_multiplier:.3f}"
     )
-    return Stage("noised steps", epsilon_of([steps.event], delta), share, None, detail)
+    return Stage("noised steps", get_epsilon([steps.event], delta), share, None, detail)
 
 
-def start(data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progress) -> FittedMarginal:
+def start(data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress) -> FittedMarginal:
     """Spend the plan's first part: the marginal model."""
     numbers: Mapping[str, Any] = plan.parameters["marginal"]
     iterations = config.Config().iterations
@@ -192,7 +192,7 @@ def start(data: RealTable, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progr
         numbers,
         noise=noise,
         iterations=iterations,
-        progress=lambda what, done: tell(f"marginal model: {what}", 0.3 * done),
+        progress=lambda what, done: progress(f"marginal model: {what}", 0.3 * done),
     )
 
 
@@ -214,7 +214,7 @@ def training_of(plan: PrivacyPlan) -> TrainingPlan:
 
 
 @dataclass(frozen=True)
-class FittedWarm(ABC):
+class TwoStageModel(ABC):
     """A marginal model whose records a network changes. Publishable.
 
     Attributes:

@@ -47,7 +47,7 @@ def read(
     *,
     base: Path,
     keep: Keep = lambda units: np.ones(len(units), dtype=bool),
-    tell: Tell = lambda what, done: None,
+    progress: Tell = lambda what, done: None,
 ) -> RawImages:
     """Read a cohort of DICOM files.
 
@@ -57,7 +57,7 @@ def read(
         source: the config's ``data.images``.
         base: folder that its paths start from.
         keep: which records of these patients are used; only their pixels are decoded.
-        tell: told what is being done.
+        progress: called with what is being done and the part done, from 0 to 1.
 
     Returns:
         Raw attributes of all of the schema's columns, with the patient in the unit's, and pixels.
@@ -74,7 +74,9 @@ def read(
     table = None if source.table is None else base / source.table
     patients = None if source.patients is None else base / source.patients
     known = tuple(one for one in (table, patients) if one is not None)
-    found = ingest.index(path, dicom, patients=patients, without=source.without_id, skip=known, tell=tell)
+    found = ingest.index(
+        path, dicom, patients=patients, without=source.without_id, skip=known, progress=progress
+    )
     clinical = None if table is None else _table(table, schema, source)
     rows, joined = _rows(clinical, found.units, schema)
     used = np.flatnonzero(joined)
@@ -85,7 +87,7 @@ def read(
     told = deidentify.conditioning([one.values for one in frames], columns, missing=missing)
     notes: Counter[str] = Counter()
     pixels, good, left = ingest.read_pixels(
-        frames, spec, dicom, root=ingest.folder_of(path), tell=tell, notes=notes
+        frames, spec, dicom, root=ingest.folder_of(path), progress=progress, notes=notes
     )
     require_enough(_intended(found.quarantined), len(found.frames), spec, where=str(path))
     require_enough(_intended(left), int(good.sum()), spec, where=str(path))

@@ -223,7 +223,7 @@ class Bounded(io.RawIOBase):
         """Move on, or back."""
         return int(self._stream.seek(offset, whence))
 
-    def tell(self) -> int:
+    def progress(self) -> int:
         """Return the place."""
         return int(self._stream.tell())
 

@@ -83,7 +83,7 @@ def index(
     patients: Path | None = None,
     without: patient_ids.Without = "error",
     skip: tuple[Path, ...] = (),
-    tell: Tell = lambda what, done: None,
+    progress: Tell = lambda what, done: None,
 ) -> DicomIndex:
     """Read the headers of a cohort, one file at a time.
 
@@ -93,7 +93,7 @@ def index(
         patients: a mapping, see `synthgen.ingest.dicom.patient_ids.units_of`.
         without: what becomes of images that name no patient.
         skip: files in the folder that are no images and are known: tables.
-        tell: told the part done.
+        progress: called with the part done, from 0 to 1.
 
     Raises:
         DataError: no image can be used, or images do not say whose they are.
@@ -110,7 +110,7 @@ def index(
             continue
         number += 1
         if number % _EVERY == 0:
-            tell("ingest: index", number / total)
+            progress("ingest: index", number / total)
         try:
             header = _header(file, root)
         except Unusable as reason:
@@ -131,7 +131,7 @@ def read_pixels(
     dicom: Dicom,
     *,
     root: Path | None = None,
-    tell: Tell = lambda what, done: None,
+    progress: Tell = lambda what, done: None,
     notes: Counter[str] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, tuple[tuple[str, str], ...]]:
     """Decode images, one at a time, in a process that may fail.
@@ -141,7 +141,7 @@ def read_pixels(
         spec: the declared form.
         dicom: how values become greys.
         root: the folder that their files lie in, which is not left; None if a person named each file.
-        tell: told the part done.
+        progress: called with the part done, from 0 to 1.
         notes: receives of how many images which part of the header was not used.
 
     Returns:
@@ -155,7 +155,7 @@ def read_pixels(
     with Decoder(spec, dicom, root) as decoder:
         for place, one in enumerate(frames):
             if place % _EVERY == 0:
-                tell("ingest: pixels", place / len(frames))
+                progress("ingest: pixels", place / len(frames))
             try:
                 pixels[n] = decoder.decode(one.path, one.frame)
                 good[place] = True

@@ -39,7 +39,7 @@ from synthgen.privacy.ledger.units import LedgerUnit as LedgerUnit
 from synthgen.privacy.ledger.units import shown as shown_unit
 
 __all__ = ["Cohort", "Entry", "Ledger", "LedgerUnit", "PaidFit", "Position", "Problem", "Spend", "shown_unit"]
-from synthgen.privacy.accountant import epsilon_of, to_json
+from synthgen.privacy.accountant import get_epsilon, to_json
 from synthgen.privacy.splits import new_key
 
 RELEASE = "release"
@@ -205,7 +205,9 @@ class Ledger:
         stated = None if unit is None else unit.to_json()
         content = {"event": to_json(event), "purpose": purpose, "run": run, "unit": stated}
         content |= {"key": key} if key else {}
-        epsilon_of([event], 1e-6, adaptive=True)  # refuses what has no RDP booking, before anything is locked
+        get_epsilon(
+            [event], 1e-6, adaptive=True
+        )  # refuses what has no RDP booking, before anything is locked
         with self._writing() as (connection, rows, state):
             state.known(cohort)
             booked = state.keyed(key).get(key) if key else None

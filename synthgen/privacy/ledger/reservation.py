@@ -6,7 +6,7 @@ that was killed goes on under the reservation that it has, and pays again only f
 stored.
 
 Training by DP-SGD draws noise that is not kept: resumed before its model was saved, it is a new fit and
-charged as one. To do better, it would announce each step's cost (`NoiseSource.asking`) and store its state
+charged as one. To do better, it would announce each step's cost (`NoiseSource.query`) and store its state
 before the next.
 
 One reservation draws noise for one fit. Whether more may be drawn is decided by the ledger alone, never by
@@ -137,7 +137,7 @@ class Reservation:
 
     def noise(self, source: NoiseSource) -> NoiseSource:
         """Return a source to draw from; before its first draw it calls `begin`."""
-        return KeptNoise(source, self._journal, self.begin)
+        return JournaledNoise(source, self._journal, self.begin)
 
     def begin(self) -> None:
         """Record that noise may be drawn from now on: the reservation can no longer be voided.
@@ -290,10 +290,10 @@ def _plan_digest(plan: PrivacyPlan) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class KeptNoise(NoiseSource):
+class JournaledNoise(NoiseSource):
     """Noise under a reservation: the ledger knows before the first draw, and a journal keeps the answers.
 
-    Answers drawn without `asking` cost the whole plan if they are lost. Noise other than answers on integers
+    Answers drawn without `query` cost the whole plan if they are lost. Noise other than answers on integers
     is not kept; a run that drew any is charged in full when it is resumed.
     """
 
@@ -306,8 +306,8 @@ class KeptNoise(NoiseSource):
         self._asked: dict[str, Any] = {}
 
     @contextlib.contextmanager
-    def asking(self, rho: float, about: Sequence[Any]) -> Iterator[None]:
-        """See `NoiseSource.asking`."""
+    def query(self, rho: float, about: Sequence[Any]) -> Iterator[None]:
+        """See `NoiseSource.query`."""
         text = json.dumps(about, separators=(",", ":"))
         short = text if len(text) <= 200 else hashlib.sha256(text.encode()).hexdigest()
         self._asked = {"rho": rho, "about": short}

@@ -17,7 +17,7 @@ from dp_accounting.dp_event import DpEvent
 
 from synthgen.errors import BudgetExceeded, ConfigError
 from synthgen.printable import shell
-from synthgen.privacy.accountant import Filter, epsilon_of, epsilon_of_rho, from_json
+from synthgen.privacy.accountant import PrivacyFilter, epsilon_of_rho, from_json, get_epsilon
 from synthgen.privacy.ledger.draw_counter import DrawsRow, Position, problems_of_draws
 from synthgen.privacy.ledger.hash_chain import Entry, Problem
 from synthgen.privacy.ledger.units import LedgerUnit, mixed, same_unit
@@ -105,7 +105,7 @@ class Spend:
         """Epsilon that is proven for the entries: of one its own, of several the cap.
 
         Entries that are booked one after the other may depend on what was released before. For those the
-        filter of the cap is proven (`synthgen.privacy.accountant.Filter`), and the composition of the
+        filter of the cap is proven (`synthgen.privacy.accountant.PrivacyFilter`), and the composition of the
         entries is not.
         """
         return self.cap if self.adaptive else self.epsilon
@@ -137,7 +137,7 @@ class CohortState:
     """
 
     name: str
-    cap: Filter
+    cap: PrivacyFilter
     fingerprint: str
 
 
@@ -261,7 +261,7 @@ class State:
         self.require_one_unit(name)
         rho = min(self.cohorts[other].cap.rho_left(self.events(other)) for other in self.sharing(name))
         return Spend(
-            epsilon=epsilon_of(events, cap.delta, adaptive=len(events) > 1),
+            epsilon=get_epsilon(events, cap.delta, adaptive=len(events) > 1),
             delta=cap.delta,
             cap=cap.epsilon,
             used=cap.used(events),
@@ -370,7 +370,7 @@ def _apply_cap(state: State, entry: Entry) -> None:
     before = state.cohorts.get(name)
     if before is not None and before.fingerprint != content["key"]:
         raise ValueError("it changes the cohort's key")
-    cap = Filter(float(content["epsilon"]), float(content["delta"]))
+    cap = PrivacyFilter(float(content["epsilon"]), float(content["delta"]))
     state.opened.setdefault(name, entry.time)
     if before is not None and before.cap != cap and state.counted_spends(name):
         state.cap_changes[name] = state.cap_changes.get(name, 0) + 1
@@ -407,7 +407,7 @@ def problems_of_meaning(
     return found + problems_of_draws(draws, hashes=hashes, expected=state.counted - set(state.closed))
 
 
-def cap_of(name: str, epsilon: float, delta: float) -> Filter:
+def cap_of(name: str, epsilon: float, delta: float) -> PrivacyFilter:
     """Return the cap of a cohort that is to be opened.
 
     Raises:
@@ -416,13 +416,13 @@ def cap_of(name: str, epsilon: float, delta: float) -> Filter:
     if not NAME.fullmatch(name):
         raise ConfigError("Expected a cohort name of letters, digits, '.', '_' and '-', up to 100 of them.")
     try:
-        return Filter(float(epsilon), float(delta))
+        return PrivacyFilter(float(epsilon), float(delta))
     except ValueError as error:
         raise ConfigError(str(error), where=f"cohort {name}") from None
 
 
 def cap_content(
-    cap: Filter, *, fingerprint: str, disjoint_from: Iterable[str] = (), reason: str = ""
+    cap: PrivacyFilter, *, fingerprint: str, disjoint_from: Iterable[str] = (), reason: str = ""
 ) -> dict[str, Any]:
     """Return the content of a ``cap`` row."""
     return {
@@ -435,7 +435,7 @@ def cap_content(
     }
 
 
-def check_reason(state: State, name: str, cap: Filter, disjoint_from: set[str], reason: str) -> None:
+def check_reason(state: State, name: str, cap: PrivacyFilter, disjoint_from: set[str], reason: str) -> None:
     """Check that changing a cap, or declaring cohorts disjoint, comes with a reason.
 
     Raises:
@@ -457,7 +457,7 @@ def check_reason(state: State, name: str, cap: Filter, disjoint_from: set[str], 
         )
 
 
-def raising(cohort: str, cap: Filter, needed: float | None) -> str:
+def raising(cohort: str, cap: PrivacyFilter, needed: float | None) -> str:
     """Return what raises a cohort's cap so far that a spend fits."""
     enough = (
         "no cap up to 10,000 would be enough" if needed is None else f"epsilon {needed:g} would be enough"
@@ -470,7 +470,7 @@ def raising(cohort: str, cap: Filter, needed: float | None) -> str:
 def exceeded(state: State, over: str, cohort: str, event: DpEvent) -> BudgetExceeded:
     """Return the error that refuses a spend: what is left, what was asked, and what to do."""
     cap, spend = state.cohorts[over].cap, state.spent(cohort)
-    asked = epsilon_of([event], cap.delta)
+    asked = get_epsilon([event], cap.delta)
     others = [name for name in state.sharing(cohort) if name != cohort]
     counted = f" Cohorts that count together with it: {others}." if others else ""
     shown = f"{asked:.4g}" if math.isfinite(asked) else "no protection at all"

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synthgen.config.run_config import Loaded, groups_of
+from synthgen.config.run_config import ResolvedConfig, groups_of
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.release.gate.looser_policy import looser
 from synthgen.release.gate.policy import load_policy
@@ -38,7 +38,7 @@ class Facts:
         changes: choices that were changed after the fit: key, from and to.
     """
 
-    loaded: Loaded
+    loaded: ResolvedConfig
     plan: PrivacyPlan
     entries: Sequence[Entry] = ()
     against: Sequence[str] = ()

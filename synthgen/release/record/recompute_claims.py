@@ -95,18 +95,18 @@ def _prove(
     event: str, events: str, *, own_delta: float, delta: float, with_mu: bool, with_replaced: bool
 ) -> _Proved:
     """Return what the events prove; kept, for a bundle is verified when written and when found again."""
-    from synthgen.privacy.accountant import epsilon_of, from_json, mu_of
+    from synthgen.privacy.accountant import from_json, gdp_mu, get_epsilon
 
     own = [from_json(json.loads(event))]
     all_events = [from_json(one) for one in json.loads(events)]
 
     def curve(at_delta: float) -> float:
-        return epsilon_of(own, at_delta)
+        return get_epsilon(own, at_delta)
 
     return _Proved(
         own=curve(own_delta),
-        composed=epsilon_of(all_events, delta, adaptive=len(all_events) > 1),
-        mu=mu_of(all_events, delta) if with_mu else None,
+        composed=get_epsilon(all_events, delta, adaptive=len(all_events) > 1),
+        mu=gdp_mu(all_events, delta) if with_mu else None,
         replaced=replace_one_epsilon(curve, own_delta) if with_replaced else None,
     )
 

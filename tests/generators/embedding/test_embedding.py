@@ -17,7 +17,7 @@ from synthgen.generators.embedding.config import Config
 from synthgen.generators.image_statistics import noisy_moments
 from synthgen.generators.image_statistics.dct_basis import Basis
 from synthgen.generators.saved_model import load_model, save_model
-from synthgen.privacy.marginal_queries import RhoFilter
+from synthgen.privacy.marginal_queries import ZCDPFilter
 from synthgen.privacy.noise import Integers, NoiseSource
 from synthgen.sampling.draw import draw
 from tests.support.phantom_cohorts import cohort, joined, schema_of, worst
@@ -32,7 +32,7 @@ class Asked(NoiseSource):
         self.queries: list[tuple[float, list[np.ndarray]]] = []
 
     @contextlib.contextmanager
-    def asking(self, rho: float, about: Any) -> Iterator[None]:
+    def query(self, rho: float, about: Any) -> Iterator[None]:
         self.queries.append((rho, []))
         yield
 
@@ -123,13 +123,13 @@ def test_each_release_of_a_whole_fit_costs_at_most_what_it_names(
 
 def test_a_fit_spends_its_rho_and_not_more(monkeypatch: pytest.MonkeyPatch) -> None:
     spent: list[float] = []
-    original = RhoFilter.spend
+    original = ZCDPFilter.spend
 
-    def spy(self: RhoFilter, rho: float) -> None:
+    def spy(self: ZCDPFilter, rho: float) -> None:
         original(self, rho)
         spent.append(rho)
 
-    monkeypatch.setattr(RhoFilter, "spend", spy)
+    monkeypatch.setattr(ZCDPFilter, "spend", spy)
     data = cohort(50)
     plan = Config().plan(data.schema, epsilon=1.0, delta=1e-5, patients=50)
     fitting.learn(data, plan.parameters, noise=NoiseSource.for_tests(0))
@@ -271,13 +271,13 @@ def test_sampling_repeats_under_its_seed_and_after_saving(
 
 
 def test_a_plan_reads_no_record_and_keeps_to_its_epsilon() -> None:
-    from synthgen.privacy.accountant import epsilon_of
+    from synthgen.privacy.accountant import get_epsilon
 
     schema = schema_of(size=28)
     for epsilon in (0.3, 1.0, 10.0):
         plans = [Config().plan(schema, epsilon=epsilon, delta=1e-5, patients=4000) for _ in range(2)]
         assert plans[0] == plans[1]
-        assert 0.98 * epsilon < epsilon_of([plans[0].event], 1e-5, adaptive=True) <= epsilon
+        assert 0.98 * epsilon < get_epsilon([plans[0].event], 1e-5, adaptive=True) <= epsilon
         json.dumps(dict(plans[0].parameters))
     with pytest.raises(ConfigError, match="images"):
         Config().plan(schema.model_copy(update={"images": None}), epsilon=1.0, delta=1e-5, patients=10)

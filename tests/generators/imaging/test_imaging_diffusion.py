@@ -21,7 +21,7 @@ def test_1_a_patient_of_any_images_moves_a_step_by_one_clip() -> None:
     data = cohort(6, images=(1, 1))
     net = small_net(data)
     mechanism._frozen(net, "part")
-    plan = TrainingPlan(1.0, 1, 1.0, CLIP, 6.0, rows_per_unit=4, records_per_unit=1)
+    plan = TrainingPlan(1.0, 1, 1.0, CLIP, 6.0, augmult=4, records_per_unit=1)
     module = network.ImageTraining(net, plan, learning_rate=1e-3, ema_decay=0.0, highest=1.0, dropout=0.1)
     engine = UnitGradients(net)
     records = dpsgd_steps.records_of(data)
@@ -32,7 +32,7 @@ def test_1_a_patient_of_any_images_moves_a_step_by_one_clip() -> None:
             batch = {k: v.repeat(4, *[1] * (v.dim() - 1)) for k, v in records.fetch(np.array([unit])).items()}
             batch[KEYS] = torch.tensor([unit + 1])
             found = engine.clipped_sum(
-                lambda batch=batch: module.losses(batch), n_units=1, rows_per_unit=4, max_grad_norm=CLIP
+                lambda batch=batch: module.losses(batch), n_units=1, augmult=4, max_grad_norm=CLIP
             )
             total = {name: t + found.sums[name] for name, t in total.items()}
         sums.append(torch.cat([t.flatten() for t in total.values()]))

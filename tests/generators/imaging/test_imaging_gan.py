@@ -46,7 +46,7 @@ def module_of(data: RealImages, *, rows: int = 1) -> training.CriticTraining:
     for parameter in critic.parameters():
         torch.nn.init.normal_(parameter, std=1.0)
     drafts = Shown(torch.rand(50, 1, 16, 16) * 2 - 1, torch.arange(50) % 2, torch.zeros(50, 0))
-    plan = TrainingPlan(1.0, 1, 1.0, CLIP, 6.0, rows_per_unit=rows, records_per_unit=1)
+    plan = TrainingPlan(1.0, 1, 1.0, CLIP, 6.0, augmult=rows, records_per_unit=1)
     return training.CriticTraining(
         generator, critic, drafts, plan, Kept(1.0, 1.0, np.zeros(4)), rates=(1e-3, 1e-3), ema_decay=0.0,
         critic_steps=1, generator_steps=1, batch=8, seed=0,
@@ -69,7 +69,7 @@ def test_1_3_a_patient_of_any_images_and_draws_moves_a_step_by_one_clip(rows: in
             batch = {**records.fetch(index), KEYS: torch.tensor([unit + 1])}
             found = engine.clipped_sum(
                 lambda batch=batch: module.losses(batch),
-                n_units=1, rows_per_unit=rows, max_grad_norm=CLIP,
+                n_units=1, augmult=rows, max_grad_norm=CLIP,
             )  # fmt: skip
             total = {name: t + found.sums[name] for name, t in total.items()}
         sums.append(torch.cat([t.flatten() for t in total.values()]).double())
@@ -96,7 +96,9 @@ def test_12_patients_reach_what_was_bought_and_the_clipped_sum_only(monkeypatch:
     first, second = cohort(40, seed=1), cohort(40, seed=2)
     config = Config(**SMALL)
     plan = config.plan(first.schema, epsilon=2.0, delta=1e-5, patients=40)
-    bought = mechanism.buy(config, first, plan, noise=NoiseSource.for_tests(0), tell=lambda what, done: None)
+    bought = mechanism.buy(
+        config, first, plan, noise=NoiseSource.for_tests(0), progress=lambda what, done: None
+    )
     monkeypatch.setattr(mechanism, "buy", lambda *a, **k: bought)
     real = UnitGradients.clipped_sum
 

@@ -17,7 +17,7 @@ from synthgen.generators.marginal import measurement
 from synthgen.generators.marginal.config import Config
 from synthgen.generators.saved_model import load_model, save_model
 from synthgen.pipeline.public_metrics import fidelity
-from synthgen.privacy.marginal_queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
+from synthgen.privacy.marginal_queries import LATTICE, ZCDPFilter, lattice_weights, weighted_marginal
 from synthgen.privacy.noise import NoiseSource
 from synthgen.release.bundle.data_checks import data_problems
 from synthgen.sampling.draw import draw, violations, write_shards, write_table
@@ -233,13 +233,13 @@ def test_a_linked_fit_spends_its_plans_rho_and_nothing_besides(
     schema: Schema, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spent: list[float] = []
-    original = RhoFilter.spend
+    original = ZCDPFilter.spend
 
-    def spy(self: RhoFilter, rho: float) -> None:
+    def spy(self: ZCDPFilter, rho: float) -> None:
         original(self, rho)
         spent.append(rho)
 
-    monkeypatch.setattr(RhoFilter, "spend", spy)
+    monkeypatch.setattr(ZCDPFilter, "spend", spy)
     config = for_schema(Config(iterations=50), schema)
     plans = [config.plan(schema, epsilon=1.0, delta=1e-6, patients=500) for _ in range(2)]
     assert plans[0] == plans[1]

@@ -11,7 +11,7 @@ from synthgen.data.tables import RealTable
 from synthgen.encode.simulate import simulate
 from synthgen.generators.marginal import aim_mst, measurement
 from synthgen.generators.marginal.config import Config
-from synthgen.privacy.marginal_queries import RhoFilter
+from synthgen.privacy.marginal_queries import ZCDPFilter
 from synthgen.privacy.noise import NoiseSource
 from synthgen.schema.schema import Schema
 
@@ -35,14 +35,14 @@ def data() -> RealTable:
 def test_a_reference_spends_its_rho_and_finds_the_dependence(
     data: RealTable, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    filters: list[RhoFilter] = []
-    original = RhoFilter.__init__
+    filters: list[ZCDPFilter] = []
+    original = ZCDPFilter.__init__
 
-    def watch(self: RhoFilter, rho: float) -> None:
+    def watch(self: ZCDPFilter, rho: float) -> None:
         original(self, rho)
         filters.append(self)
 
-    monkeypatch.setattr(RhoFilter, "__init__", watch)
+    monkeypatch.setattr(ZCDPFilter, "__init__", watch)
     config = Config(method=method, iterations=200)  # type: ignore[arg-type]
     plan = config.plan(data.schema, epsilon=3.0, delta=1e-6, patients=2000)
     fitted = config.fit(data, plan, noise=NoiseSource.for_tests(0))

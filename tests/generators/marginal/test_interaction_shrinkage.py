@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from synthgen.encode.table import Grid, _edges
-from synthgen.generators.compression import Merging
+from synthgen.generators.compression import Compression
 from synthgen.generators.marginal.interaction_shrinkage import Bands, shrink
 from synthgen.schema.schema import Schema
 
@@ -21,7 +21,7 @@ def bands_of(name):
     schema = Schema.model_validate_json(json.dumps({"unit": "row", "fields": FIELDS}))
     column = next(column for column in schema.columns if column.name == name)
     grid = Grid(column, _edges(column, 8))
-    return Bands.of(grid, Merging(np.arange(grid.n_cells), np.ones(grid.n_cells)))
+    return Bands.of(grid, Compression(np.arange(grid.n_cells), np.ones(grid.n_cells)))
 
 
 @pytest.mark.parametrize("name", ["x", "y", "died"])

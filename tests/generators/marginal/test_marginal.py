@@ -15,7 +15,7 @@ from synthgen.generators.graphical.junction_tree import JunctionTree, Node
 from synthgen.generators.marginal import measurement
 from synthgen.generators.marginal.config import Config, load
 from synthgen.generators.marginal.small_groups import Groups
-from synthgen.privacy.marginal_queries import LATTICE, RhoFilter, lattice_weights, weighted_marginal
+from synthgen.privacy.marginal_queries import LATTICE, ZCDPFilter, lattice_weights, weighted_marginal
 from synthgen.privacy.noise import NoiseSource
 from synthgen.sampling.draw import draw, violations, write_table
 from synthgen.schema.schema import Schema
@@ -169,13 +169,13 @@ def test_the_plan_and_the_cells_are_the_same_for_neighbours(schema: Schema) -> N
 
 def test_a_fit_spends_its_rho_and_not_more(schema: Schema, monkeypatch: pytest.MonkeyPatch) -> None:
     spent: list[float] = []
-    original = RhoFilter.spend
+    original = ZCDPFilter.spend
 
-    def spy(self: RhoFilter, rho: float) -> None:
+    def spy(self: ZCDPFilter, rho: float) -> None:
         original(self, rho)
         spent.append(rho)
 
-    monkeypatch.setattr(RhoFilter, "spend", spy)
+    monkeypatch.setattr(ZCDPFilter, "spend", spy)
     config = Config(iterations=50)
     plan = config.plan(schema, epsilon=1.0, delta=1e-6, patients=500)
     config.fit(cohort(schema, 500), plan, noise=NoiseSource.for_tests(1))

@@ -13,7 +13,7 @@ from synthgen import plugins
 from synthgen.data.tables import RealTable
 from synthgen.encode.simulate import simulate
 from synthgen.generators.tabular.diffusion import conditional
-from synthgen.privacy.accountant import epsilon_of
+from synthgen.privacy.accountant import get_epsilon
 from synthgen.privacy.marginal_queries import LATTICE
 from synthgen.privacy.noise import NoiseSource
 from synthgen.schema.schema import Schema
@@ -98,7 +98,7 @@ def test_what_a_whole_fit_draws_costs_what_the_plan_books(name: str) -> None:
     assert meter.units == {150}  # a coin a patient, not a record
     assert set(meter.rates) == {training["sample_rate"]} == {steps.event.sampling_probability}
     assert steps.event.event.noise_multiplier == training["noise_multiplier"]
-    assert 1.9 < epsilon_of([plan.event], 1e-6) <= 2.0
+    assert 1.9 < get_epsilon([plan.event], 1e-6) <= 2.0
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -124,7 +124,7 @@ def test_12_patients_reach_the_paid_marginals_and_the_clipped_sum_only(
     first, second = table(300, seed=1), table(300, seed=2)
     config = config_of(name)
     plan = config.plan(first.schema, epsilon=2.0, delta=1e-6, patients=150)
-    warm = tabular.start(first, plan, noise=NoiseSource.for_tests(0), tell=lambda what, done: None)
+    warm = tabular.start(first, plan, noise=NoiseSource.for_tests(0), progress=lambda what, done: None)
     monkeypatch.setattr(tabular, "start", lambda *a, **k: warm)
     real = UnitGradients.clipped_sum
 
@@ -169,8 +169,8 @@ def test_1_any_patient_moves_the_critic_and_the_denoiser_by_one_clip(rows: int) 
         without = everyone[everyone % 6 != gone]
         for model, all_, fewer in zip(moved, losses(everyone), losses(without), strict=True):
             engine = UnitGradients(model)
-            a = engine.clipped_sum(all_, n_units=6, rows_per_unit=rows, max_grad_norm=1.0)
-            b = engine.clipped_sum(fewer, n_units=5, rows_per_unit=rows, max_grad_norm=1.0)
+            a = engine.clipped_sum(all_, n_units=6, augmult=rows, max_grad_norm=1.0)
+            b = engine.clipped_sum(fewer, n_units=5, augmult=rows, max_grad_norm=1.0)
             square = sum(float((a.sums[k] - b.sums[k]).square().sum()) for k in a.sums)
             moved[model].append(square**0.5)
     for distances in moved.values():

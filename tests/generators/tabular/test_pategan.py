@@ -12,8 +12,8 @@ from synthgen.data.tables import RealTable
 from synthgen.generators.tabular.pategan import teachers as _teachers
 from synthgen.generators.tabular.pategan.config import Config
 from synthgen.generators.tabular.pategan.teachers import Features, Teachers, taught, teacher_of
-from synthgen.privacy.accountant import epsilon_of
-from synthgen.privacy.marginal_queries import LATTICE, RhoFilter
+from synthgen.privacy.accountant import get_epsilon
+from synthgen.privacy.marginal_queries import LATTICE, ZCDPFilter
 from synthgen.privacy.noise import NoiseSource
 from synthgen.sampling.draw import draw, violations
 from synthgen.schema.schema import Schema
@@ -40,9 +40,9 @@ class Scripted(NoiseSource):
         self.rho: list[float] = []
         self._about: Any = None
 
-    def asking(self, rho: float, about: Any) -> Any:
+    def query(self, rho: float, about: Any) -> Any:
         self._about = about
-        return super().asking(rho, about)
+        return super().query(rho, about)
 
     def discrete_gaussian(self, values: Any, *, sigma: float) -> Any:
         if self._about[0] == "votes":
@@ -131,7 +131,7 @@ def test_parts_are_disjoint_by_patient_fixed_and_all_used() -> None:
 
 
 def teachers_of(
-    schema: Schema, data: RealTable, n_teachers: int, spender: RhoFilter, noise: NoiseSource
+    schema: Schema, data: RealTable, n_teachers: int, spender: ZCDPFilter, noise: NoiseSource
 ) -> tuple[Teachers, Callable[[int], dict[str, np.ndarray]]]:
     from synthgen.encode.table import Encoder
 
@@ -148,7 +148,7 @@ def teachers_of(
 
 
 def test_a_teacher_whose_part_is_empty_or_one_patient_still_votes(schema: Schema) -> None:
-    spender = RhoFilter(10.0)
+    spender = ZCDPFilter(10.0)
     teachers, rows = teachers_of(schema, cohort(schema, 3), 40, spender, NoiseSource.none())
     sizes = [len(own) for own in teachers._own]
     assert sizes.count(0) >= 30
@@ -165,7 +165,7 @@ def test_teachers_tell_real_rows_from_synthetic_ones(schema: Schema) -> None:
     from synthgen.encode.table import Encoder
 
     data = cohort(schema, 600)
-    teachers, rows = teachers_of(schema, data, 10, RhoFilter(10.0), NoiseSource.none())
+    teachers, rows = teachers_of(schema, data, 10, ZCDPFilter(10.0), NoiseSource.none())
     cells = Encoder.of(schema, fine_cells=20).encode(cohort(schema, 30, seed=9).frame)
     real = teachers.vote({n: v[:40] for n, v in cells.items()}, rows(1), sigma=5.0, about=0)
     fake = teachers.vote(rows(2), rows(1), sigma=5.0, about=1)
@@ -173,7 +173,7 @@ def test_teachers_tell_real_rows_from_synthetic_ones(schema: Schema) -> None:
 
 
 def test_each_labelled_row_is_paid_for_and_a_vote_beyond_the_plan_is_refused(schema: Schema) -> None:
-    spender = RhoFilter(3 * 50 / (2 * 5.0**2))
+    spender = ZCDPFilter(3 * 50 / (2 * 5.0**2))
     teachers, rows = teachers_of(schema, cohort(schema, 60), 10, spender, NoiseSource.none())
     for i in range(3):
         teachers.vote(rows(i), rows(9), sigma=5.0, about=i)
@@ -189,7 +189,7 @@ def test_a_whole_fit_costs_what_the_plan_books_neither_more_nor_much_less(schema
     assert plan.parameters["sigma_votes"] == pytest.approx(
         math.sqrt(plan.parameters["votes"] / (2 * 0.4 * plan.event.rho))
     )
-    assert epsilon_of([plan.event], 1e-6, adaptive=True) <= 1.0
+    assert get_epsilon([plan.event], 1e-6, adaptive=True) <= 1.0
     # Booked as if all rows of a round were one count, the claim would be far too small.
     assert plan.parameters["rounds"] / (2 * plan.parameters["sigma_votes"] ** 2) < 0.1 * plan.event.rho
 

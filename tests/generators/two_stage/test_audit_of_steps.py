@@ -36,8 +36,8 @@ NAME, N_UNITS, EPSILON, CONFIDENCE = "DenoiserTraining", 3, 4.0, 0.999
 
 def plan_of(rows: int) -> TrainingPlan:
     return TrainingPlan.calibrate(
-        patients=5, expected_units=5, steps=1, epsilon=EPSILON, delta=1e-5, max_grad_norm=CLIP,
-        rows_per_unit=rows,
+        patients=5, expected_batch_size=5, steps=1, epsilon=EPSILON, delta=1e-5, max_grad_norm=CLIP,
+        augmult=rows,
     )  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def violated(rows: int, n: int) -> bool:
             module: Any = module_of(NAME, rows)
             module.plan = plan
             seen = released(plan, module, data, NoiseSource.system())
-            found += float(seen[0] @ direction) * plan.expected_units > middle
+            found += float(seen[0] @ direction) * plan.expected_batch_size > middle
         guesses.append(found)
     false, true = guesses
     upper = 1.0 if false == n else stats.beta.ppf(CONFIDENCE, false + 1, n - false)

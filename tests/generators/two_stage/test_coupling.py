@@ -73,7 +73,7 @@ def test_a_patients_gradient_stays_whoever_else_is_in_the_batch(name: str, rows:
 
     def gradients(some) -> torch.Tensor:
         n = len(some[KEYS])
-        found = engine.per_unit(lambda: module.losses(some), n_units=n, rows_per_unit=rows)
+        found = engine.per_unit(lambda: module.losses(some), n_units=n, augmult=rows)
         return torch.cat([g.flatten(1) for g in found.values()], dim=1)
 
     whole = gradients(batch)

@@ -18,7 +18,7 @@ from synthgen.generators.image_statistics import power_spectrum, private_evoluti
 from synthgen.generators.imaging.gan import critic, mechanism
 from synthgen.generators.two_stage import imaging
 from synthgen.generators.two_stage.imaging import CLIP
-from synthgen.privacy.accountant import epsilon_of
+from synthgen.privacy.accountant import get_epsilon
 from synthgen.privacy.marginal_queries import LATTICE
 from synthgen.privacy.noise import Integers, NoiseSource
 from synthgen.sampling.draw import draw
@@ -98,7 +98,7 @@ class Booked(Meter):
         self.asked: list[float] = []
         self.about: list[Any] = []
 
-    def asking(self, rho: float, about: Any) -> Any:
+    def query(self, rho: float, about: Any) -> Any:
         self.asked.append(rho)
         self.about.append(about)
         return contextlib.nullcontext()
@@ -122,7 +122,7 @@ def test_what_a_whole_fit_draws_costs_what_the_plan_books(name: str, declared: i
     assert meter.units == {60}  # a coin a patient, not an image
     assert set(meter.rates) == {training["sample_rate"]} == {steps.event.sampling_probability}
     assert steps.event.event.noise_multiplier == training["noise_multiplier"]
-    assert 1.9 < epsilon_of([plan.event], 1e-5, adaptive=True) <= 2.0
+    assert 1.9 < get_epsilon([plan.event], 1e-5, adaptive=True) <= 2.0
 
 
 def test_a_whole_vote_costs_its_rho() -> None:
@@ -151,7 +151,7 @@ def test_parts_without_a_share_ask_nobody(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_plan_is_public_and_adds_up(name: str) -> None:
     plan = config_of(name).plan(schema_of(), epsilon=2.0, delta=1e-5, patients=300)
-    assert epsilon_of([plan.event], 1e-5, adaptive=True) <= 2.0
+    assert get_epsilon([plan.event], 1e-5, adaptive=True) <= 2.0
     assert isinstance(plan.event, dp_event.ComposedDpEvent)
     assert sum(stage.share for stage in plan.stages) == pytest.approx(1.0, abs=1e-6)
     again = config_of(name).plan(schema_of(), epsilon=2.0, delta=1e-5, patients=300)

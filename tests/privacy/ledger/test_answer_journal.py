@@ -13,7 +13,7 @@ from dp_accounting import dp_event as e
 from synthgen.errors import BudgetExceeded, ConfigError, DataError, OperationError, SynthgenError
 from synthgen.privacy.ledger.answer_journal import Journal
 from synthgen.privacy.ledger.ledger import Ledger, PaidFit, Position
-from synthgen.privacy.ledger.reservation import KeptNoise, Reservation
+from synthgen.privacy.ledger.reservation import JournaledNoise, Reservation
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 from tests.support.ledgers import DELTA, RHO, opened
@@ -39,7 +39,7 @@ def ask(noise, queries=N, *, rho=RHO / 10, size=4):
     """Ask Gaussian queries, with a selection after the second, as a fit would."""
     answers = []
     for i in range(queries):
-        with noise.asking(rho, ["column", i]):
+        with noise.query(rho, ["column", i]):
             answers.append(noise.discrete_gaussian(np.arange(size, dtype=np.int64), sigma=3.0).tolist())
         if i == 1:
             answers.append(noise.select(np.array([1, 5, 2]), epsilon=1.0, sensitivity=1))
@@ -54,7 +54,7 @@ def path(tmp_path):
 def kept(path, source):
     journal = Journal(path)
     journal.bind("plan", "data")
-    return journal, KeptNoise(source, journal)
+    return journal, JournaledNoise(source, journal)
 
 
 def crashed(path, fail_at=4):
@@ -113,7 +113,7 @@ def test_an_interrupt_during_a_draw_waits_until_its_answer_is_stored(path, numbe
 def test_the_journal_holds_no_exact_count(path):
     journal, noise = kept(path, NoiseSource.for_tests(0))
     secret = 123_456_789
-    with noise.asking(0.1, ["sex"]):
+    with noise.query(0.1, ["sex"]):
         noise.discrete_gaussian(np.full(3, secret, dtype=np.int64), sigma=1e6)
     noise.select(np.array([secret, 1]), epsilon=1.0, sensitivity=1)
     journal.close()
@@ -208,7 +208,7 @@ def test_a_disk_that_is_full_stops_before_the_draw(path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(answers.os, "write", short)
-        with pytest.raises(OperationError, match="the disk is full"), noise.asking(0.1, []):
+        with pytest.raises(OperationError, match="the disk is full"), noise.query(0.1, []):
             noise.discrete_gaussian(np.zeros(2, np.int64), sigma=1.0)
     assert (source.draws, path.stat().st_size) == (1, size)
     journal.close()

@@ -8,7 +8,7 @@ import pytest
 from dp_accounting import dp_event as e
 
 from synthgen.errors import BudgetExceeded, ConfigError
-from synthgen.privacy.accountant import calibrate_rho, epsilon_of
+from synthgen.privacy.accountant import calibrate_rho, get_epsilon
 from tests.support.ledgers import DELTA, RHO, book, opened
 
 # caps and spends
@@ -51,7 +51,7 @@ def test_events_compose_jointly_and_not_as_a_sum_of_epsilons(ledger):
     opened(ledger, "icu")
     for _ in range(4):
         book(ledger)
-    alone = epsilon_of([e.ZCDpEvent(RHO / 4)], DELTA)
+    alone = get_epsilon([e.ZCDpEvent(RHO / 4)], DELTA)
     spent = ledger.spent("icu").epsilon
     print(f"4 spends of epsilon {alone:.3f} compose to {spent:.3f}, not {4 * alone:.3f}")
     assert 0.999 < spent < 1.0
@@ -67,7 +67,7 @@ def test_a_mixture_of_mechanisms_is_answered(ledger):
     assert 3 < spent.epsilon < 6
     assert 0 < spent.used < 1
     assert 0 < spent.left < 6
-    assert epsilon_of([spent.event], 1e-5, adaptive=True) == pytest.approx(spent.epsilon)
+    assert get_epsilon([spent.event], 1e-5, adaptive=True) == pytest.approx(spent.epsilon)
 
 
 def test_a_single_plan_may_use_the_tight_accountant(ledger):

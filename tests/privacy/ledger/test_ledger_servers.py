@@ -17,11 +17,11 @@ from synthgen.privacy.ledger import server as servers
 from synthgen.privacy.ledger.ledger import Ledger
 from tests.support.false_servers import (
     Scram,
-    asking,
     certificate,
     dribbling,
     false_server,
     flooding,
+    query,
     silent,
     tls_of,
 )
@@ -88,7 +88,7 @@ def assert_kept(server) -> None:
 
 
 def test_a_server_that_only_a_config_names_is_not_even_spoken_to():
-    with false_server(asking(3)) as server:
+    with false_server(query(3)) as server:
         error = refused(server.url(), named=False)
         time.sleep(0.2)
         assert (server.connections, bytes(server.got)) == (0, b"")
@@ -100,7 +100,7 @@ def test_a_server_that_only_a_config_names_is_not_even_spoken_to():
     "way", ["PGHOST", "PGHOST and PGPORT", "settings", "settings without port", "another port", "case"]
 )
 def test_a_server_is_named_by_the_environment_or_by_own_settings(monkeypatch, settings, way):
-    with false_server(asking(3)) as server:
+    with false_server(query(3)) as server:
         ways = {
             "PGHOST": ({"PGHOST": "127.0.0.1"}, ""),
             "PGHOST and PGPORT": ({"PGHOST": "other,127.0.0.1", "PGPORT": f"1,{server.port}"}, ""),
@@ -178,7 +178,7 @@ def test_a_link_in_the_place_of_the_settings_is_checked_where_it_leads(settings,
     ],
 )
 def test_no_option_of_a_url_names_secrets_or_other_hosts(rest):
-    with false_server(asking(3)) as server:
+    with false_server(query(3)) as server:
         error = refused(server.url(rest))
         assert server.connections == 0
     assert "hunter2" not in str(error)
@@ -258,17 +258,17 @@ def test_what_is_no_file_of_a_ledger_is_refused_and_left_alone(name, tmp_path):
 @pytest.mark.parametrize(
     "ask",
     {
-        "the password": asking(3),
-        "md5": asking(5, b"salt"),
-        "kerberos": asking(2),
-        "gss": asking(7),
-        "sspi": asking(9),
-        "unknown": asking(99),
-        "nothing": asking(0),
-        "scram sha 1": asking(10, b"SCRAM-SHA-1\0\0"),
-        "no mechanism": asking(10, b"\0"),
-        "continuation first": asking(11, b"r=x,s=x,i=4096"),
-        "proof first": asking(12, b"v=x"),
+        "the password": query(3),
+        "md5": query(5, b"salt"),
+        "kerberos": query(2),
+        "gss": query(7),
+        "sspi": query(9),
+        "unknown": query(99),
+        "nothing": query(0),
+        "scram sha 1": query(10, b"SCRAM-SHA-1\0\0"),
+        "no mechanism": query(10, b"\0"),
+        "continuation first": query(11, b"r=x,s=x,i=4096"),
+        "proof first": query(12, b"v=x"),
         "few iterations": Scram("i=1"),
         "endless iterations": Scram("i=2000000000"),
         "iterations that are no number": Scram("i=x"),
@@ -349,12 +349,12 @@ def test_a_server_that_goes_wrong_after_the_login_ends_in_time(monkeypatch):
 
 
 def test_another_machine_without_encryption_gets_nothing_but_the_question(far):
-    with false_server(asking(3)) as server:
+    with false_server(query(3)) as server:
         error = refused(server.url())
         assert "encrypts" in error.message
         assert bytes(server.got) == b"\0\0\0\x08\x04\xd2\x16/"
     for mode in ("disable", "prefer"):
-        with false_server(asking(3)) as server:
+        with false_server(query(3)) as server:
             assert "sslmode" in refused(server.url(f"?sslmode={mode}")).message
             assert server.connections == 0
 
@@ -369,7 +369,7 @@ def own_certificate(tmp_path_factory):
 def test_an_encrypted_server_of_an_unknown_authority_has_to_bind_the_login_to_its_certificate(
     far, own_certificate
 ):
-    for ask in (asking(3), asking(5, b"salt"), asking(0), Scram("", password=SECRET)):
+    for ask in (query(3), query(5, b"salt"), query(0), Scram("", password=SECRET)):
         with false_server(ask, tls=tls_of(*own_certificate)) as server:
             refused(server.url())
             assert_kept(server)
@@ -380,7 +380,7 @@ def test_a_certificate_of_another_authority_or_host_is_refused_before_anything_i
     far, own_certificate, tmp_path, monkeypatch
 ):
     other = certificate(tmp_path, host="db.example")
-    with false_server(asking(3), tls=tls_of(*own_certificate)) as server:
+    with false_server(query(3), tls=tls_of(*own_certificate)) as server:
         assert (
             "certificate" in refused(server.url("?sslmode=verify-full")).message
         )  # of the system's authorities
@@ -389,13 +389,13 @@ def test_a_certificate_of_another_authority_or_host_is_refused_before_anything_i
             "certificate" in refused(server.url("?sslmode=require")).message
         )  # a known one makes it verify-full
         assert len(server.got) == 16
-    with false_server(asking(3), tls=tls_of(*other)) as server:
+    with false_server(query(3), tls=tls_of(*other)) as server:
         assert "of this host" in refused(server.url()).message
     root = tmp_path / "root.crt"
     shutil.copy(own_certificate[0], root)
     root.chmod(0o666)
     monkeypatch.setenv("PGSSLROOTCERT", str(root))
-    with false_server(asking(3), tls=tls_of(*own_certificate)) as server:
+    with false_server(query(3), tls=tls_of(*own_certificate)) as server:
         assert "chmod go-w" in refused(server.url()).next_step
         assert server.connections == 0
 
@@ -455,7 +455,7 @@ def test_what_is_local_is_decided_by_address_and_not_by_look():
 
 
 def test_no_config_opens_a_ledger_past_the_check_of_its_server():
-    """`Loaded.open_ledger` is the one way from a config to its ledger."""
+    """`ResolvedConfig.open_ledger` is the one way from a config to its ledger."""
     import synthgen
 
     root = Path(synthgen.__file__).parent

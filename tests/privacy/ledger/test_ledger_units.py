@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from synthgen.cli import app as cli
 from synthgen.errors import ConfigError
-from synthgen.privacy.accountant import epsilon_of
+from synthgen.privacy.accountant import get_epsilon
 from synthgen.privacy.ledger.ledger import Ledger, LedgerUnit
 from synthgen.privacy.ledger.units import same_unit
 from tests.support.ledgers import DELTA, RHO, opened
@@ -52,8 +52,8 @@ def test_only_spends_of_one_unit_compose(tmp_path, first, second):
 def test_what_a_mix_would_have_claimed_is_far_below_what_a_patient_of_many_rows_gets():
     """Why a mix is refused: a patient's rows multiply the row-level loss."""
     rho, rows = 0.02, 10
-    claimed = epsilon_of([e.ZCDpEvent(rho), e.ZCDpEvent(rho)], DELTA)
-    attained = epsilon_of([e.ZCDpEvent(rho), e.ZCDpEvent(rows**2 * rho)], DELTA)
+    claimed = get_epsilon([e.ZCDpEvent(rho), e.ZCDpEvent(rho)], DELTA)
+    attained = get_epsilon([e.ZCDpEvent(rho), e.ZCDpEvent(rows**2 * rho)], DELTA)
     assert attained > 4 * claimed
 
 

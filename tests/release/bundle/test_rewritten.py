@@ -22,7 +22,7 @@ from PIL import Image
 from synthgen.cli.app import main
 from synthgen.data.images import SyntheticImages
 from synthgen.data.tables import SyntheticTable
-from synthgen.privacy.accountant import epsilon_of, from_json, to_json
+from synthgen.privacy.accountant import from_json, get_epsilon, to_json
 from synthgen.privacy.ledger.ledger import Ledger, LedgerUnit
 from synthgen.release.bundle.bundle import write_bundle
 from synthgen.release.bundle.ledger_entry import ledger_problems
@@ -174,7 +174,7 @@ def smaller_claim(record: dict[str, Any]) -> None:
     """Claim .1 with an event that proves it."""
     event = {**record["plan"]["event"]}
     event["rho"] = 2e-4
-    epsilon = epsilon_of([from_json(event)], 1e-6)
+    epsilon = get_epsilon([from_json(event)], 1e-6)
     assert epsilon < 0.2
     record["plan"]["event"], record["ledger"]["events"] = event, [event]
     for block in (record["claim"], record["ledger"], record["registry"]["privacy_loss"]):

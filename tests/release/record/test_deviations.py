@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from synthgen import plugins
-from synthgen.config.run_config import GENERATORS, Loaded, RunConfig, load_config
+from synthgen.config.run_config import GENERATORS, ResolvedConfig, RunConfig, load_config
 from synthgen.pipeline.evaluate import _overridden
 from synthgen.pipeline.fit import make_plan
 from synthgen.privacy.ledger.ledger import Ledger
@@ -103,7 +103,7 @@ WEAKER: dict[str, tuple[str, str]] = {
 }
 
 
-def load(place: Path, config: str, schema: str) -> Loaded:
+def load(place: Path, config: str, schema: str) -> ResolvedConfig:
     (place / "s.yaml").write_text(schema)
     (place / "run.yaml").write_text(config)
     return load_config(place / "run.yaml")

@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthgen.data.tables import SyntheticTable
-from synthgen.privacy.accountant import epsilon_of, to_json
+from synthgen.privacy.accountant import get_epsilon, to_json
 from synthgen.privacy.plan import PrivacyPlan
 from synthgen.release.card import data_card
 from synthgen.release.plain_language import at_most, plain_mu, plain_odds
@@ -133,7 +133,9 @@ def test_a_claim_that_its_events_do_not_prove_is_found(
 
 
 def one_spend(**changes: Any) -> Composition:
-    made = Composition("c", 71_500, epsilon_of([EVENT], 1e-6), 1e-6, 2.0, (to_json(EVENT),), "0" * 64, mu=0.3)
+    made = Composition(
+        "c", 71_500, get_epsilon([EVENT], 1e-6), 1e-6, 2.0, (to_json(EVENT),), "0" * 64, mu=0.3
+    )
     return replace(made, **changes)
 
 
@@ -240,10 +242,10 @@ def test_an_event_of_no_known_class_is_a_problem_and_not_a_crash(record: dict[st
 def test_a_counted_cohort_needs_its_replace_one_epsilon(schema: Schema, make_record: MakeRecord) -> None:
     plan = PrivacyPlan("marginal", "patient", 4, 1.0, 1e-6, 57_200, EVENT, patients_counted=True)
     events = (to_json(EVENT),)
-    base = Composition("c", 71_500, epsilon_of([EVENT], 1e-6), 1e-6, 2.0, events, "0" * 64)
+    base = Composition("c", 71_500, get_epsilon([EVENT], 1e-6), 1e-6, 2.0, events, "0" * 64)
     with pytest.raises(ValueError, match="replace_one_epsilon"):
         make_record(plan=plan, composition=base)
-    epsilon = replace_one_epsilon(lambda delta: epsilon_of([EVENT], delta), 1e-6)
+    epsilon = replace_one_epsilon(lambda delta: get_epsilon([EVENT], delta), 1e-6)
     record = make_record(plan=plan, composition=replace(base, replace_one=epsilon))
     assert claim_problems(record) == []
     assert "size is not protected" in data_card(record, schema)
@@ -253,9 +255,9 @@ def test_a_counted_cohort_needs_its_replace_one_epsilon(schema: Schema, make_rec
 
 def test_replace_one_covers_a_gaussian_of_twice_the_sensitivity() -> None:
     """Group privacy holds for every mechanism, so its epsilon is at least that of two Gaussian steps."""
-    curve = replace_one_epsilon(lambda delta: epsilon_of([dp_event.GaussianDpEvent(8.0)], delta), 1e-6)
-    assert epsilon_of([dp_event.GaussianDpEvent(4.0)], 1e-6) <= curve
-    assert curve < 3 * epsilon_of([dp_event.GaussianDpEvent(8.0)], 1e-6)
+    curve = replace_one_epsilon(lambda delta: get_epsilon([dp_event.GaussianDpEvent(8.0)], delta), 1e-6)
+    assert get_epsilon([dp_event.GaussianDpEvent(4.0)], 1e-6) <= curve
+    assert curve < 3 * get_epsilon([dp_event.GaussianDpEvent(8.0)], 1e-6)
 
 
 @settings(derandomize=True, max_examples=50, deadline=None)

@@ -25,7 +25,7 @@ from pydantic import Field
 from synthgen.data.images import RealImages
 from synthgen.generators.base import Progress
 from synthgen.generators.imaging.diffusion.fitted import MOST_CALLS, FittedDiffusion
-from synthgen.generators.two_stage.imaging import WarmImaging
+from synthgen.generators.two_stage.imaging import ImagingTwoStageSettings
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 
@@ -36,11 +36,12 @@ __all__ = ["Config"]
 SIGNAL_ALL = 60_000.0
 
 
-class Config(WarmImaging):
-    """Settings, beside those of `imaging.WarmImaging`. All are public; none looks at the data.
+class Config(ImagingTwoStageSettings):
+    """Settings, beside those of `imaging.ImagingTwoStageSettings`. All are public; none looks at the data.
 
     Attributes:
-        strength: see `imaging.WarmImaging`. On PneumoniaMNIST at epsilon 10 (two fits, two draws each),
+        strength: see `imaging.ImagingTwoStageSettings`. On PneumoniaMNIST at epsilon 10 (two fits, two draws
+        each),
             AUC, kernel distance, precision and coverage are .958, .166, .549, .461 at .05; .953, .153, .583,
             .484 at .08; .947, .148, .598, .497 at .12.
         trained: which weights the noised steps change: ``part`` is norms, biases, labels and the last layer,
@@ -86,8 +87,8 @@ class Config(WarmImaging):
             data: the training images. Sensitive.
             plan: what `plan` returned for the same schema.
             noise: the operating system's source, or a test's.
-            progress: told what is being done.
+            progress: called with what is being done and the part done, from 0 to 1.
         """
         from synthgen.generators.imaging.diffusion.mechanism import fit
 
-        return fit(self, data, plan, noise=noise, tell=progress or (lambda what, done: None))
+        return fit(self, data, plan, noise=noise, progress=progress or (lambda what, done: None))

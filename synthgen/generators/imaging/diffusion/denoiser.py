@@ -120,7 +120,7 @@ def pretrain(
     batch: int,
     learning_rate: float,
     generator: torch.Generator,
-    tell: Callable[[int], None],
+    progress: Callable[[int], None],
 ) -> None:
     """Train on images that were paid for or cost nothing, for free.
 
@@ -131,7 +131,7 @@ def pretrain(
         batch: rows in a step.
         learning_rate: the largest; it rises and falls once.
         generator: a public one.
-        tell: receives how many steps are done, after each.
+        progress: receives how many steps are done, after each.
     """
     if not steps:
         return
@@ -146,7 +146,7 @@ def pretrain(
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-        tell(step + 1)
+        progress(step + 1)
 
 
 def small_part(net: ImageDenoiser) -> list[nn.Parameter]:
@@ -174,9 +174,9 @@ class ImageTraining(PrivateModule):
         ema_decay: float,
         highest: float,
         dropout: float,
-        physical_units: int = 64,
+        max_physical_batch_size: int = 64,
     ) -> None:
-        super().__init__(plan, physical_units=physical_units, ema_decay=ema_decay)
+        super().__init__(plan, max_physical_batch_size=max_physical_batch_size, ema_decay=ema_decay)
         self.net, self.learning_rate, self.highest, self.dropout = net, learning_rate, highest, dropout
 
     def private_model(self) -> nn.Module:

@@ -17,7 +17,7 @@ from synthgen.generators.embedding.fitted import FittedEmbedding
 from synthgen.generators.image_statistics import intensity_histogram, power_spectrum
 from synthgen.generators.image_statistics.conditioning import Conditioning
 from synthgen.generators.model_files import write_settings, write_tensors
-from synthgen.generators.two_stage.imaging import FittedWarmImages
+from synthgen.generators.two_stage.imaging import ImagingTwoStageModel
 from synthgen.schema.schema import Schema
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ MOST_CALLS = 1000
 
 
 @dataclass(frozen=True)
-class FittedDiffusion(FittedWarmImages):
+class FittedDiffusion(ImagingTwoStageModel):
     """Paid drafts and the denoiser that makes them images. Publishable.
 
     Attributes:

@@ -44,20 +44,20 @@ ROUGH = 0.3  # noise above which drafts teach the network too
 
 
 def fit(
-    config: Config, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progress
+    config: Config, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress
 ) -> FittedDiffusion:
     """Run the mechanism with the plan's numbers. See `imaging_diffusion.Config.fit` for the guarantee."""
-    bought = buy(config, data, plan, noise=noise, tell=tell)
-    tell("phantoms", 0.0)
+    bought = buy(config, data, plan, noise=noise, progress=progress)
+    progress("phantoms", 0.0)
     rng = np.random.default_rng(config.seed)
     shown = bought.drafts.sample(DRAFTS, rng=rng)
     with free_cores():
-        net = _pretrained(config, shown, bought.voted, tell)
-        _noised_steps(config, net, data, plan.parameters, noise, tell)
-    tell("spectrum and brightness", 0.0)
+        net = _pretrained(config, shown, bought.voted, progress)
+        _noised_steps(config, net, data, plan.parameters, noise, progress)
+    progress("spectrum and brightness", 0.0)
     made = FittedDiffusion(bought.drafts, *bought.unadjusted, net, _numbers(config))
     adjusted = made.adjusted(bought, power=SHARPENED, rng=rng)
-    tell("done", 1.0)
+    progress("done", 1.0)
     return adjusted
 
 
@@ -70,7 +70,7 @@ def _highest(config: Config) -> float:
 
 
 def _pretrained(
-    config: Config, shown: Any, voted: private_evolution.Voted, tell: Progress
+    config: Config, shown: Any, voted: private_evolution.SelectedPhantoms, progress: Progress
 ) -> network.ImageDenoiser:
     """Return a denoiser trained on phantoms and drafts. Free: all of it was paid for, or is public."""
     schema = shown.schema
@@ -107,7 +107,7 @@ def _pretrained(
     network.pretrain(
         net, draw, steps=config.pretraining, batch=BATCH, learning_rate=RATE,
         generator=open_generator(config.seed, device),
-        tell=counted(tell, "pretraining", config.pretraining),
+        progress=counted(progress, "pretraining", config.pretraining),
     )  # fmt: skip
     return net.cpu()
 
@@ -118,18 +118,18 @@ def _noised_steps(
     data: RealImages,
     numbers: Mapping[str, Any],
     noise: NoiseSource,
-    tell: Progress,
+    progress: Progress,
 ) -> None:
     """Spend the steps of the plan; the weights become their running average."""
     steps, device = TrainingPlan.from_json(numbers["training"]), device_of(config.device)
     _frozen(net, numbers["trained"])
     module = network.ImageTraining(
         net, steps, learning_rate=config.learning_rate, ema_decay=config.ema_decay,
-        highest=_highest(config), dropout=config.dropout, physical_units=AT_ONCE[device.type],
+        highest=_highest(config), dropout=config.dropout, max_physical_batch_size=AT_ONCE[device.type],
     )  # fmt: skip
     spend(
         module, Patients(records_of(data), data.units), noise=noise, device=device,
-        tell=counted(tell, "DP-SGD", steps.steps),
+        progress=counted(progress, "DP-SGD", steps.steps),
     )  # fmt: skip
     net.requires_grad_(True)
 

@@ -30,7 +30,7 @@ from pydantic import Field
 from synthgen.data.images import RealImages
 from synthgen.generators.base import Progress
 from synthgen.generators.imaging.gan.fitted import MOST_CANDIDATES, FittedGan
-from synthgen.generators.two_stage.imaging import WarmImaging
+from synthgen.generators.two_stage.imaging import ImagingTwoStageSettings
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["Config"]
 
 
-class Config(WarmImaging):
-    """Settings, beside those of `imaging.WarmImaging`. All are public; none looks at the data.
+class Config(ImagingTwoStageSettings):
+    """Settings, beside those of `imaging.ImagingTwoStageSettings`. All are public; none looks at the data.
 
     Attributes:
         critic_width: channels of the critic's first layer.
@@ -85,8 +85,8 @@ class Config(WarmImaging):
             data: the training images. Sensitive.
             plan: what `plan` returned for the same schema.
             noise: the operating system's source, or a test's.
-            progress: told what is being done.
+            progress: called with what is being done and the part done, from 0 to 1.
         """
         from synthgen.generators.imaging.gan.mechanism import fit
 
-        return fit(self, data, plan, noise=noise, tell=progress or (lambda what, done: None))
+        return fit(self, data, plan, noise=noise, progress=progress or (lambda what, done: None))

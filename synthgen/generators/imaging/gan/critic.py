@@ -141,9 +141,11 @@ class CriticTraining(PrivateModule):
         generator_steps: int,
         batch: int,
         seed: int,
-        physical_units: int = 128,
+        max_physical_batch_size: int = 128,
     ) -> None:
-        super().__init__(plan, physical_units=physical_units, ema_decay=ema_decay, seed=seed)
+        super().__init__(
+            plan, max_physical_batch_size=max_physical_batch_size, ema_decay=ema_decay, seed=seed
+        )
         self.generator, self.critic = generator, critic
         self.rates, self.batch = rates, batch
         self.critic_steps, self.generator_steps = critic_steps, generator_steps
@@ -222,7 +224,7 @@ def pretrain(
     rates: tuple[float, float],
     adversarial: float,
     source: torch.Generator,
-    tell: Callable[[int], None],
+    progress: Callable[[int], None],
 ) -> None:
     """Teach both, for free, on phantoms: to take noise off, and to tell what noise left.
 
@@ -236,7 +238,7 @@ def pretrain(
         rates: learning rates of critic and generator.
         adversarial: weight of the critic's word, beside the squared error.
         source: a public generator.
-        tell: receives how many steps are done, after each.
+        progress: receives how many steps are done, after each.
     """
     if not steps:
         return
@@ -260,7 +262,7 @@ def pretrain(
         loss.backward()  # type: ignore[no-untyped-call]
         own.step()
         schedule.step()
-        tell(step + 1)
+        progress(step + 1)
 
 
 @torch.no_grad()

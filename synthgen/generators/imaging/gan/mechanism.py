@@ -20,7 +20,7 @@ from synthgen.generators.imaging.gan.fitted import FittedGan
 from synthgen.generators.imaging.gan.refiner import Critic, Refiner
 from synthgen.generators.two_stage.dpsgd_steps import spend
 from synthgen.generators.two_stage.image_records import records_of
-from synthgen.generators.two_stage.imaging import Bought, buy, counted
+from synthgen.generators.two_stage.imaging import ImageStatistics, buy, counted
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.plan import PrivacyPlan
 
@@ -34,11 +34,11 @@ AT_ONCE = {"cpu": 128, "cuda": 1024}  # patients in memory
 
 
 def fit(
-    config: Config, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, tell: Progress
+    config: Config, data: RealImages, plan: PrivacyPlan, *, noise: NoiseSource, progress: Progress
 ) -> FittedGan:
     """Run the mechanism with the plan's numbers. See `imaging_gan.Config.fit` for the guarantee."""
-    bought = buy(config, data, plan, noise=noise, tell=tell)
-    tell("phantoms", 0.0)
+    bought = buy(config, data, plan, noise=noise, progress=progress)
+    progress("phantoms", 0.0)
     rng, device = np.random.default_rng(config.seed), device_of(config.device)
     drafts, phantoms, seen = shown_of(bought, rng, device)
     with drawing_from(open_generator(config.seed)):
@@ -47,7 +47,7 @@ def fit(
     training.pretrain(
         generator, critic, phantoms, seen, steps=config.pretraining, batch=BATCH, rates=RATES,
         adversarial=config.adversarial, source=source,
-        tell=counted(tell, "pretraining", config.pretraining),
+        progress=counted(progress, "pretraining", config.pretraining),
     )  # fmt: skip
     training.sharpen(generator, drafts.some(Draws.open(SHARPENED, source)), bought.sharp, source)
     module = training.CriticTraining(
@@ -55,16 +55,16 @@ def fit(
         training.Kept(config.hold, config.hold_spectrum, bought.sharp),
         rates=(config.critic_rate, config.generator_rate), ema_decay=config.ema_decay,
         critic_steps=config.critic_steps, generator_steps=config.generator_steps, batch=2 * BATCH,
-        seed=config.seed, physical_units=AT_ONCE[device.type],
+        seed=config.seed, max_physical_batch_size=AT_ONCE[device.type],
     )  # fmt: skip
     spend(
         module, Patients(records_of(data), data.units), noise=noise, device=device,
-        tell=counted(tell, "DP-SGD", module.plan.steps),
+        progress=counted(progress, "DP-SGD", module.plan.steps),
     )  # fmt: skip
-    tell("spectrum and brightness", 0.0)
+    progress("spectrum and brightness", 0.0)
     made = FittedGan(bought.drafts, *bought.unadjusted, generator, critic.cpu().eval(), config.candidates)
     adjusted = made.adjusted(bought, power=1.0, rng=rng)
-    tell("done", 1.0)
+    progress("done", 1.0)
     return adjusted
 
 
@@ -78,7 +78,7 @@ def networks(config: Config, drafts: Shown, conditioning: Conditioning) -> tuple
 
 
 def shown_of(
-    bought: Bought, rng: np.random.Generator, device: torch.device
+    bought: ImageStatistics, rng: np.random.Generator, device: torch.device
 ) -> tuple[Shown, Shown, torch.Tensor]:
     """Return drafts, phantoms of the same classes and guides, and what a draft would hold of each phantom.
 

@@ -43,8 +43,8 @@ WEIGHTS, META = "denoiser.safetensors", "denoiser.json"
 CALM = 4e-4  # noise of a step in each coordinate of the mean gradient: that of adult at epsilon 10
 
 
-class Config(tabular.WarmSettings):
-    """Settings, beside those of `tabular.WarmSettings`. All are public; none looks at the data.
+class Config(tabular.TwoStageSettings):
+    """Settings, beside those of `tabular.TwoStageSettings`. All are public; none looks at the data.
 
     Attributes:
         learning_rate: of the noised steps. None follows a public rule: 1, less where a step's noise is larger
@@ -72,14 +72,14 @@ class Config(tabular.WarmSettings):
             data: the training records. Sensitive.
             plan: what `plan` returned for the same schema.
             noise: the operating system's source, or a test's.
-            progress: told what is being done.
+            progress: called with what is being done and the part done, from 0 to 1.
         """
         from synthgen.dpsgd.random_draws import drawing_from, open_generator
         from synthgen.generators.tabular.diffusion import denoiser as net
         from synthgen.generators.two_stage.dpsgd_steps import train
 
-        tell = progress or (lambda what, done: None)
-        warm = tabular.start(data, plan, noise=noise, tell=tell)
+        progress = progress or (lambda what, done: None)
+        warm = tabular.start(data, plan, noise=noise, progress=progress)
         sizes = [merging.n_coarse for merging in warm.merging.values()]
         labels = [list(warm.merging).index(name) for name in data.schema.with_role("label")]
         drafts, steps = tabular.drafts_of(warm, self.seed), tabular.training_of(plan)
@@ -87,21 +87,21 @@ class Config(tabular.WarmSettings):
             denoiser = net.Denoiser(sizes, width=self.width, blocks=self.blocks)
         net.pretrain(
             denoiser, drafts, labels, steps=self.pretraining, seed=self.seed,
-            tell=lambda done: tell("pretraining", 0.3 + 0.3 * done),
+            progress=lambda done: progress("pretraining", 0.3 + 0.3 * done),
         )  # fmt: skip
-        tell("noised steps", 0.6)
+        progress("noised steps", 0.6)
         rate = self.learning_rate or _rate(steps)
         module = net.DenoiserTraining(denoiser, labels, steps, learning_rate=rate, ema_decay=self.ema_decay)
         train(module, warm, data, noise=noise)
         shown = drafts[: len(drafts) // 2]
         shifts = {label: _shift(denoiser, shown, label) for label in labels}
-        tell("done", 1.0)
+        progress("done", 1.0)
         return FittedDiffusion(warm, denoiser, shifts, self.strength)
 
 
 def _rate(steps: TrainingPlan) -> float:
     """Return the learning rate at which a step's noise moves each weight no more than `CALM` does at 1."""
-    noise = steps.noise_multiplier * steps.max_grad_norm / steps.expected_units
+    noise = steps.noise_multiplier * steps.max_grad_norm / steps.expected_batch_size
     return min(1.0, CALM / noise)
 
 
@@ -115,7 +115,7 @@ def _shift(denoiser: Denoiser, drafts: np.ndarray, label: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class FittedDiffusion(tabular.FittedWarm):
+class FittedDiffusion(tabular.TwoStageModel):
     """The marginal model, the denoiser and the labels' shifts. Publishable.
 
     Attributes:

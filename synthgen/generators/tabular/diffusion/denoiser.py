@@ -84,7 +84,7 @@ def masks(draws: Draws, n_columns: int, labels: Sequence[int]) -> Tensor:
         place = torch.arange(draws.n_rows, device=hidden.device) // len(
             draws.keys
         )  # among the patient's rows
-        alone = 2 * place + (draws.uniform_of_unit() < 0.5) < draws.rows_per_unit
+        alone = 2 * place + (draws.uniform_of_unit() < 0.5) < draws.augmult
         hidden = torch.where(alone[:, None], functional.one_hot(named, n_columns).bool(), hidden)
     return hidden
 
@@ -113,7 +113,7 @@ class DenoiserTraining(PrivateModule):
         learning_rate: float,
         ema_decay: float,
     ) -> None:
-        super().__init__(plan, physical_units=512, ema_decay=ema_decay)
+        super().__init__(plan, max_physical_batch_size=512, ema_decay=ema_decay)
         self.net, self.labels, self.learning_rate = net, tuple(labels), learning_rate
 
     def private_model(self) -> nn.Module:
@@ -137,7 +137,7 @@ def pretrain(
     *,
     steps: int,
     seed: int,
-    tell: Callable[[float], None],
+    progress: Callable[[float], None],
     batch: int = 512,
     learning_rate: float = 2e-3,
 ) -> None:
@@ -149,7 +149,7 @@ def pretrain(
         labels: columns that are labels.
         steps: steps of Adam.
         seed: of batches and masks.
-        tell: told the part done.
+        progress: called with the part done, from 0 to 1.
         batch: records in a step.
         learning_rate: largest one; it rises and falls once.
     """
@@ -166,7 +166,7 @@ def pretrain(
         optimizer.step()
         schedule.step()
         if step % 50 == 0:
-            tell(step / steps)
+            progress(step / steps)
 
 
 @torch.no_grad()

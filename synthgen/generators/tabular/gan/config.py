@@ -37,8 +37,8 @@ __all__ = ["Config", "Fitted", "load"]
 WEIGHTS, META = "generator_net.safetensors", "generator_net.json"
 
 
-class Config(tabular.WarmSettings):
-    """Settings, beside those of `tabular.WarmSettings`. All are public; none looks at the data.
+class Config(tabular.TwoStageSettings):
+    """Settings, beside those of `tabular.TwoStageSettings`. All are public; none looks at the data.
 
     Attributes:
         critic_rate: learning rate of the critic's noised steps.
@@ -66,7 +66,7 @@ class Config(tabular.WarmSettings):
             data: the training records. Sensitive.
             plan: what `plan` returned for the same schema.
             noise: the operating system's source, or a test's.
-            progress: told what is being done.
+            progress: called with what is being done and the part done, from 0 to 1.
         """
         import torch
 
@@ -74,8 +74,8 @@ class Config(tabular.WarmSettings):
         from synthgen.generators.tabular.gan import refiner as nets
         from synthgen.generators.two_stage.dpsgd_steps import train
 
-        tell = progress or (lambda what, done: None)
-        warm = tabular.start(data, plan, noise=noise, tell=tell)
+        progress = progress or (lambda what, done: None)
+        warm = tabular.start(data, plan, noise=noise, progress=progress)
         sizes = [merging.n_coarse for merging in warm.merging.values()]
         drafts = torch.from_numpy(tabular.drafts_of(warm, self.seed))
         with drawing_from(open_generator(self.seed)):
@@ -83,21 +83,21 @@ class Config(tabular.WarmSettings):
             judge = nets.Pairs(nets.critic(sizes, width=self.width))
         nets.pretrain(
             judge, drafts, sizes, steps=self.pretraining, seed=self.seed,
-            tell=lambda done: tell("pretraining", 0.3 + 0.3 * done),
+            progress=lambda done: progress("pretraining", 0.3 + 0.3 * done),
         )  # fmt: skip
-        tell("noised steps", 0.6)
+        progress("noised steps", 0.6)
         module = nets.RefinerTraining(
             generator, judge, drafts, tabular.training_of(plan),
             learning_rates=(self.critic_rate, self.generator_rate), ema_decay=self.ema_decay,
             critic_steps=self.critic_steps, generator_steps=self.generator_steps, seed=self.seed,
         )  # fmt: skip
         train(module, warm, data, noise=noise)
-        tell("done", 1.0)
+        progress("done", 1.0)
         return FittedGan(warm, generator)
 
 
 @dataclass(frozen=True)
-class FittedGan(tabular.FittedWarm):
+class FittedGan(tabular.TwoStageModel):
     """The marginal model and the generator. Publishable.
 
     Attributes:

@@ -112,7 +112,7 @@ class RefinerTraining(PrivateModule):
         generator_steps: int,
         seed: int,
     ) -> None:
-        super().__init__(plan, physical_units=512, ema_decay=ema_decay, seed=seed)
+        super().__init__(plan, max_physical_batch_size=512, ema_decay=ema_decay, seed=seed)
         self.generator, self.judge = generator, judge
         self.learning_rates = learning_rates
         self.critic_steps, self.generator_steps = critic_steps, generator_steps
@@ -165,7 +165,7 @@ def pretrain(
     *,
     steps: int,
     seed: int,
-    tell: Callable[[float], None],
+    progress: Callable[[float], None],
     batch: int = 512,
 ) -> None:
     """Teach the critic, for free, what joins columns: drafts against drafts mixed in part."""
@@ -181,7 +181,7 @@ def pretrain(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 50 == 0:
-            tell(step / steps)
+            progress(step / steps)
 
 
 @torch.no_grad()

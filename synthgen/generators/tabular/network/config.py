@@ -135,7 +135,7 @@ class Config(Settings):
             data: the training records. Sensitive.
             plan: what `plan` returned for the same schema.
             noise: the operating system's source, or a test's.
-            progress: told what is being done.
+            progress: called with what is being done and the part done, from 0 to 1.
 
         Raises:
             ConfigError: torch finds no such device; nothing was drawn.

@@ -13,7 +13,7 @@ from synthgen.data.tables import SyntheticTable
 from synthgen.encode.table import Encoder
 from synthgen.errors import ConfigError
 from synthgen.generators import model_files
-from synthgen.generators.compression import Merging
+from synthgen.generators.compression import Compression
 from synthgen.generators.conditions import chance_of, conditions
 from synthgen.generators.graphical.estimation import Measurement
 from synthgen.generators.graphical.mixture_of_products import Mixture, stored_mixture
@@ -47,7 +47,7 @@ class FittedNetwork:
 
     schema: Schema
     mixture: Mixture
-    merging: Mapping[str, Merging]
+    merging: Mapping[str, Compression]
     fine_cells: int
     generator: str = "network"
     paid: tuple[Measurement, ...] = ()

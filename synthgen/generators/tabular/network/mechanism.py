@@ -107,15 +107,15 @@ def fit(
 ) -> FittedNetwork:
     """Run the mechanism with the plan's numbers. See `tabular_network.Config.fit` for the guarantee."""
     device_of(training.device)  # asked before anything is drawn
-    tell = progress or (lambda what, done: None)
+    progress = progress or (lambda what, done: None)
     schema = data.schema
     encoder = Encoder.of(schema, fine_cells=numbers["fine_cells"])
     records = marginal.open_records(data, encoder, numbers, noise)
-    tell("one-way marginals", 0.0)
+    progress("one-way marginals", 0.0)
     ones = marginal.one_ways(records, encoder, numbers)
     merging = marginal.merge_cells(schema, encoder, ones, numbers["coarse_cells"])
     records.coarsen(merging)
-    tell("pairs with a label", 0.1)
+    progress("pairs with a label", 0.1)
     state = State(
         marginal.start(records, schema, encoder, merging, ones, numbers).measured,
         {name: m.n_coarse for name, m in merging.items()},
@@ -126,10 +126,10 @@ def fit(
     found = marginal.all_candidates(schema, numbers)
     per_round = np.array_split(np.arange(numbers["n_cliques"]), numbers["rounds"])
     for i, part in enumerate(per_round if numbers["n_cliques"] else ()):
-        tell(f"round {i + 1} of {len(per_round)}", 0.2 + 0.8 * i / len(per_round))
+        progress(f"round {i + 1} of {len(per_round)}", 0.2 + 0.8 * i / len(per_round))
         _round(records, state, mixture, found, numbers, len(part))
         mixture = state.explain(last=i == len(per_round) - 1)
-    tell("done", 1.0)
+    progress("done", 1.0)
     paid = tuple(state.measured) if resample else ()
     return FittedNetwork(schema, mixture, merging, numbers["fine_cells"], paid=paid)
 

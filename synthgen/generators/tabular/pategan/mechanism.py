@@ -10,13 +10,13 @@ import numpy as np
 from synthgen.data.tables import RealTable
 from synthgen.encode.table import Encoder
 from synthgen.generators.base import Progress
-from synthgen.generators.compression import Merging
+from synthgen.generators.compression import Compression
 from synthgen.generators.marginal import mechanism as marginal
 from synthgen.generators.marginal import structural_zeros
 from synthgen.generators.tabular.network import mechanism as networks
 from synthgen.generators.tabular.network.fitted import FittedNetwork
 from synthgen.generators.tabular.pategan.teachers import Features, Teachers
-from synthgen.privacy.marginal_queries import RhoFilter
+from synthgen.privacy.marginal_queries import ZCDPFilter
 from synthgen.privacy.noise import NoiseSource
 
 STUDENT_STEPS = 200
@@ -34,15 +34,15 @@ def fit(
     progress: Progress | None = None,
 ) -> FittedNetwork:
     """Run the mechanism with the plan's numbers. See `tabular_pategan.Config.fit` for the guarantee."""
-    tell = progress or (lambda what, done: None)
-    spender = RhoFilter(numbers["rho"])
+    progress = progress or (lambda what, done: None)
+    spender = ZCDPFilter(numbers["rho"])
     encoder = Encoder.of(data.schema, fine_cells=numbers["fine_cells"])
     records = marginal.open_records(data, encoder, numbers, noise, spender)
-    tell("one-way marginals", 0.0)
+    progress("one-way marginals", 0.0)
     ones = marginal.one_ways(records, encoder, numbers)
     merging = marginal.merge_cells(data.schema, encoder, ones, numbers["coarse_cells"])
     records.coarsen(merging)
-    tell("warm start", 0.1)
+    progress("warm start", 0.1)
     measured = marginal.start(records, data.schema, encoder, merging, ones, numbers).measured
     forbidden = structural_zeros.structural(
         data.schema, encoder, merging, max_cells=structural_zeros.MAX_OF_NETWORKS
@@ -51,8 +51,8 @@ def fit(
     state = networks.State(measured, sizes, forbidden, training)
     state.explain(last=True)
     teachers = _teachers(data, encoder, merging, numbers, spender, noise)
-    _rounds(state, teachers, numbers, generator_steps, pull, tell)
-    tell("done", 1.0)
+    _rounds(state, teachers, numbers, generator_steps, pull, progress)
+    progress("done", 1.0)
     mixture, paid = state.ready()[0].mixture(), tuple(measured) if resample else ()
     return FittedNetwork(data.schema, mixture, merging, numbers["fine_cells"], "pategan", paid)
 
@@ -60,9 +60,9 @@ def fit(
 def _teachers(
     data: RealTable,
     encoder: Encoder,
-    merging: Mapping[str, Merging],
+    merging: Mapping[str, Compression],
     numbers: Mapping[str, Any],
-    spender: RhoFilter,
+    spender: ZCDPFilter,
     noise: NoiseSource,
 ) -> Teachers:
     """Hand the real rows over to the teachers, by patient."""
@@ -79,7 +79,7 @@ def _rounds(
     numbers: Mapping[str, Any],
     generator_steps: int,
     pull: float,
-    tell: Progress,
+    progress: Progress,
 ) -> None:
     """Ask the teachers about what the generator draws, teach the student, improve the generator."""
     from synthgen.generators.tabular.pategan import student as _student  # torch takes seconds to import
@@ -88,7 +88,7 @@ def _rounds(
     student = _student.Student(state.sizes)
     n_rounds, n_rows = numbers["rounds"], numbers["votes"] // numbers["rounds"]
     for i in range(n_rounds):
-        tell(f"round {i + 1} of {n_rounds}", 0.3 + 0.7 * i / n_rounds)
+        progress(f"round {i + 1} of {n_rounds}", 0.3 + 0.7 * i / n_rounds)
         rng = np.random.default_rng([0, i])
         mixture = network.mixture()
         asked, fake = (mixture.sample(n, rng=rng) for n in (n_rows, numbers["fake_rows"]))

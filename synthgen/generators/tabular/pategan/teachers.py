@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synthgen.privacy.marginal_queries import RhoFilter
+from synthgen.privacy.marginal_queries import ZCDPFilter
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.splits import KEY_BYTES, part_of
 
@@ -88,7 +88,7 @@ class Teachers:
         n_teachers: int,
         features: Features,
         *,
-        spender: RhoFilter,
+        spender: ZCDPFilter,
         noise: NoiseSource,
     ) -> None:
         self.n_teachers = n_teachers
@@ -112,7 +112,7 @@ class Teachers:
         rho = n_rows / (2.0 * sigma**2)
         self._spender.spend(rho)
         counts = self._counts(self._features.of(asked), self._features.of(fake))
-        with self._noise.asking(rho, ["votes", about]):
+        with self._noise.query(rho, ["votes", about]):
             return self._noise.discrete_gaussian(counts, sigma=sigma)
 
     def _counts(self, asked: np.ndarray, fake: np.ndarray) -> np.ndarray:
