@@ -4,8 +4,8 @@ Attributes come from a table generator; pixels are drawn given them:
 
 1. `imaging_embedding` buys the lowest cosines of each class with its share: the drafts;
 2. patients vote for the phantoms that are most like their images (`private_evolution`), and a few noisy
-histograms say
-   how sharp images are (`power_spectrum`) and how often each brightness occurs (`intensity_histogram`);
+   histograms say how sharp images are (`power_spectrum`) and how often each brightness occurs
+   (`intensity_histogram`);
 3. a denoiser (`denoiser`) is trained, for free, on the voted phantoms, at the noise that drafts will
    get, and where that is high (`mechanism.ROUGH`) on drafts too;
 4. the rest of the budget trains it on patients: Poisson-sampled patients, several noise levels a record
@@ -41,9 +41,8 @@ class Config(ImagingTwoStageSettings):
 
     Attributes:
         strength: see `imaging.ImagingTwoStageSettings`. On PneumoniaMNIST at epsilon 10 (two fits, two draws
-        each),
-            AUC, kernel distance, precision and coverage are .958, .166, .549, .461 at .05; .953, .153, .583,
-            .484 at .08; .947, .148, .598, .497 at .12.
+            each), AUC, kernel distance, precision and coverage are .958, .166, .549, .461 at .05; .953, .153,
+            .583, .484 at .08; .947, .148, .598, .497 at .12.
         trained: which weights the noised steps change: ``part`` is norms, biases, labels and the last layer,
             ``all`` is all. None follows a public rule: ``all`` where patients times the root of twice rho is
             beyond `SIGNAL_ALL`.
