@@ -145,7 +145,7 @@ def _print(outcome: dict[str, Any], as_json: bool) -> None:
             stream.write(f"{printable(line)}\n")
 
 
-def _tell() -> Callable[[str, float], None]:
+def _progress_bar() -> Callable[[str, float], None]:
     from synthgen.cli.output import Progress
 
     return Progress(raw(sys.stderr), quiet=talk.quiet, verbose=talk.verbose)
@@ -180,7 +180,7 @@ def demo(
     from synthgen.cli import demo as demos
 
     require_folder(output)
-    return demos.run(what, output, progress=_tell(), generator=generator, cohort=cohort)
+    return demos.run(what, output, progress=_progress_bar(), generator=generator, cohort=cohort)
 
 
 @app.command()
@@ -216,7 +216,12 @@ def run(
     loaded = load_config(config, overrides=set_ or [])
     folder = output or Path("runs") / f"{config.stem}-{loaded.digest[:8]}"
     require_folder(folder)
-    options: dict[str, Any] = {"overrides": set_ or [], "resume": resume, "anyway": anyway, "tell": _tell()}
+    options: dict[str, Any] = {
+        "overrides": set_ or [],
+        "resume": resume,
+        "anyway": anyway,
+        "progress": _progress_bar(),
+    }
     return _judged(pipeline.run(loaded, folder.resolve(), **options))
 
 
@@ -239,7 +244,12 @@ def fit(
 
     require_folder(output)
     loaded = load_config(config, overrides=set_ or [])
-    options: dict[str, Any] = {"overrides": set_ or [], "resume": resume, "anyway": anyway, "tell": _tell()}
+    options: dict[str, Any] = {
+        "overrides": set_ or [],
+        "resume": resume,
+        "anyway": anyway,
+        "progress": _progress_bar(),
+    }
     return pipeline.fit(loaded, output.resolve(), **options)
 
 
@@ -275,7 +285,7 @@ def sample(
         seed=seed,
         force=force,
         formulas=csv_formulas,
-        progress=_tell(),
+        progress=_progress_bar(),
     )
 
 
@@ -324,9 +334,9 @@ def evaluate(
     if run is not None:
         if public is not None:
             return pipeline.evaluate_public(
-                run, files.epsilon_of_text(public), ledger=ledger, progress=_tell()
+                run, files.epsilon_of_text(public), ledger=ledger, progress=_progress_bar()
             )
-        return _judged(pipeline.evaluate(run, ledger=ledger, progress=_tell()))
+        return _judged(pipeline.evaluate(run, ledger=ledger, progress=_progress_bar()))
     given = {"--real": real, "--holdout": holdout, "--synthetic": synthetic, "--schema": schema}
     lacking = [name for name, value in given.items() if value is None]
     if lacking:
@@ -358,7 +368,7 @@ def evaluate(
             seed=seed,
             ledger=ledger,
             report=report,
-            progress=_tell(),
+            progress=_progress_bar(),
             dialect={
                 "delimiter": delimiter,
                 "encoding": encoding,

@@ -49,5 +49,5 @@ def test_defects_of_several_processes_are_planted_there():
 def test_the_table_in_the_docs_is_the_one_that_is_tested():
     from scripts.list_faults import table
 
-    docs = Path(__file__).parents[2] / "CONTRIBUTING.md"
+    docs = Path(__file__).parents[2] / "docs" / "guarantees.md"
     assert table() in docs.read_text(encoding="utf-8"), "paste what scripts/list_faults.py prints"

@@ -210,7 +210,7 @@ def test_the_command_line_draws_what_quoted_conditions_name(linked: bool, tmp_pa
     model = config.fit(RealTable(schema, frame.frame, units), plan, noise=NoiseSource.for_tests(0))
     save_model(model, schema, "marginal", tmp_path)
     out = tmp_path / "drawn.csv"
-    drawn = {"shards": 1, "seed": 1, "tell": lambda what, done: None}
+    drawn = {"shards": 1, "seed": 1, "progress": lambda what, done: None}
     for label in ("A", "A|B", "1..3", 'say "no'):
         where = [f"{quote(odd)}={quote(label)}" if label != "1..3" else f"{odd}=1..3"]
         sample(tmp_path, 40, out, where=where, balance=quote(balanced), force=True, **drawn)
