@@ -11,7 +11,7 @@ from synthgen.dpsgd.training_plan import TrainingPlan
 from synthgen.generators.imaging.diffusion import config as imaging_diffusion
 from synthgen.generators.imaging.diffusion import denoiser as network
 from synthgen.generators.imaging.diffusion import mechanism
-from synthgen.generators.two_stage import dpsgd_steps
+from synthgen.generators.two_stage import image_records
 from synthgen.generators.two_stage.imaging import CLIP
 from synthgen.privacy.noise import NoiseSource
 from tests.support.phantom_cohorts import cohort
@@ -24,7 +24,7 @@ def test_1_a_patient_of_any_images_moves_a_step_by_one_clip() -> None:
     plan = TrainingPlan(1.0, 1, 1.0, CLIP, 6.0, augmult=4, records_per_unit=1)
     module = network.ImageTraining(net, plan, learning_rate=1e-3, ema_decay=0.0, highest=1.0, dropout=0.1)
     engine = UnitGradients(net)
-    records = dpsgd_steps.records_of(data)
+    records = image_records.records_of(data)
     sums = []
     for chosen in (np.arange(5), np.arange(6)):
         total = {name: torch.zeros_like(p) for name, p in engine.parameters.items()}

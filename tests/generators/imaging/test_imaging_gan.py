@@ -19,7 +19,7 @@ from synthgen.generators.imaging.gan import mechanism
 from synthgen.generators.imaging.gan.config import Config
 from synthgen.generators.imaging.gan.critic import Kept, Shown
 from synthgen.generators.imaging.gan.refiner import Critic, Refiner, picked
-from synthgen.generators.two_stage import dpsgd_steps, imaging
+from synthgen.generators.two_stage import image_records, imaging
 from synthgen.generators.two_stage.imaging import CLIP
 from synthgen.privacy.noise import NoiseSource
 from tests.support.phantom_cohorts import cohort, joined, worst
@@ -60,7 +60,7 @@ def test_1_3_a_patient_of_any_images_and_draws_moves_a_step_by_one_clip(rows: in
     base = cohort(5, images=(1, 1))
     both = joined(base, worst(base.schema, rows, kind))
     module = module_of(base, rows=rows)
-    engine, records = UnitGradients(module.critic), dpsgd_steps.records_of(both)
+    engine, records = UnitGradients(module.critic), image_records.records_of(both)
     sums = []
     for units in (range(5), range(6)):
         total = {name: torch.zeros_like(p) for name, p in engine.parameters.items()}
@@ -81,7 +81,7 @@ def test_1_3_a_patient_of_any_images_and_draws_moves_a_step_by_one_clip(rows: in
 def test_4_a_patients_loss_is_its_own_affair(unit: int) -> None:
     """Its image, and an image made for its class: whoever else is in the batch."""
     data = cohort(6, images=(1, 1))
-    module, records = module_of(data), dpsgd_steps.records_of(data)
+    module, records = module_of(data), image_records.records_of(data)
     training.bounded(module.critic)  # scores that no sigmoid swallows
     batch, alone = dict(records.fetch(np.arange(6))), np.arange(6) == unit
     other = {name: tensor.clone() for name, tensor in batch.items()}

@@ -375,8 +375,8 @@ def test_a_generator_that_cannot_draw_given_evidence_is_refused_before_anything_
         def save(self, folder: Path) -> None:
             raise NotImplementedError
 
-    for name in ("Fitted", "FittedMarginal"):
-        monkeypatch.setattr(f"synthgen.generators.marginal.config.{name}", Plain)
+    monkeypatch.setattr("synthgen.generators.tabular.marginal.Fitted", Plain)
+    monkeypatch.setattr("synthgen.generators.marginal.config.FittedMarginal", Plain)
     with pytest.raises(ConfigError, match="row before"):
         for_schema(Config(), schema)
     with pytest.raises(ConfigError, match="row before"):
