@@ -1,10 +1,13 @@
 """synthgen: synthetic medical cohorts under patient-level differential privacy, with their evidence.
 
-    model = synthgen.fit("encounters.parquet", schema="encounters.schema.yaml", generator="marginal",
-                         epsilon=1.0, delta=1e-6, patients=70_000, ledger="sqlite:///ledger.db")
-    table = model.sample(10_000, where={"sex": "F"})
+    schema = synthgen.Schema.draft(df, unit="patient_id", labels="died", protected="sex")
+    schema = schema.confirm()                        # you have checked each domain: it is public knowledge
+    model = synthgen.fit(df, schema=schema, epsilon=1.0, delta=1e-6, patients=70_000, cohort="icu")
+    fake = model.sample(10_000, where={"sex": "F"})  # a pandas DataFrame
     model.save("model/"); synthgen.load("model/").sample(10)
 
+`plan`, `fit`, `load`, `evaluate` and `run` do the work; `Schema`, `Model`, `Plan` and `Evaluation` are what
+they take and return; `SynthgenError` is the base of all errors, each with ``.where`` and ``.next_step``.
 Heavy packages load at first use, so that this import is fast.
 """
 
@@ -26,20 +29,18 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 if TYPE_CHECKING:
-    from synthgen.api import Model, fit, load
-    from synthgen.data.tables import RealTable, SyntheticTable
-    from synthgen.schema.schema import Schema, load_schema
+    from synthgen.api import Evaluation, Model, Plan, evaluate, fit, load, plan, run
+    from synthgen.errors import SynthgenError
+    from synthgen.schema_text import Schema
 
-__all__ = ["Model", "RealTable", "Schema", "SyntheticTable", "fit", "load", "load_schema"]
+__all__ = ["Evaluation", "Model", "Plan", "Schema", "SynthgenError", "evaluate", "fit", "load", "plan", "run"]
 
 _HOMES = {
-    "Model": "synthgen.api",
-    "fit": "synthgen.api",
-    "load": "synthgen.api",
-    "RealTable": "synthgen.data.tables",
-    "SyntheticTable": "synthgen.data.tables",
-    "Schema": "synthgen.schema.schema",
-    "load_schema": "synthgen.schema.schema",
+    **dict.fromkeys(
+        ("Evaluation", "Model", "Plan", "evaluate", "fit", "load", "plan", "run"), "synthgen.api"
+    ),
+    "Schema": "synthgen.schema_text",
+    "SynthgenError": "synthgen.errors",
 }
 
 

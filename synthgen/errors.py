@@ -7,8 +7,13 @@ files and lines, and never a patient's value: these texts reach logs and tickets
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
-from typing import ClassVar
+import functools
+import re
+from collections.abc import Callable, Sequence
+from typing import ClassVar, ParamSpec, TypeVar
+
+Given = ParamSpec("Given")
+Returned = TypeVar("Returned")
 
 
 class SynthgenError(Exception):
@@ -132,3 +137,40 @@ class GateRefused(SynthgenError):  # noqa: N818
 
     code = "gate"
     exit_code = 5
+
+
+_OPTION = re.compile(r"--([a-z][a-z-]*)")
+
+
+def for_python(function: Callable[Given, Returned]) -> Callable[Given, Returned]:
+    """Decorate a function of the Python API: its errors name arguments and not options of the command line.
+
+    Commands that a person runs in a shell (``synthgen ledger open ...``) stay as they are.
+
+    Example:
+        >>> @for_python
+        ... def fit():
+        ...     raise ConfigError("Expected one of two.", where="--date-format", next_step="Pass --seed.")
+        >>> fit()
+        Traceback (most recent call last):
+        synthgen.errors.ConfigError: date_format: Expected one of two. Pass seed.
+    """
+
+    @functools.wraps(function)
+    def called(*args: Given.args, **kwargs: Given.kwargs) -> Returned:
+        try:
+            return function(*args, **kwargs)
+        except SynthgenError as error:
+            error.lines = tuple(map(_as_argument, error.lines))
+            error.message = "\n  ".join(error.lines)
+            error.where, error.next_step = _as_argument(error.where), _as_argument(error.next_step)
+            error.args = (error.message,)
+            raise
+
+    return called
+
+
+def _as_argument(text: str) -> str:
+    if "synthgen " in text:
+        return text
+    return _OPTION.sub(lambda found: found[1].replace("-", "_"), text)

@@ -130,8 +130,8 @@ def judged(case: Case) -> Row:
 
 def evaluated(parts: _gate_parts.Parts, frame: pd.DataFrame, case: Case) -> Row:
     """Return what `synthgen evaluate` says of files with these rows."""
-    from synthgen.cli import file_commands as files
     from synthgen.data.tables import RealTable, SyntheticTable
+    from synthgen.pipeline import evaluate_files as files
 
     names = ("train", "holdout", *(["reference"] if case.reference else []))
     shuffled = np.random.default_rng([case.seed, 1])
@@ -154,9 +154,9 @@ def evaluated(parts: _gate_parts.Parts, frame: pd.DataFrame, case: Case) -> Row:
 
 def _some(real: Mapping[str, Any], table: Any, patterns: Sequence[str], seed: int) -> Row:
     """Return what some metrics and the rules about them say."""
-    from synthgen.cli import file_commands as files
     from synthgen.evaluation.base import HEADS
     from synthgen.evaluation.run import evaluate_all, metric_names
+    from synthgen.pipeline import evaluate_files as files
     from synthgen.release.gate.gate import decide, load_policy
 
     names = [name for name in metric_names() if any(fnmatch.fnmatch(name, p) for p in patterns)]

@@ -41,8 +41,8 @@ def fitted(cohort: str, generator: str, epsilon: float, train: int | None, holdo
     import warnings
 
     from synthgen import plugins
-    from synthgen.cli import file_commands as files
     from synthgen.data.tables import RealTable, SyntheticTable
+    from synthgen.pipeline import evaluate_files as files
     from synthgen.privacy.noise import NoiseSource
     from synthgen.sampling.draw import draw
 

@@ -326,6 +326,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Judge a run, or a table of any generator, on the four heads."""
     from synthgen.cli import file_commands as files
+    from synthgen.pipeline import evaluate_files
     from synthgen.pipeline import run as pipeline
 
     if report is not None:
@@ -361,7 +362,7 @@ def evaluate(
         "date_format": synthetic_date_format,
     }
     return _judged(
-        files.evaluate(
+        evaluate_files.evaluate(
             found,
             policy=policy,
             claim=claim,

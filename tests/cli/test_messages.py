@@ -25,10 +25,10 @@ import pytest
 import typer
 
 from synthgen.cli import app as cli
-from synthgen.cli import file_commands as files
 from synthgen.cli.output import Progress, show
 from synthgen.errors import CAUSES
 from synthgen.files import safe_files
+from synthgen.pipeline import evaluate_files
 
 SCHEMA = """
 unit: {column: patient, max_records: 2}
@@ -342,13 +342,13 @@ def test_what_success_prints_is_in_words_and_says_what_to_do_next(
     verb: str, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evaluated = functools.cache(lambda: real_evaluate(**asked))
-    real_evaluate, asked = files.evaluate, {}
+    real_evaluate, asked = evaluate_files.evaluate, {}
 
     def evaluate_once(paths: Any, **options: Any) -> Any:
         asked.update(options, paths=paths)
         return evaluated()
 
-    monkeypatch.setattr(files, "evaluate", evaluate_once)
+    monkeypatch.setattr(evaluate_files, "evaluate", evaluate_once)
     code, out, err = call(*example(verb, f"plain-{verb}"))
     assert code in (0, 5)
     assert not PYTHON.search(out + err)

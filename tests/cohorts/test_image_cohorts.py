@@ -276,9 +276,9 @@ def test_the_python_way_fits_draws_and_loads_images(place: Path, tmp_path: Path)
         ledger=f"sqlite:///{tmp_path / 'l.db'}",
         cohort="python",
     )
-    images = model.sample(5, where={"ill": True})
+    images = model.sample_images(5, where={"ill": True})
     model.save(tmp_path / "model")
-    again = synthgen.load(tmp_path / "model").sample(5, where={"ill": True})
+    again = synthgen.load(tmp_path / "model").sample_images(5, where={"ill": True})
     assert isinstance(images, SyntheticImages)
     assert isinstance(again, SyntheticImages)
     assert images.pixels.tobytes() == again.pixels.tobytes()

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from dp_accounting import dp_event
 
-import synthgen
+from synthgen.api import load
 from synthgen.config.run_config import load_config
 from synthgen.errors import ConfigError, DataError
 from synthgen.generators.saved_model import load_model
@@ -20,7 +20,7 @@ from synthgen.privacy.marginal_queries import LATTICE
 from synthgen.privacy.noise import NoiseSource
 from synthgen.privacy.partition_selection import survival
 from synthgen.release.record.record import replace_one_epsilon
-from synthgen.schema.schema import load_schema
+from synthgen.schema.schema import Schema, load_schema
 
 EPSILON, DELTA, SHARE = 4.0, 1e-6, 0.2
 N_PATIENTS, MAX_RECORDS = 400, 40
@@ -210,7 +210,7 @@ def test_a_run_goes_on_from_its_own_domains_and_draws_within_them(fits):
     loaded, run = pipeline.reload(folder / "run0")
     assert loaded.schema.resolved
     assert pipeline.plan_of(loaded, run).event == pipeline.make_plan(load_config(folder / "c.yaml")).event
-    frame = synthgen.load(run.model).sample(2000).to_pandas()
+    frame = load(run.model).sample(2000)
     assert set(frame["drug"].dropna()) <= {"aspirin", "insulin", "metformin", "other"}
     both = frame.dropna(subset=["admitted", "left"])
     stay = (both["left"] - both["admitted"]).dt.days
@@ -247,7 +247,7 @@ def test_a_generator_of_another_accountant_still_keeps_to_the_total():
         noise = calibrate_noise(dp_event.GaussianDpEvent, epsilon=epsilon, delta=1e-6)
         return PrivacyPlan("sgd", "patient", 1, epsilon, 1e-6, 100, dp_event.GaussianDpEvent(noise))
 
-    schema = synthgen.Schema.model_validate_json(
+    schema = Schema.model_validate_json(
         json.dumps({"unit": {"column": "patient"}, "fields": [FIELDS[i] for i in (0, 1, 5)]})
     )
     plan = private_domains.with_preprocessing(schema, make, share=0.3, epsilon=2.0, delta=1e-6)
@@ -271,7 +271,7 @@ def test_the_record_says_which_domains_were_paid_and_counts_all_of_rho(fits):
 
 
 def test_too_few_patients_leave_a_whole_range_and_other_and_no_crash():
-    schema = synthgen.Schema.model_validate_json(
+    schema = Schema.model_validate_json(
         json.dumps({"unit": {"column": "patient"}, "fields": [FIELDS[i] for i in (0, 1, 5)]})
     )
     plan = private_domains.with_preprocessing(schema, _plan, share=0.1, epsilon=1.0, delta=1e-6)
@@ -340,7 +340,7 @@ def test_a_cell_that_is_no_number_is_refused_with_its_line_and_keeps_the_spend(t
 )
 def test_a_mark_on_the_wrong_kind_is_refused_with_its_reason(field, message):
     with pytest.raises(ValueError, match=message):
-        synthgen.Schema.model_validate_json(
+        Schema.model_validate_json(
             json.dumps({"unit": "row", "fields": [{"name": "a", **field}, {"name": "b", "type": "boolean"}]})
         )
 
