@@ -21,8 +21,8 @@ from synthgen.config.run_config import (
 from synthgen.data.images import SyntheticImages
 from synthgen.data.tables import SyntheticTable
 from synthgen.errors import ConfigError, OperationError, for_python
-from synthgen.files.safe_files import make_folders, sync_tree
-from synthgen.frames import as_file, dtypes_of, is_frame, private_folder, with_dtypes
+from synthgen.files.safe_files import make_folders, private_folder, sync_tree
+from synthgen.frames import as_file, dtypes_of, is_frame, with_dtypes
 from synthgen.generators.base import TableModel
 from synthgen.generators.condition_text import resolved
 from synthgen.generators.saved_model import load_model, model_folder, save_model

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +18,6 @@ from synthgen.files.safe_files import write_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_IN_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of random name and mode 0700 is made in it
-
-
-@contextlib.contextmanager
-def private_folder() -> Iterator[Path]:
-    """Yield an empty folder of mode 0700, in memory if possible; removed afterwards, whatever happens."""
-    usable = _IN_MEMORY.is_dir() and os.access(_IN_MEMORY, os.W_OK | os.X_OK)
-    folder = Path(tempfile.mkdtemp(prefix="synthgen-", dir=_IN_MEMORY if usable else None))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def is_frame(data: object) -> bool:
@@ -48,7 +33,7 @@ def as_file(data: Any, folder: Path, name: str) -> Path:
     Args:
         data: a path, or a data frame of pandas, Polars, Arrow or another library with the Arrow or data
             frame interchange protocol.
-        folder: of `private_folder`.
+        folder: of `synthgen.files.safe_files.private_folder`.
         name: of the file, without its ending; it names the cohort where nothing else does.
 
     Raises:

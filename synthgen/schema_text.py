@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from synthgen.errors import ConfigError, for_python
-from synthgen.files.safe_files import write_bytes
-from synthgen.frames import as_file, private_folder
+from synthgen.files.safe_files import private_folder, write_bytes
+from synthgen.frames import as_file
 from synthgen.schema import schema as described
 from synthgen.schema.fields import Constraints
 

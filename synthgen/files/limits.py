@@ -207,9 +207,8 @@ def require(name: str, amount: float, *, where: str = "", most: float | None = N
         >>> require("table_columns", 12)
         >>> require("table_columns", 60_000, where="labs.csv")
         Traceback (most recent call last):
-        synthgen.files.limits.TooLarge: labs.csv: Expected at most 20,000 columns in a table, got 60,000.
-        Check \
-that this is the right file; if it is, set SYNTHGEN_LIMIT_TABLE_COLUMNS=60000.
+        synthgen.files.limits.TooLarge: labs.csv: Expected at most 20,000 columns in a table, got 60,000. \
+Check that this is the right file; if it is, set SYNTHGEN_LIMIT_TABLE_COLUMNS=60000.
     """
     limit = getattr(current(), name) if most is None else most
     if amount > limit:

@@ -18,6 +18,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -25,6 +26,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from synthgen.errors import ConfigError, DataError, OperationError
+
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - folders of random names and mode 0700 are made in it
+"""Where temporary files that hold patients' records lie, if the system has it: no disk keeps them."""
 
 TRUSTED_USERS = "SYNTHGEN_TRUSTED_USERS"
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
@@ -115,6 +119,17 @@ def temporary_folder(beside: Path) -> Iterator[Path]:
     make_folders(beside.parent, private=False)
     folder = beside.parent / _random_name()
     os.mkdir(folder, PRIVATE_FOLDER)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def private_folder() -> Iterator[Path]:
+    """Yield an empty folder of mode 0700, in memory where the system has `IN_MEMORY`; removed afterwards."""
+    usable = IN_MEMORY.is_dir() and os.access(IN_MEMORY, os.W_OK | os.X_OK)
+    folder = Path(tempfile.mkdtemp(prefix="synthgen-", dir=IN_MEMORY if usable else None))
     try:
         yield folder
     finally:

@@ -194,10 +194,8 @@ class Field(Settings):
             raise ValueError("expected minimum and maximum as numbers, got text")
         elif self.type == "integer" and bound != int(bound):
             raise ValueError("expected minimum and maximum of an integer column as integers")
-        elif (self.type == "integer" or self.decimals is not None) and (
-            abs(bound) * 10.0 ** max(self.decimals or 0, 0) >= 2.0**63
-        ):
-            raise ValueError("expected minimum and maximum below 2**63 steps of the smallest difference")
+        elif not math.isfinite(bound * 10.0 ** max(self.decimals or 0, 0)):
+            raise ValueError("expected bounds that are finite when counted in the smallest difference")
 
     def check_tokens(self, missing: tuple[str, ...]) -> None:
         """Refuse a text that would mean both a value and its absence."""

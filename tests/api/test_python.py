@@ -15,6 +15,7 @@ import pytest
 
 import synthgen
 from synthgen import frames
+from synthgen.files import safe_files
 
 DATA = Path(os.environ.get("SYNTHGEN_TEST_DATA", Path(__file__).resolve().parents[3] / "shared" / "data"))
 QUICK = {"name": "marginal", "iterations": 50, "rounds": 1}
@@ -120,7 +121,7 @@ def test_the_spend_is_in_the_ledger_and_over_the_cap_no_frame_is_written(
 def test_nothing_of_a_frame_stays_on_disk_also_after_an_error(
     schema: synthgen.Schema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames, "_IN_MEMORY", tmp_path)
+    monkeypatch.setattr(safe_files, "IN_MEMORY", tmp_path)
     seen: list[tuple[int, int]] = []
     written = frames.as_file
 

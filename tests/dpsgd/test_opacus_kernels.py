@@ -15,8 +15,8 @@ from tests.support.dpsgd import C, far, images, naive, network
 
 def theirs(model, losses, x) -> torch.Tensor:
     """Opacus' hooks, its optimizer without noise: its clipped sum."""
-    from opacus_kernels.grad_sample import GradSampleModule
-    from opacus_kernels.optimizers import DPOptimizer
+    from opacus.grad_sample import GradSampleModule
+    from opacus.optimizers import DPOptimizer
 
     wrapped = GradSampleModule(model, loss_reduction="sum")
     try:
@@ -52,7 +52,7 @@ def test_opacus_with_our_kernels_is_right_where_its_own_are_wrong(name):
 
 
 def test_opacus_optimizer_takes_our_gradients_of_units_with_several_rows():
-    from opacus_kernels.optimizers import DPOptimizer
+    from opacus.optimizers import DPOptimizer
 
     model, losses = network("mlp")
     x = images(12)
@@ -69,7 +69,7 @@ def test_opacus_optimizer_takes_our_gradients_of_units_with_several_rows():
 
 
 def test_every_layer_that_we_know_is_registered_and_put_back():
-    from opacus_kernels.grad_sample import GradSampleModule
+    from opacus.grad_sample import GradSampleModule
 
     before = dict(GradSampleModule.GRAD_SAMPLERS)
     undo = opacus_kernels.register()

@@ -164,10 +164,10 @@ def test_other_metrics_see_one_row_of_each_synthetic_patient(schema: Schema, mon
         original = metric.evaluate
 
         def spy(given: Inputs, *, rng: Any, name: str = metric.__name__, of: Any = original) -> MetricResult:
-            seen[name.rpartition("_")[2]] = len(given.synthetic)
+            seen[name.rpartition(".")[2]] = len(given.synthetic)
             result: MetricResult = of(given, rng=rng)
             return result
 
         monkeypatch.setattr(metric, "evaluate", spy)
     evaluate_all(inputs(schema, table, n=300), seed=0)
-    assert seen == {"patient": len(table), "tvd": 300}
+    assert seen == {"rows_per_patient": len(table), "tvd": 300}

@@ -316,8 +316,8 @@ def test_over_the_cap_no_source_is_opened(step: str, cohorts: Cohorts, monkeypat
         opened.append(args)
         raise AssertionError("a record was read")
 
-    for name in ("spending.read_cohort", "pipeline.read_cohort", "spending.source_digest"):
-        monkeypatch.setattr(f"synthgen.{name}", seen)
+    for name in ("fit.read_cohort", "run.read_cohort", "fit.source_digest"):
+        monkeypatch.setattr(f"synthgen.pipeline.{name}", seen)
     again = load_config(cohorts.place / "run.yaml")
     with pytest.raises(BudgetExceeded):
         _ = (

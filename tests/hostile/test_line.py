@@ -81,7 +81,7 @@ def test_nothing_of_the_folder_runs_and_nothing_is_sent_by_the_child_that_decode
     line.write_dicom(folder)
     done = line.watched([*line.synthgen(), *VERBS["schema check"].split()], folder, tmp_path / "log", **PATHS)
     require_clean(done, folder, (0,))
-    workers = [program for program in done.programs if "_dicom_worker" in program]
+    workers = [program for program in done.programs if "dicom.worker" in program]
     assert workers
     assert all("-P" in program for program in workers)
 

@@ -28,10 +28,10 @@ STARTERS = ("Popen", "run", "call", "system", "popen", "fork", "forkpty", "execv
 STARTING = {"subprocess", "multiprocessing", "pty", "joblib", "torch.multiprocessing"}
 ALLOWED = {
     ("safe_files.py", "*"),  # the module that writes
-    ("children.py", "subprocess"),  # the module that starts processes
+    ("child_processes.py", "subprocess"),  # the module that starts processes
     ("worker.py", "subprocess"),  # a type
-    ("cli.py", "os.open"),  # /dev/null for a closed pipe
-    ("runs.py", "chmod"),  # 0700 for the folder `internal` that was checked
+    ("app.py", "os.open"),  # /dev/null for a closed pipe
+    ("run_folder.py", "chmod"),  # 0700 for the folder `internal` that was checked
     ("lightning_trainer.py", "save_checkpoint"),  # Lightning's, into a folder of `safe_files`
 }
 

@@ -144,7 +144,7 @@ def test_the_linked_cohort_is_parted_by_patient_and_a_deal_of_its_rows_is_told_a
     inputs = Inputs(train.schema, train, holdout, holdout, drawn)
     order = np.random.default_rng(0).permutation(len(drawn))
     dealt = SyntheticTable(train.schema, holdout.frame.iloc[order].reset_index(drop=True), units=drawn.units)
-    found = [linked.values(linked.fidelity_lag_pairs, inputs, table) for table in (drawn, dealt)]
+    found = [linked.values(linked.lag_pairs, inputs, table) for table in (drawn, dealt)]
     assert found[0][0] < found[0][1] < found[1][0]
 
 

@@ -121,8 +121,8 @@ noisy_release = noisy_sum.NoisySum.release
 def planted(name: str) -> Any:
     with {
         "5 no sum over processes": lambda: mock.patch.object(distributed, "sum_", lambda t: t),
-        "6 shared shards": lambda: mock.patch.object(patient_sampling._world, "shard", lambda v: v),
-        "7 equal seeds": lambda: mock.patch.object(patient_sampling._world, "from_first", seeded),
+        "6 shared shards": lambda: mock.patch.object(patient_sampling.distributed, "shard", lambda v: v),
+        "7 equal seeds": lambda: mock.patch.object(patient_sampling.distributed, "from_first", seeded),
         "8 empty shards dropped": lambda: mock.patch.object(PatientSampler, "__iter__", skipping),
         "noise of every process": lambda: mock.patch.object(noisy_sum.NoisySum, "release", own_noise),
     }[name]():

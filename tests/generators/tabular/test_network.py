@@ -126,7 +126,7 @@ def test_all_that_real_records_decide_is_what_the_noise_let_through(schema: Sche
         def _gaussian(self, values: Any, sigma: float) -> Any:
             return np.random.default_rng(values.size).integers(0, 10**7, values.size)
 
-        def select(self, lattice: Any, epsilon: float, units: int) -> int:
+        def _select(self, lattice: Any, epsilon: float, units: int) -> int:
             return 0
 
     config = Config(**SMALL)
