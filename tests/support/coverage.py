@@ -138,7 +138,12 @@ CHECKS = ("fidelity_row_checks",)
 LINKED = ("fidelity_rows_per_patient", "fidelity_lag_pairs")
 IMAGES = ("fidelity_image_kernel", "fidelity_image_frechet", "fidelity_image_manifold")
 LEARNT = ("utility_image_tstr", "fairness_image_gap")
-IMAGE_LEAKS = ("leakage_image_nearest", "leakage_image_copies", "leakage_image_encoder")
+IMAGE_LEAKS = (
+    "leakage_image_nearest",
+    "leakage_image_copies",
+    "leakage_image_encoder",
+    "leakage_image_changed_copies",
+)
 CASES: dict[str, Case] = {
     **{f"fidelity/{w}": Case(worlds.table, w, FIDELITY) for w in ("independent", "faulty")},
     **{f"groups/{w}": Case(worlds.table, w, RATES) for w in ("independent", "faulty")},
