@@ -97,7 +97,7 @@ def synthetic(images: RealImages, pixels: np.ndarray, frame: pd.DataFrame | None
 
 
 def planted(parts: Parts, rows: np.ndarray, pixels: np.ndarray) -> SyntheticImages:
-    """Return strangers' images with these pixels, and the attributes of these training rows, in place of some."""
+    """Return strangers' images, some replaced by these pixels with these training rows' attributes."""
     spare = parts.spare
     rows, pixels = rows[: len(spare)], pixels[: len(spare)]
     frame = pd.concat([parts.train.frame.iloc[rows], spare.frame.iloc[len(rows) :]], ignore_index=True)
@@ -160,7 +160,8 @@ def mirror_shift_gamma(own: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 CHANGES: dict[str, Change] = {
     "noise": noise, "mirrored": mirror, "moved": shift, "cropped": crop, "turned 5 degrees": turn,
-    "gamma 1.5": gamma, "contrast .7": contrast, "blurred": blur, "mirrored, moved, gamma": mirror_shift_gamma,
+    "gamma 1.5": gamma, "contrast .7": contrast, "blurred": blur,
+    "mirrored, moved, gamma": mirror_shift_gamma,
 }  # fmt: skip
 SHARES = (0.01, 0.02, 0.04)
 

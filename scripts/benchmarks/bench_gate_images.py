@@ -3,10 +3,10 @@
     python scripts/benchmarks/bench_gate_images.py [--only PATTERN ...] [--cohorts pneumoniamnist kermany]
         [--seeds 1] [--metrics PATTERN ...] [--json FILE]
 
-Images are evaluated as `synthgen evaluate --real --holdout --synthetic` does, by the policy for images: a third of
-the patients is the training part, a third the holdout. Of ``--metrics``, those alone and the rules about them.
-Verdicts are R (release), x (refuse), ? (cannot sign), one a seed; the first reason decided. Patterns are those
-of a shell, of names or kinds.
+Images are evaluated as `synthgen evaluate --real --holdout --synthetic` does, by the policy for images: a
+third of the patients is the training part, a third the holdout. Of ``--metrics``, those alone and the rules
+about them. Verdicts are R (release), x (refuse), ? (cannot sign), one a seed; the first reason decided.
+Patterns are those of a shell, of names or kinds.
 """
 
 import argparse
@@ -78,9 +78,7 @@ def evaluated(parts: Any, images: Any, seed: int, patterns: list[str]) -> Row:
 def show(rows: list[Row]) -> None:
     """Print a table a cohort."""
     for cohort in dict.fromkeys(row["cohort"] for row in rows):
-        print(
-            f"\n{cohort}\n\n| images | kind | what | verdicts | decided by | CPU s |\n|---|---|---|---|---|---|"
-        )
+        print(f"\n{cohort}\n\n| images | kind | what | verdicts | decided by | CPU s |\n" + "|---" * 6 + "|")
         mine = [row for row in rows if row["cohort"] == cohort]
         for name in dict.fromkeys(row["name"] for row in mine):
             held = [row for row in mine if row["name"] == name]

@@ -1,11 +1,11 @@
 """How alike images are whose bearing, brightness, or parts were changed: cosines after whitening.
 
-Radiographs of a cohort are alike in their first principal components, so that distances between pixels hardly
-tell a changed copy from a stranger. Whitened by the covariance of all patients' images, strangers are nearly
-at right angles, while a copy keeps most of its cosine through a gain, a gamma, blur, or noise, and each part of
-a mixture keeps its own. Cosines ignore gain; their sign is ignored too, so that a negative is like its positive.
-Bearings are searched: an image is looked at mirrored, moved, turned and scaled. Quarters are compared apart, in
-which a composite of several images keeps a whole piece of each.
+Radiographs of a cohort are alike in their first principal components, so that distances between pixels
+hardly tell a changed copy from a stranger. Whitened by the covariance of all patients' images, strangers are
+nearly at right angles, while a copy keeps most of its cosine through a gain, a gamma, blur, or noise, and
+each part of a mixture keeps its own. Cosines ignore gain; their sign is ignored too, so that a negative is
+like its positive. Bearings are searched: an image is looked at mirrored, moved, turned and scaled. Quarters
+are compared apart, in which a composite of several images keeps a whole piece of each.
 
 Source: the matched filter in coloured noise, Turin (1960), IRE Trans. Information Theory 6:311.
 """

@@ -1,9 +1,9 @@
 """Leakage: are synthetic images changed copies of members' images, or mixtures and composites of them?
 
 A copy that is mirrored, moved, turned, scaled, cropped, blurred, or of another brightness lies far from its
-original in pixels. Here each patient is asked for the most alike synthetic image, and each synthetic image for the
-patients most like it, through changes of bearing and in quarters (`matched_filter`). A synthetic image that
-nobody leaked into is like a member as often as like anybody else; mixtures point to two patients.
+original in pixels. Here each patient is asked for the most alike synthetic image, and each synthetic image
+for the patients most like it, through changes of bearing and in quarters (`matched_filter`). A synthetic
+image that nobody leaked into is like a member as often as like anybody else; mixtures point to two patients.
 
 Every synthetic image is seen. All counts treat members and others alike, so that Fisher's exact test of them
 is a test by permutation of membership.
@@ -30,12 +30,19 @@ from synthgen.evaluation.statistics.shares import Compared, most_significant
 NAME, TITLE = "leakage_image_changed_copies", "Changed copies and mixtures of images"
 MAX_PATIENTS = 4_000
 CHUNK = 1_000
-LIKE = (0.95, 0.9, 0.8, 0.7, 0.6)
-"""Cosines from which on a synthetic image is like a patient's."""
-AHEAD = (0.05, 0.15, 0.25)
-"""By how much a synthetic image must be more like its patient than like the next one, to point to that one."""
-UNUSUAL = (1.0, 0.1)
-"""Shares of the patients, those with an image farthest from the mean (Mahalanobis), who are compared."""
+LIKE = {"coarse": (0.95, 0.9, 0.8), "fine": (0.8, 0.6), "a quarter": (0.95, 0.9, 0.8)}
+"""Cosines of each view from which on a synthetic image is like a patient's. Few: each try costs power."""
+TYPICAL = {"coarse": 0.9, "fine": 0.6}
+"""Those at which the most unusual patients, groups and labels are compared."""
+AHEAD = {
+    "coarse, first": (0.15,),
+    "fine, first": (0.05, 0.15, 0.25),
+    "fine, second": (0.05, 0.15),
+    "a quarter, first": (0.25,),
+}
+"""By how much more like its patient than like the next a synthetic image must be to point there."""
+UNUSUAL = 0.1
+"""Share of the patients, those with an image farthest from the mean (Mahalanobis), compared apart."""
 FEWEST = 20
 CONTROL = 0.04
 """Share of the members whose mirrored and moved images the positive control plants."""
@@ -43,13 +50,14 @@ KEYS = ("copied", "worst_group", "pointed")
 DEFINITION = (
     "Images are whitened by the covariance of all patients' images and compared by the absolute cosine,"
     " through reflection, shifts of up to 2 of 28 pixels, turns of up to 7 degrees and scales of .88 to 1.12;"
-    " in quarters and at full size through fewer. copied: share of patients with a synthetic image alike from"
+    " at full size and in quarters through fewer. copied: share of patients with a synthetic image alike from"
     " a cosine on, training minus other patients (holdout, and reference where it is of the cohort), the most"
-    " significant of all cosines and views, also among the 10 % farthest from the mean image; worst_group: the same"
-    " within protected groups and labels; pointed: share of patients to whom a synthetic image points, being"
-    " more like them than like the next patient by a margin, as the first or the second (mixtures)."
-    " Fisher's exact test and Mee's interval, corrected for their number (Bonferroni). excess_1pct and so on:"
-    " true positive rate of the largest cosine at such a false positive rate, beyond that rate."
+    " significant of all cosines and views, also among the 10 % farthest from the mean image; worst_group:"
+    " the same within protected groups and labels; pointed: share of patients to whom a synthetic image"
+    " points, being more like them than like the next patient by a margin, as the first or the second"
+    " (mixtures). Fisher's exact test and Mee's interval, corrected for their number (Bonferroni)."
+    " excess_1pct and so on: true positive rate of the largest cosine at such a false positive rate, beyond"
+    " that rate."
 )
 
 
@@ -121,8 +129,8 @@ def evaluate(inputs: Inputs, *, rng: np.random.Generator) -> MetricResult:
         if view is VIEWS[0]:
             detected = _control(view, known, suspects, planted, seen[view.name])
     everybody = np.ones(suspects.patients, dtype=bool)
-    among = {"": everybody, ", unusual": _unusual(suspects)}
-    copied = _copied(suspects, seen, among)
+    seen = {**{name: seen[name] for name in TYPICAL}, "a quarter": _joined(seen)}
+    copied = _copied(suspects, seen, everybody)
     pointed = _pointed(suspects, seen, everybody)
     groups = _by_group(inputs, sides, suspects, seen)
     best = np.max([one.best for one in seen.values()], axis=0)
@@ -205,7 +213,7 @@ def _control(view: View, known: Whitening, suspects: Suspects, planted: np.ndarr
     alike = _alike(view, known, suspects, known.directions(view.of(moved)))
     with_copies = np.maximum(seen.best, alike.max(axis=1))
     everybody = np.ones(suspects.patients, dtype=bool)
-    tried = [suspects.compared(with_copies >= like, everybody) for like in LIKE]
+    tried = [suspects.compared(with_copies >= like, everybody) for like in LIKE["coarse"]]
     chances = [one.chance for one in tried if one is not None]
     return bool(chances) and min(chances) * len(chances) < 0.01
 
@@ -217,26 +225,37 @@ def _unusual(suspects: Suspects) -> np.ndarray:
     known = Whitening.of(image, view.components)
     far = np.linalg.norm((image - known.mean) @ known.weights, axis=1)
     by_patient = maximum_by_patient(far.astype(float), suspects.patient, suspects.patients)
-    return np.asarray(by_patient >= np.quantile(by_patient, 1 - UNUSUAL[-1]))
+    return np.asarray(by_patient >= np.quantile(by_patient, 1 - UNUSUAL))
 
 
-def _copied(suspects: Suspects, seen: dict[str, Seen], among: dict[str, np.ndarray]) -> dict[str, Compared]:
-    return _kept(
-        {
-            f"{name}, cosine from {like:g}{words}": suspects.compared(one.best >= like, inside)
-            for name, one in seen.items()
-            for like in LIKE
-            for words, inside in among.items()
-        }
+def _joined(seen: dict[str, Seen]) -> Seen:
+    """Return the largest of what the quarters show."""
+    quarters = [one for name, one in seen.items() if name.startswith("quarter")]
+    return Seen(
+        *(np.max([getattr(one, key) for one in quarters], axis=0) for key in ("best", "ahead", "second"))
     )
 
 
-def _pointed(suspects: Suspects, seen: dict[str, Seen], among: np.ndarray) -> dict[str, Compared]:
+def _copied(suspects: Suspects, seen: dict[str, Seen], everybody: np.ndarray) -> dict[str, Compared]:
+    unusual = _unusual(suspects)
+    found = {
+        f"{name}, cosine from {like:g}": suspects.compared(seen[name].best >= like, everybody)
+        for name, likes in LIKE.items()
+        for like in likes
+    }
+    for name, like in TYPICAL.items():
+        hit = seen[name].best >= like
+        found[f"{name}, cosine from {like:g}, unusual"] = suspects.compared(hit, unusual)
+    return _kept(found)
+
+
+def _pointed(suspects: Suspects, seen: dict[str, Seen], everybody: np.ndarray) -> dict[str, Compared]:
     found = {}
-    for name, one in seen.items():
-        for which, values in (("first", one.ahead), ("second", one.second)):
-            for margin in AHEAD:
-                found[f"{name}, {which} by {margin:g}"] = suspects.compared(values >= margin, among)
+    for key, margins in AHEAD.items():
+        name, _, which = key.partition(", ")
+        values = seen[name].ahead if which == "first" else seen[name].second
+        for margin in margins:
+            found[f"{key} by {margin:g}"] = suspects.compared(values >= margin, everybody)
     return _kept(found)
 
 
@@ -254,9 +273,9 @@ def _by_group(
     found = {}
     for codes, names in told:
         for i in np.unique(codes):
-            for like in LIKE[1::2]:
-                key = f"{names[i]}, cosine from {like:g}"
-                found[key] = suspects.compared(seen["coarse"].best >= like, codes == i)
+            for name, like in TYPICAL.items():
+                key = f"{names[i]}, {name}, cosine from {like:g}"
+                found[key] = suspects.compared(seen[name].best >= like, codes == i)
     return _kept(found)
 
 
