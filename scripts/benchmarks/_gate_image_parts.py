@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from _imaging_sets import SHARED, as_cohort
+from _imaging_sets import SHARED
 from scipy import ndimage
 
 from synthgen.data.images import RealImages, SyntheticImages
@@ -41,21 +41,27 @@ Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def cohort(name: str) -> RealImages:
-    """Return PneumoniaMNIST (28 px; a patient an image) or Kermany's children (64 px, by patient)."""
+    """Return PneumoniaMNIST (28 px; a patient an image) or Kermany's children (64 px, by patient).
+
+    Both lack protected columns, without which no policy signs: viral pneumonia is Kermany's group, and a coin
+    that was tossed for each image is PneumoniaMNIST's.
+    """
     if name == "pneumoniamnist":
         with np.load(SHARED / "medmnist" / f"{name}.npz") as held:
             splits = ("train", "val", "test")
             pixels, labels = (
                 np.concatenate([held[f"{s}_{what}"] for s in splits]) for what in ("images", "labels")
             )
-        return as_cohort(pixels, labels, "p")
-    with np.load(SHARED / "kermany_cxr" / "kermany_cxr_64.npz") as held:
-        pixels, labels, patients = held["images"], held["label"], held["patient"]
-        virus = held["subclass"] == 2
+        patients, labels = np.arange(len(labels)), labels.reshape(-1)
+        group = np.random.default_rng(5).random(len(labels)) < 0.5
+    else:
+        with np.load(SHARED / "kermany_cxr" / "kermany_cxr_64.npz") as held:
+            pixels, labels, patients = held["images"], held["label"], held["patient"]
+            group = held["subclass"] == 2
     fields = [
         {"name": "patient", "type": "string", "role": "id"},
         {"name": "file", "type": "string", "role": "id"},
-        {"name": "virus", "type": "boolean", "role": "protected", "constraints": {"required": True}},
+        {"name": "group", "type": "boolean", "role": "protected", "constraints": {"required": True}},
         {"name": "label", "type": "boolean", "role": "label", "constraints": {"required": True}},
     ]
     described = {
@@ -67,7 +73,7 @@ def cohort(name: str) -> RealImages:
     frame = pd.DataFrame(
         {
             column: pd.Categorical.from_codes(values.astype(int), categories=[False, True])
-            for column, values in (("virus", virus), ("label", labels))
+            for column, values in (("group", group), ("label", labels))
         }
     )
     units = np.array([f"k{i}" for i in patients], dtype=object)
@@ -285,8 +291,7 @@ def negatives(parts: Parts, rng: np.random.Generator) -> SyntheticImages:
 
 @made("harmful", "a group absent", "strangers' images, none of the protected group")
 def group_absent(parts: Parts, rng: np.random.Generator) -> SyntheticImages:
-    column = "virus" if "virus" in parts.spare.frame else "label"
-    kept = parts.spare.select(np.asarray(parts.spare.frame[column].cat.codes == 0))
+    kept = parts.spare.select(np.asarray(parts.spare.frame["group"].cat.codes == 0))
     return synthetic(kept, kept.pixels)
 
 
