@@ -59,6 +59,7 @@ AT_LEAST = (
     "leakage_exact_match.difference",
     "leakage_rare_values",
     "leakage_linkability",
+    "leakage_image_changed_copies",
     "fidelity_row_checks",
     "fairness_slices",
 )
@@ -138,12 +139,8 @@ CHECKS = ("fidelity_row_checks",)
 LINKED = ("fidelity_rows_per_patient", "fidelity_lag_pairs")
 IMAGES = ("fidelity_image_kernel", "fidelity_image_frechet", "fidelity_image_manifold")
 LEARNT = ("utility_image_tstr", "fairness_image_gap")
-IMAGE_LEAKS = (
-    "leakage_image_nearest",
-    "leakage_image_copies",
-    "leakage_image_encoder",
-    "leakage_image_changed_copies",
-)
+IMAGE_LEAKS = ("leakage_image_nearest", "leakage_image_copies", "leakage_image_encoder")
+CHANGED = ("leakage_image_changed_copies",)
 CASES: dict[str, Case] = {
     **{f"fidelity/{w}": Case(worlds.table, w, FIDELITY) for w in ("independent", "faulty")},
     **{f"groups/{w}": Case(worlds.table, w, RATES) for w in ("independent", "faulty")},
@@ -157,6 +154,7 @@ CASES: dict[str, Case] = {
     **{f"linked/{w}": Case(worlds.histories, w, LINKED) for w in ("independent", "faulty")},
     **{f"images/{w}": Case(worlds.images, w, (*IMAGES, *LEARNT), LEARNT) for w in ("independent", "faulty")},
     **{f"image leaks/{w}": Case(worlds.images, w, IMAGE_LEAKS) for w in ("independent", "leaky")},
+    "changed copies/independent": Case(worlds.images, "independent", CHANGED),
 }
 EXTRA = ("discriminator/independent", "discriminator/faulty", "rates")
 NAMES = (*CASES, *EXTRA)
@@ -208,6 +206,7 @@ def repetition(name: str, seed: int) -> dict[str, Row]:
 NO_LEAK = (
     "worst_column",
     "nearest",
+    "pointed",
     "searched",
     "worst_group",
     "worst",
