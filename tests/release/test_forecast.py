@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
+from synthgen.evaluation.expected_power import Declared
 from synthgen.privacy.accountant import calibrate_rho
+from synthgen.release.forecast import forecast
+from synthgen.release.gate.policy import load_policy, shipped_names
 from synthgen.release.sample_size import TOLERATED, few_patients, typical_noise, warnings_of
+from tests.support import phantom_cohorts
 
 
 def test_noise_beyond_the_tolerated_half_width_is_said_and_less_is_not():
@@ -48,3 +52,14 @@ def test_a_record_is_judged_by_its_generators_stages_and_not_by_what_was_paid_be
     parameters = {**record["plan"]["parameters"], "preprocessing": {"columns": {"a": 1}}}
     paid = {**record, "plan": {**record["plan"], "stages": loud, "parameters": parameters}}
     assert warnings_of(paid) == []
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_a_forecast_knows_every_key_that_a_shipped_policy_judges(name, schema):
+    images = phantom_cohorts.schema_of() if name == "images" else schema
+    target = next(iter(images.with_role("label")))
+    groups = tuple(images.with_role("protected"))
+    for patients in (40, 4000):
+        declared = Declared(images, patients, patients // 4, patients // 4, patients, target, groups)
+        found = forecast(load_policy(name), declared)  # a key that no metric has ends with an error
+        assert found.gates or found.hindrances

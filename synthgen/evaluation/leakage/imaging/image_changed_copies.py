@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from synthgen.evaluation.attacks.attack import expected_rates
 from synthgen.evaluation.attacks.rates import true_positive_rates
 from synthgen.evaluation.base import Estimate, Inputs, MetricResult, result
 from synthgen.evaluation.expected_power import Declared, no_difference
@@ -165,7 +166,7 @@ def expect(declared: Declared) -> MetricResult:
             nothing, note=f"It takes {MIN_PATIENTS} patients a side, and as many synthetic images."
         )
     found = no_difference(min(declared.train, MAX_PATIENTS), others, most=MAX_PATIENTS)
-    return _answer(dict.fromkeys(KEYS, found))
+    return _answer({**dict.fromkeys(KEYS, found), **expected_rates(declared)})
 
 
 def _grey(images: Any) -> np.ndarray:
