@@ -201,7 +201,7 @@ def test_anyway_goes_on_and_is_a_deviation_and_later_choices_cost_nothing(
     assert call(capsys, "run", "run.yaml", "-o", "made", "--resume")[0] == 2  # the fit itself is fixed
     assert call(capsys, "evaluate", "made")[0] == 2
     model = synthgen.load(place / "made")  # a run's folder, as well as its model's
-    assert model.sample(5).equals(synthgen.load(place / "made/public/model").sample(5).to_pandas())
+    assert model.sample(5).equals(synthgen.load(place / "made/public/model").sample(5))
 
 
 def test_a_refused_try_leaves_no_folder_and_no_opened_cohort(
